@@ -2,7 +2,7 @@
 
 Makes the project's environment first; the tests themselves fetch the engines they need. Three files
 are tested at a time, the longest first and the quick unit tests last, so that all end together.
-`-n 0` tests one after the other. `quick` leaves only the tests that need neither an engine nor a
+`-n 0` runs one after the other. `quick` runs only the tests that need neither an engine nor a
 browser.
 """
 
@@ -17,7 +17,7 @@ QUICK = ("bxcache", "tests/unit")
 
 
 def main() -> int:
-    """Run the tests and the examples in docstrings; give pytest's exit status."""
+    """Run the tests and the examples in docstrings, and return pytest's exit status."""
     enter("tests")
     import pytest  # noqa: PLC0415  # only the environment has it
 

@@ -46,9 +46,9 @@ def become(module: str, *arguments: str) -> NoReturn:
 
 
 def prepare() -> None:
-    """Make the environment, unless it is there and as `pyproject.toml` wants it.
+    """Make the environment, unless it exists and is as `pyproject.toml` declares it.
 
-    Several processes may ask for it at once: one makes it while the others wait.
+    Several processes may call this at once: one makes it while the others wait.
     """
     FOLDER.mkdir(exist_ok=True)
     lock = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY)
@@ -61,7 +61,7 @@ def prepare() -> None:
 
 
 def fingerprint() -> str:
-    """What changes whenever the environment has to be made anew."""
+    """Return a digest that changes whenever the environment has to be made anew."""
     wanted = (ROOT / "pyproject.toml").read_bytes()
     return hashlib.sha256(str(ROOT).encode() + b"\n" + wanted).hexdigest()
 
@@ -75,7 +75,7 @@ def is_usable() -> bool:
 
 
 def make() -> None:
-    """Make the environment, with the package as it stands here and what its tests need."""
+    """Make the environment, with this package and what its tests need."""
     say("preparing .venv (takes about half a minute)")
     STAMP.unlink(missing_ok=True)
     if not is_usable():
@@ -107,7 +107,7 @@ def has_ensurepip() -> bool:
 
 
 def find_pip() -> Path:
-    """Fetch pip as one file from Debian's package of it, which is unpacked and not installed."""
+    """Fetch pip as one file from Debian's package, which is unpacked and not installed."""
     from tests.engines.errors import EngineError  # noqa: PLC0415  # needs the Python checked for
     from tests.engines.packages import pip_wheel  # noqa: PLC0415  # the same
 
@@ -136,23 +136,23 @@ def check_python() -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person what takes so long."""
+    """Print to a person what takes so long."""
     print(f"tests: {text}", file=sys.stderr, flush=True)
 
 
 def fail(what: str, remedy: str) -> NoReturn:
-    """End with one line that says what happened and what to do."""
+    """Exit with one line that says what happened and what to do."""
     sys.exit(f"error: {what}; {remedy}")
 
 
 def main() -> None:
-    """Prepare, and go on as the module that is named, if one is."""
+    """Prepare the environment, and continue as the named module, if any."""
     if sys.argv[1:]:
         become(*sys.argv[1:])
     prepare()
 
 
-# Here, since what is imported next may need a newer Python merely to be read.
+# This comes first, since the next imports may need a newer Python merely to be parsed.
 check_python()
 
 if __name__ == "__main__":

@@ -43,41 +43,41 @@ class QuickstartError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """A machine: its docker, and the builder that is to be used there instead of the default."""
+    """A machine: its docker, and the builder to use there instead of the default one."""
 
     docker: DockerClient
     builder: str = ""
 
     def describe(self) -> str:
-        """What it is made of."""
+        """Describe the machine's parts."""
         version = self.docker.docker("version", "--format", "{{.Server.Version}}").stdout.strip()
         buildx = self.docker.docker("buildx", "version").stdout.split()[1]
         kind = "a new builder on docker" if self.builder else "a new docker"
         return f"{kind} {version} with buildx {buildx}"
 
     def environment(self, home: Path) -> dict[str, str]:
-        """The environment of a bxcache that is to use this machine and no settings of the user."""
+        """Return an environment for bxcache with this machine and no settings of the user."""
         own = {"BUILDX_BUILDER": self.builder} if self.builder else {}
         return {**self.docker.environment(), "XDG_CACHE_HOME": str(home), **own}
 
 
 @dataclass(frozen=True)
 class Built:
-    """A build that succeeded: bxcache's document of it, and how long the command took."""
+    """A build that succeeded: bxcache's document of it, and the duration of the command."""
 
     document: dict[str, Any]
     seconds: float
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """Its steps, as the document has them."""
+        """The steps in the document."""
         steps: list[dict[str, Any]] = self.document["steps"]
         return steps
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One folder for all that two machines have in common: the store, and nothing else."""
+    """One folder for all that two machines share: the store, and nothing else."""
 
     folder: Path
     suite: str = "forky"
@@ -89,7 +89,7 @@ class Trial:
         return self.folder / "store"
 
     def arguments(self) -> list[str]:
-        """What the build of the application is told beside its own configuration."""
+        """Return the arguments of the build beside the application's own configuration."""
         contexts = [
             word
             for name in BASES
@@ -101,7 +101,7 @@ class Trial:
 
     @contextmanager
     def machine(self) -> Iterator[Place]:
-        """A brand-new machine, gone without a trace at the end."""
+        """Start a brand-new machine, and remove every trace of it at the end."""
         outside = external_engine()
         with ExitStack() as stack:
             if outside is not None:
@@ -110,7 +110,7 @@ class Trial:
                 yield Place(stack.enter_context(Engine(self.suite)))
 
     def build(self, place: Place, *, quiet: bool = False) -> Built:
-        """Build the application from a fresh checkout of it."""
+        """Build the application from a fresh checkout."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             checkout = Path(name) / "quickstart"
             shutil.copytree(APPLICATION, checkout)
@@ -120,7 +120,7 @@ class Trial:
             return Built(json.loads(text), time.monotonic() - begun)
 
     def history(self, *words: str) -> str:
-        """What bxcache tells of the layers that are in the store; no engine is needed for it."""
+        """Return bxcache's history of the layers in the store, which needs no engine."""
         command = [sys.executable, "-m", "bxcache", "history", "--from", str(self.store), *words]
         done = subprocess.run(
             command, cwd=self.folder, env=os.environ, check=True, stdout=subprocess.PIPE, text=True
@@ -128,7 +128,7 @@ class Trial:
         return done.stdout
 
     def find_unknown(self) -> set[str]:
-        """The layers of the cache that belong to no stage, and what is told of and not there."""
+        """Return the layers that either the cache or its history lacks."""
         index = json.loads((self.store / "index.json").read_text())
         kept = {
             layer["digest"]
@@ -138,7 +138,7 @@ class Trial:
         return kept ^ set(self.history("--quiet").split())
 
     def read_blob(self, digest: str) -> Any:  # noqa: ANN401  # any JSON value
-        """A document of the store."""
+        """Return a document of the store."""
         return json.loads((self.store / "blobs" / digest.replace(":", "/")).read_text())
 
 
@@ -156,7 +156,7 @@ def open_trial(suite: str = "forky", base: str = "") -> Iterator[Trial]:
 
 
 def as_context(base: str) -> str:
-    """A base image as a named context: a folder is an OCI layout, a name is an image."""
+    """Return a base image as a named context: a folder is an OCI layout, a name is an image."""
     if not base or "://" in base:
         return base
     folder = Path(base)
@@ -179,7 +179,7 @@ def run_build(command: list[str], folder: Path, environment: dict[str, str], *, 
             heard = [show(line, quiet=quiet) for line in process.stderr or ()]
             status = process.wait()
         finally:
-            # Asked to stop, it removes what it has made, and docker's part ends with it.
+            # After an interrupt, it removes what it has made, and docker's part ends with it.
             process.terminate()
             process.wait()
         if status:
@@ -196,12 +196,12 @@ def show(line: str, *, quiet: bool) -> str:
 
 
 def say(text: str) -> None:
-    """Tell what comes next."""
+    """Print what comes next."""
     print(f"* {text}", flush=True)
 
 
 def render_table(first: Built, second: Built) -> str:
-    """Each step with its outcome and seconds on both machines, and the totals."""
+    """Return each step with its outcome and seconds on both machines, and the totals."""
     row = "{:<9} {:>4}  {:<48} {:>8} {:>7}  {:>8} {:>7}"
     head = row.format("stage", "line", "instruction", "A", "seconds", "B", "seconds")
     lines = [head, "-" * len(head)]
@@ -218,12 +218,12 @@ def render_table(first: Built, second: Built) -> str:
 
 
 def render_cell(value: str | float) -> str:
-    """An outcome or a number of seconds."""
+    """Return an outcome or a number of seconds as text."""
     return value if isinstance(value, str) else f"{value:.1f}"
 
 
 def judge(first: Built, second: Built) -> tuple[str, int]:
-    """The last lines, and the exit status."""
+    """Return the last lines and the exit status."""
     ratio = second.seconds / first.seconds
     speed = f"B took {ratio:.0%} of A's time: {1 / ratio:.1f} times as fast"
     steps, reused = len(first.steps), second.document["counts"]["reused"]
@@ -254,7 +254,7 @@ def run(suite: str, base: str) -> int:
 
 
 def guard(action: str, work: Callable[[], int]) -> int:
-    """Do what takes minutes; however this process is asked to end, it cleans up first."""
+    """Do lengthy work; however this process is stopped, it cleans up first."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

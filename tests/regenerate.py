@@ -11,7 +11,7 @@ from tests.bootstrap import ROOT, enter
 
 
 def main() -> int:
-    """Write what differs, and remove what nothing makes any more."""
+    """Write what differs, and remove files that nothing generates any more."""
     enter("tests.regenerate")
     from tests.support.generated import GENERATED, list_unknown  # noqa: PLC0415  # needs the environment
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.base import IMPORT
 from bxcache.backends.transfers import save_quietly
-from bxcache.buildx.command import can_repeat, reads_context
+from bxcache.buildx.command import explain_once, reads_context
 from bxcache.buildx.faults import have_nodes_collided
 from bxcache.buildx.metadata import find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
@@ -48,7 +48,7 @@ def retry_after_collision(
     settings, failed = runner.settings, ran.exit_status != 0
     if not have_nodes_collided(ran.trace):
         return None
-    repeatable = can_repeat(settings, runner.extra)
+    repeatable = explain_once(settings, runner.extra) is None
     # Without a cache, every step would be executed again.
     if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
@@ -65,7 +65,7 @@ def export_again(
     The result of any other build is returned unchanged.
     """
     written = ran.trace.find_transfers(_KIND) and not have_nodes_collided(ran.trace)
-    if written or not can_repeat(runner.settings, runner.extra):
+    if written or explain_once(runner.settings, runner.extra) is not None:
         return ran
     runner.report(Noted(f"{_WHY}; it is saved platform by platform"))
     imports = [each for each in uses if each.flag == IMPORT]

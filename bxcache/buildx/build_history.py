@@ -6,13 +6,12 @@ https://github.com/docker/buildx/issues/3536
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.driver import find_error
-from bxcache.buildx.values import as_table, read_items, read_text
+from bxcache.buildx.values import parse_table, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +47,7 @@ def complete_metadata(docker: Docker, metadata: Metadata) -> Metadata:
 
 def _list_provenances(answer: Answer) -> Iterator[tuple[str, str]]:
     """List the platform and the digest of each provenance in an answer."""
-    try:
-        document = as_table(json.loads(answer.stdout))
-    except ValueError:
-        return
-    for each in read_items(document, "Attachments"):
+    for each in read_items(parse_table(answer.stdout), "Attachments"):
         digest = read_text(each, "Digest")
         if read_text(each, "Type").startswith(_PROVENANCE) and digest:
             yield read_text(each, "Platform"), digest
@@ -61,10 +56,7 @@ def _list_provenances(answer: Answer) -> Iterator[tuple[str, str]]:
 def explain_unknown(version: str, metadata: Metadata, platforms: int) -> str:
     """Explain why the layers of a successful build's steps are unknown, or return an empty string.
 
-    Args:
-        version: buildx's version; empty if unknown.
-        metadata: the build's metadata.
-        platforms: how many platforms its steps name; 0 for a single platform.
+    The version is buildx's, or empty; the steps of a build for a single platform name 0 platforms.
     """
     if any(each.chains for each in metadata.operations.values()):
         return ""

@@ -6,11 +6,11 @@ takes 20 s if one of them is unreachable.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from itertools import starmap
 
+from bxcache.buildx.values import as_table, parse_table
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -42,11 +42,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """A builder as `docker buildx inspect` describes it.
+    """A builder as `docker buildx inspect` describes it, and why it is unreachable, if it is.
 
-    Attributes:
-        driver: `docker`, `docker-container`, `kubernetes`, `remote` or `cloud`.
-        error: why it is unreachable.
+    The drivers are `docker`, `docker-container`, `kubernetes`, `remote` and `cloud`.
     """
 
     name: str
@@ -74,12 +72,9 @@ class Builder:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The versions of docker's parts, and the builder that a build would use.
+    """The versions of docker's client and engine, the engine's platform, and a build's builder.
 
-    Attributes:
-        client: docker's version.
-        engine: the engine's version, or None if no engine answers.
-        platform: the engine's own platform.
+    The engine's are None if no engine answers.
     """
 
     client: str
@@ -100,19 +95,16 @@ def parse_version(text: str) -> Version | None:
     ((0, 13, 1), None)
     """
     match = re.search(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?", text)
-    numbers = tuple(int(number) for number in match.groups("0")) if match else ()
+    numbers = tuple(map(int, match.groups("0"))) if match else ()
     return numbers if any(numbers) else None
 
 
 def parse_engine(text: str) -> tuple[str, str | None, str | None]:
     """Return the client's version, the engine's and its platform from `docker version`."""
-    try:
-        document: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return "", None, None
-    server: dict[str, Any] = document.get("Server") or {}
+    document = parse_table(text)
+    server = as_table(document.get("Server"))
     platform = f"{server['Os']}/{server['Arch']}" if {"Os", "Arch"} <= server.keys() else None
-    return (document.get("Client") or {}).get("Version", ""), server.get("Version"), platform
+    return as_table(document.get("Client")).get("Version", ""), server.get("Version"), platform
 
 
 def parse_builder(text: str) -> Builder:
@@ -120,27 +112,21 @@ def parse_builder(text: str) -> Builder:
 
     https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
     """
-    sections: list[dict[str, str]] = [{}]
-    labels: list[list[str]] = [[]]
+    sections: list[tuple[dict[str, str], list[str]]] = [({}, [])]
     in_labels = False
     for line in text.splitlines():
         name, colon, value = line.partition(":")
         if line.startswith((" ", "\t")):
-            labels[-1] += [name.strip()] if in_labels else []
+            sections[-1][1].extend([name.strip()] if in_labels else [])
             continue
         in_labels = name == "Labels"
-        if name == "Name" and sections[-1]:
-            sections.append({})
-            labels.append([])
+        if name == "Name" and sections[-1][0]:
+            sections.append(({}, []))
         if colon and name != "Nodes":
-            sections[-1].setdefault(name, value.strip())
-    head, *nodes = sections
-    return Builder(
-        name=head.get("Name", ""),
-        driver=head.get("Driver", ""),
-        nodes=tuple(map(_read_node, nodes, labels[1:])),
-        error=head.get("Error", ""),
-    )
+            sections[-1][0].setdefault(name, value.strip())
+    (head, _), *nodes = sections
+    read = tuple(starmap(_read_node, nodes))
+    return Builder(head.get("Name", ""), head.get("Driver", ""), read, head.get("Error", ""))
 
 
 def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
@@ -156,11 +142,7 @@ def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
 
 
 def check_reachable(found: Capabilities) -> None:
-    """Check that the builder can build.
-
-    Raises:
-        EngineError: it does not answer; the hint says how to fix that.
-    """
+    """Raise EngineError, with a hint how to fix it, if the builder cannot build."""
     builder = found.builder
     if found.engine is None and builder.driver in ("", "docker", "docker-container"):
         raise EngineError(
@@ -203,11 +185,7 @@ def explain_inline_only(found: Capabilities) -> str | None:
 
 
 def check_buildx(text: str) -> None:
-    """Check the output of `docker buildx version`.
-
-    Raises:
-        EngineError: buildx is too old.
-    """
+    """Raise EngineError if the output of `docker buildx version` names one that is too old."""
     version = parse_version(text)
     if version is not None and version < OLDEST_BUILDX:
         raise EngineError(

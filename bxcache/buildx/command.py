@@ -54,10 +54,7 @@ def render_build(
     metadata_file: str,
     extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Render the arguments after `docker` for a build, `extra` unchanged.
-
-    The cache options are `--cache-from` and `--cache-to` with their values.
-    """
+    """Render the arguments after `docker` for a build; cache options are flags with values."""
     by_itself = INLINE if adds_inline(settings, extra) else None
     caches = (each for each in cache_options if each[1] != by_itself)
     switches = {
@@ -113,16 +110,8 @@ _REPEATABLE = frozenset(
 """Flags of docker that have no other effect if the build runs again to save its cache."""
 
 
-def can_repeat(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether running a build again only saves its cache."""
-    return explain_once(settings, extra) is None
-
-
 def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
-    """Explain why a build cannot be run again just to save its cache, if it cannot.
-
-    What is read only once, or may have changed, cannot be built again.
-    """
+    """Explain why a build cannot be run again just to save its cache, if it cannot."""
     if "-" in (settings.context, settings.file):
         return "it reads stdin, which can be read only once"
     if is_remote(settings.context):
@@ -145,9 +134,7 @@ def reads_dockerfile(settings: BuildSettings, extra: Sequence[str]) -> bool:
 
 
 def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
-    """Return settings for a build that makes the same layers and exports nothing, for one platform
-    or all.
-    """
+    """Return settings for the same layers without exports, for one platform or, if empty, all."""
     platforms = (platform,) if platform else settings.platforms
     nothing = {"tags": (), "labels": {}, "push": False, "load": False}
     changed = {**nothing, "outputs": ("type=cacheonly",), "platforms": platforms}

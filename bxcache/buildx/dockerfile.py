@@ -35,8 +35,7 @@ class DockerfileStage:
 
     Attributes:
         name: its name in lower case, as BuildKit shows it; `stage-N` if it has none.
-        line: the line of its `FROM`, counted from 1.
-        last_line: the last line before the next stage.
+        line, last_line: from its `FROM`, counted from 1, to the line before the next stage.
         base: the image or stage that `FROM` names.
         uses: possible stages that its instructions copy or mount from.
         head_line: the line where its `FROM` ends.
@@ -208,9 +207,7 @@ def read_dockerfile(path: Path) -> str:
 def copy_dockerfile(
     dockerfile: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
 ) -> Path:
-    """Write a copy of a Dockerfile that names its unnamed stages: docker can build only named ones
-    separately.
-    """
+    """Write a copy of a Dockerfile with names for unnamed stages, so that docker can build them."""
     copy = folder / "Dockerfile"
     copy.write_bytes(name_stages(text, names).encode(errors="surrogateescape"))
     ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")

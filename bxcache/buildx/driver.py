@@ -51,10 +51,7 @@ class Probe:
 
 @contextmanager
 def ask_ahead(builder: str) -> Iterator[Probe | None]:
-    """Ask the docker on PATH about itself, so that the answers are there when needed.
-
-    Docker answers in about the time that Python takes to import the rest.
-    """
+    """Ask the docker on PATH about itself, while Python imports the rest."""
     client = shutil.which("docker")
     with Docker((client,)).probe(builder) if client is not None else nullcontext() as probe:
         yield probe
@@ -68,11 +65,7 @@ class Docker:
 
     @classmethod
     def find(cls) -> Docker:
-        """Find the docker client on PATH.
-
-        Raises:
-            EngineError: there is no docker.
-        """
+        """Find the docker client on PATH; raise EngineError if there is none."""
         from python_on_whales import DockerClient  # noqa: PLC0415  # 140 ms
         from python_on_whales.client_config import ClientNotFoundError  # noqa: PLC0415
 
@@ -97,13 +90,11 @@ class Docker:
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
     ) -> Capabilities:
-        """Find out what docker, the engine and the builder can do.
+        """Find out what docker, the engine and a builder, by default the current one, can do.
 
         Args:
             ahead: earlier questions; ignored if they concern another client or builder.
-            builder: the builder's name; empty for the current one.
             boot: start the builder if it is not running, as the build would.
-            on_slow: called if the answers take long.
 
         Raises:
             EngineError: there is no buildx, no such builder, or no answer.
@@ -123,11 +114,7 @@ class Docker:
         return replace(found, builder=parse_builder(answer.stdout))
 
     def ask_buildx_version(self, client: str = "") -> str:
-        """Return the output of `docker buildx version`; an error names docker's version.
-
-        Raises:
-            EngineError: there is no buildx.
-        """
+        """Return the output of `docker buildx version`; raise EngineError without buildx."""
         answer = self._ask("buildx", "version")
         if answer.status != 0:
             raise EngineError(
@@ -157,9 +144,7 @@ class Docker:
 
     @contextmanager
     def asking_buildx(self) -> Iterator[Callable[[], str]]:
-        """Ask for buildx's version while something else runs; yield a function that waits for it,
-        or returns an empty string.
-        """
+        """Ask for buildx's version; yield a function that waits for it, empty if unknown."""
         with self._asking("buildx", "version") as question:
             yield lambda: _read_version(question)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bxcache.config.models import BuildSettings
 
 _NAME = ".dockerignore"
-_BOM = "\ufeff"
 _ESCAPED = frozenset(".+()|{}$")
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 _CHANGING = (INDEX_NAME, f"blobs/sha256/{'0' * 64}", ".bxcache/version")
@@ -76,7 +75,7 @@ def excludes(text: str, path: str) -> bool:
     """
     above = list(accumulate(path.split("/"), "{}/{}".format))
     excluded = False
-    for line in text.removeprefix(_BOM).split("\n"):
+    for line in text.removeprefix("\ufeff").split("\n"):
         pattern = _clean(line)
         negates = pattern.startswith("!")
         # Skip patterns that cannot change the result.

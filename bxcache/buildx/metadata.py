@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from bxcache.buildx.option_text import FALSE
 from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
-from bxcache.buildx.values import as_list, as_table, as_text, read_items, read_text
+from bxcache.buildx.values import as_list, as_table, parse_table, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -27,7 +27,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 PROVENANCE = "buildx.build.provenance"
 _CONTEXT, _INPUT = "context:", "input:"
-_ALL = "max"
 _NONE = FALSE | {"disabled"}
 _CACHE = "cache.manifest"
 """The key of the last exported cache's manifest."""
@@ -56,8 +55,7 @@ class Operation:
             two stages are one operation.
         chains: the layers of its result from the bottom, its own last. Several chains are
             alternatives for the same result.
-        below: the vertex whose files it changes.
-        beside: the vertex whose files a merge adds on top.
+        below, beside: the vertices whose files it changes, and whose files a merge adds on top.
         inputs: all vertices whose files it needs, including those two.
         source: the source of its files, such as `docker-image://docker.io/library/busybox`.
         is_linked: whether it belongs to another build with its own Dockerfile, whose result is a
@@ -84,9 +82,9 @@ class Definition:
     """What was built for one platform.
 
     Attributes:
-        platform: the platform; None in a build for a single one.
-        dockerfile: the text of the Dockerfile, if known.
-        operations: the operations, each after those it needs.
+        platform: None in a build for a single one.
+        dockerfile: its text, if known.
+        operations: each after those it needs.
         images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
     """
@@ -106,7 +104,6 @@ class Metadata:
         image_digest: the image's digest, or None if no image was exported.
         definitions: what was built for each platform; empty if buildx does not report it.
         ref: buildx's name of the build, `BUILDER/NODE/ID`; empty if unknown.
-        why_unknown: why the definitions are unknown.
     """
 
     image_digest: str | None = None
@@ -121,12 +118,9 @@ class Metadata:
         return {each.vertex: each for each in every}
 
     def with_provenance(self, texts: Mapping[str, str]) -> Metadata:
-        """Return the metadata with a definition for each platform's provenance.
-
-        The definition of a build for a single platform has no platform name.
-        """
+        """Return the metadata with a definition for each platform's provenance."""
         read = (
-            _read_definition(platform if len(texts) > 1 else None, _parse(text))
+            _read_definition(platform if len(texts) > 1 else None, parse_table(text))
             for platform, text in texts.items()
         )
         return replace(self, definitions=tuple(read))
@@ -140,10 +134,7 @@ class Metadata:
         )
 
     def completed(self, others: Iterable[Metadata]) -> Metadata:
-        """Add layers that only other builds of the same Dockerfile report.
-
-        An instruction has the same line in all of them.
-        """
+        """Add layers that only other builds of the same Dockerfile report, by their lines."""
         known = {
             (definition.platform, each.lines): each.chains
             for other in others
@@ -193,20 +184,13 @@ class Metadata:
 
 def parse_metadata(text: str) -> Metadata:
     """Parse a metadata file; leave out whatever is missing or malformed."""
-    return _read_metadata(_parse(text))
+    return _read_metadata(parse_table(text))
 
 
 def parse_bake_metadata(text: str, targets: Iterable[str]) -> dict[str, Metadata]:
     """Parse a bake's metadata file, which has a part for each target."""
-    document = _parse(text)
+    document = parse_table(text)
     return {target: _read_metadata(as_table(document.get(target))) for target in targets}
-
-
-def _parse(text: str) -> Mapping[str, Any]:
-    try:
-        return as_table(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _read_metadata(document: Mapping[str, Any]) -> Metadata:
@@ -215,7 +199,7 @@ def _read_metadata(document: Mapping[str, Any]) -> Metadata:
         for name, provenance in document.items()
         if name == PROVENANCE or name.startswith(f"{PROVENANCE}/")
     )
-    digest = as_text(document.get("containerimage.digest"))
+    digest = read_text(document, "containerimage.digest") or None
     return Metadata(digest, tuple(definitions), read_text(document, "buildx.build.ref"))
 
 
@@ -257,7 +241,7 @@ def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield names and digests of images, from URLs like `pkg:docker/busybox@1?platform=…`."""
     for material in read_items(provenance, "materials"):
         uri = unquote(read_text(material, "uri").partition("?")[0])
-        digest = as_text(as_table(material.get("digest")).get("sha256"))
+        digest = read_text(as_table(material.get("digest")), "sha256")
         kind, _, name = uri.partition("/")
         if kind == "pkg:docker" and name and digest:
             yield name.replace("@", ":", 1), f"sha256:{digest}"
@@ -314,10 +298,7 @@ def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
 
 
 def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:
-    """Find the digests of all layers of a step's result, from the bottom, as far as known.
-
-    Each form of the result has its own chain.
-    """
+    """Find the digests of all layers of each form of a step's result, from the bottom."""
     known = _find_operations(step, metadata)
     chains = (chain for each in known for chain in each.chains)
     return frozenset(tuple(layer.digest for layer in chain) for chain in chains)
@@ -340,10 +321,9 @@ def _find_operations(step: TracedStep, metadata: Metadata) -> list[Operation]:
 
 
 def limit_metadata(text: str, environment: Mapping[str, str], caching: Container[str] = ()) -> str:
-    """Return the metadata of a build or a bake as plain buildx would write it.
+    """Return metadata with full provenance as plain buildx would write it for a build or a bake.
 
     Args:
-        text: the metadata with full provenance.
         environment: docker's variables, as set by the caller.
         caching: the targets whose cache the caller exports; a build's name is empty.
 
@@ -369,7 +349,7 @@ def _limit(table: dict[str, Any], wish: str, *, caches: bool) -> dict[str, Any]:
         if not name.startswith(PROVENANCE):
             if caches or name != _CACHE:
                 kept[name] = value
-        elif wish == _ALL:
+        elif wish == "max":
             kept[name] = value
         elif wish not in _NONE:
             kept[name] = {key: each for key, each in value.items() if key not in _MOST}

@@ -48,11 +48,7 @@ def split_fields(text: str) -> list[str]:
 
 
 def parse_options(text: str) -> Attributes:
-    """Parse the attributes of an option text.
-
-    Raises:
-        ValueError: a field is not `key=value`, or the quoting is broken.
-    """
+    """Parse an option text; raise ValueError if a field is not `key=value` or quoting is broken."""
     try:
         fields = _read_fields(text)
     except csv.Error as error:

@@ -5,9 +5,9 @@ https://github.com/moby/buildkit/blob/v0.25.2/solver/llbsolver/provenance/types/
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
+from bxcache.buildx.stream.raw import decode_text
 from bxcache.buildx.values import as_list, as_number, as_table, read_items
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Sources:
 
     def __init__(self, noted: Mapping[str, Any], steps: Iterable[str]) -> None:
         """Find the definition's own Dockerfile: the one with the last of its steps."""
-        texts = [_decode(as_table(each).get("data")) for each in as_list(noted.get("infos"))]
+        texts = [decode_text(as_table(each).get("data")) for each in as_list(noted.get("infos"))]
         self._locations = as_table(noted.get("locations"))
         found = map(self._find_locations, steps)
         located = (max(map(_find_source, each), default=None) for each in found)
@@ -90,10 +90,3 @@ def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | No
             at = as_number(actions[at - count].get("input"))
         return at, None
     return None, None
-
-
-def _decode(data: object) -> str:
-    try:
-        return base64.b64decode(str(data), validate=True).decode("utf-8", errors="replace")
-    except ValueError:
-        return ""

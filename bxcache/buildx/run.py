@@ -49,7 +49,6 @@ class Runner:
     """What all runs of docker in one build share.
 
     Attributes:
-        extra: arguments for docker, passed on unchanged.
         folder: the build's own folder for small files.
         repeat: renders a run that only saves what was built.
         stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
@@ -117,12 +116,7 @@ class RunResult:
 
 
 def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None) -> bytes | None:
-    """Read the Dockerfile if it comes from stdin; otherwise return None.
-
-    Raises:
-        ConfigError: it is too large.
-        StoppedError: the build was stopped.
-    """
+    """Read the Dockerfile if it comes from stdin; raise ConfigError if it is too large."""
     if not reads_dockerfile(settings, extra):
         return None
     data = read_stdin(LARGEST_DOCKERFILE + 1, stop)
@@ -185,10 +179,7 @@ def run_quietly(
     """Save what was built, without reporting events; also return why it ended early, if it did.
 
     The run ends if it executes a step: a builder that evicted a step must not build it twice.
-
-    Args:
-        feed: called once docker runs, returns the text for its stdin.
-        observe: called with each event.
+    `feed` is called once docker runs, and returns the text for its stdin.
     """
     reader, begun, ended = BakeReader(command.targets or (_ONLY,)), time.monotonic(), ""
     with run(
@@ -250,10 +241,6 @@ def read_metadata(file: Path) -> str:
 
 
 def check_stop(stop: Stop | None) -> None:
-    """Check that the build was not stopped.
-
-    Raises:
-        StoppedError: it was.
-    """
+    """Raise StoppedError if the build was stopped."""
     if stop is not None and stop.is_set:
         raise StoppedError("the build was stopped")

@@ -77,9 +77,7 @@ def _list_secrets(
 
 
 def find_mentioned(text: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield values of variables with secret names that a text contains, put there by a shell or a
-    bake file.
-    """
+    """Yield values of variables with secret names that a shell or a bake file put into a text."""
     for name, value in environment.items():
         if len(value) >= _SHORTEST_VARIABLE and value in text:
             yield from [value] if is_secret_name(name) and name not in _OF_A_SHELL else ()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_LARGEST_COUNT = (1 << 63) - 1
-"""The maximum of BuildKit's counts, which are int64."""
 
 
 def as_number(value: object) -> int:
@@ -21,14 +19,17 @@ def as_table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def parse_table(text: str) -> dict[str, Any]:
+    """Parse a JSON object; return an empty one for any other text."""
+    try:
+        return as_table(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
 def as_list(value: object) -> list[Any]:
     """Return a list, or an empty one for any other value."""
     return value if isinstance(value, list) else []
-
-
-def as_text(value: object) -> str | None:
-    """Return a non-empty string, or None for any other value."""
-    return value if isinstance(value, str) and value else None
 
 
 def read_text(message: Mapping[str, Any], key: str) -> str:
@@ -43,6 +44,6 @@ def read_items(message: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def read_count(message: Mapping[str, Any], key: str) -> int:
-    """Return a count of a message; 0 if it is missing or out of range."""
+    """Return a count of a message, which is an int64; 0 if it is missing or out of range."""
     count = as_number(message.get(key))
-    return count if 0 < count <= _LARGEST_COUNT else 0
+    return count if 0 < count < 1 << 63 else 0

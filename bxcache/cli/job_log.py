@@ -11,7 +11,7 @@ import click
 from bxcache.console.job_log import JobLog
 from bxcache.console.tables import render_document, show_line
 from bxcache.place.providers import name_providers
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 
 
 def find_job_log() -> JobLog | None:

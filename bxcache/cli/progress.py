@@ -11,7 +11,7 @@ import click
 
 from bxcache.cli.files import open_destination
 from bxcache.console.progress import DocumentLog, PlainProgress, QuietProgress, RawProgress
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

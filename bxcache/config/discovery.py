@@ -89,8 +89,7 @@ def find_config_file(start: Path) -> ConfigFile | None:
 
 def _has_table(pyproject: Path) -> bool:
     text = _read_text(pyproject)
-    tool = _parse(pyproject, text).get("tool") if "bxcache" in text else None
-    return isinstance(tool, dict) and "bxcache" in tool
+    return _TABLE[-1] in text and _holds(_parse(pyproject, text), _TABLE)
 
 
 def read_config_file(path: Path) -> ConfigFile:
@@ -103,11 +102,10 @@ def read_config_file(path: Path) -> ConfigFile:
     document = _parse(path, text)
     if path.name != _PYPROJECT:
         return ConfigFile(path, document, text)
-    tool = document.get("tool")
-    table = tool.get("bxcache") if isinstance(tool, dict) else None
-    if not isinstance(table, dict):
-        raise ConfigError([Problem(shorten_path(path), ".".join(_TABLE), "the table is missing")])
-    return ConfigFile(path, table, text, _TABLE)
+    match document:
+        case {"tool": {"bxcache": dict(table)}}:
+            return ConfigFile(path, table, text, _TABLE)
+    raise ConfigError([Problem(shorten_path(path), ".".join(_TABLE), "the table is missing")])
 
 
 def _read_text(path: Path) -> str:
@@ -128,7 +126,8 @@ def _read_text(path: Path) -> str:
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # tomllib's own error, or that of `int` about a number with thousands of digits.
         raise _refuse(path, f"is not valid TOML: {error}") from error
     except RecursionError as error:
         raise _refuse(path, "is nested too deeply") from error
@@ -145,12 +144,9 @@ def shorten_path(path: Path) -> str:
 
 
 def _holds(document: Any, position: Position) -> bool:  # noqa: ANN401  # any TOML value
-    for step in position:
-        match document, step:
-            case dict(), _ if step in document:
-                document = document[step]
-            case list(), int() if step < len(document):
-                document = document[step]
-            case _:
-                return False
+    try:
+        for step in position:
+            document = document[step]
+    except (LookupError, TypeError):
+        return False
     return True

@@ -25,7 +25,6 @@ _PREFIX = "BXCACHE_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 IMAGE_VARIABLE = f"{_PREFIX}IMAGE"
 BAKE_VARIABLES = f"{_PREFIX}BAKE_VARIABLES"
-_TEST_PREFIX = f"{_PREFIX}TEST_"
 _VARIABLES: dict[str, Key] = {
     f"{_PREFIX}{section}_{name}".upper(): (section, name)
     for section, model in SECTIONS.items()
@@ -54,7 +53,7 @@ def _note_unknown(environment: Mapping[str, str]) -> list[str]:
     return [
         f"bxcache does not know the variable `{name}`{suggest(name, known, 0.7)}"
         for name in sorted(environment.keys() - known)
-        if name.startswith(_PREFIX) and not name.startswith(_TEST_PREFIX)
+        if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}TEST_")
     ]
 
 
@@ -93,7 +92,7 @@ def parse_backend(text: str) -> dict[str, Any]:
     {'type': 'registry', 'image_manifest': True}
 
     Raises:
-        ValueError: a field is not `key=value`.
+        ValueError: a field is not `key=value`, or the quoting is broken.
     """
     pairs = map(_split_pair, _split_fields(text))
     return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
@@ -106,7 +105,10 @@ def _parse_scalar(text: str) -> str | int | bool:
 
 
 def _split_fields(text: str) -> list[str]:
-    return next(csv.reader([text.strip()], strict=True), [])
+    try:
+        return next(csv.reader([text.strip()], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"is not a comma-separated list: {error}") from error
 
 
 def _split_pair(pair: str) -> tuple[str, str]:

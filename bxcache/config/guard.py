@@ -40,11 +40,7 @@ class Refusal:
 
 
 def find_rule(model: type[Declaration], name: str) -> Rule:
-    """The trust class of a key.
-
-    Raises:
-        LookupError: the key has no class.
-    """
+    """The trust class of a key; a LookupError if it has none."""
     found = [each for each in model.model_fields[name].metadata if isinstance(each, Rule)]
     if len(found) != 1:
         raise LookupError(f"{model.__name__}.{name} is not classified")
@@ -67,13 +63,8 @@ def guard_setup(setup: Setup, directory: Path) -> tuple[Setup, tuple[Refusal, ..
     why = "a link leads out of the checkout" if is_link else None
     layers = tuple(_guard_layer(layer, checkout, refused, why) for layer in setup.layers)
     merged = merge_layers(layers)
-    guarded = replace(
-        setup,
-        config=Config.model_validate(merged.values),
-        sources=merged.sources,
-        layers=layers,
-        is_guarded=True,
-    )
+    config, sources = Config.model_validate(merged.values), merged.sources
+    guarded = replace(setup, config=config, sources=sources, layers=layers, is_guarded=True)
     # A flag or variable replaces the others.
     return guarded, tuple(
         Refusal(dotted(key), refused[key][0], source, refused[key][1])
@@ -114,12 +105,11 @@ def _guard_backend(
     number: int, table: dict[str, Any], checkout: Checkout, refused: _Refused
 ) -> dict[str, Any]:
     model = SETTINGS[table["type"]]
-    judged = {
-        name: find_rule(model, name).judge(name, value, checkout) for name, value in table.items()
-    }
-    refused |= {
-        (*BACKENDS, number, name): (table[name], why)
-        for name, why in judged.items()
-        if why is not None
-    }
-    return {name: value for name, value in table.items() if judged[name] is None}
+    kept: dict[str, Any] = {}
+    for name, value in table.items():
+        why = find_rule(model, name).judge(name, value, checkout)
+        if why is None:
+            kept[name] = value
+        else:
+            refused[(*BACKENDS, number, name)] = value, why
+    return kept

@@ -43,10 +43,8 @@ class Setup:
 
     Attributes:
         config: all values. `config.build` includes the chosen image's values.
-        image: the chosen image's name in `[images]`.
         sources: the source of each value that is not a default.
         root: the project: the config file's folder, the git root, or the working directory.
-        notes: notes for people that are not problems.
         layers: the values of each source, highest precedence last.
         is_guarded: only harmless values of the file count.
     """
@@ -81,9 +79,7 @@ def load_setup(
     """Read, check and merge all sources of configuration.
 
     Args:
-        flags: the values from the command line or the caller.
         file: the config file; if None, it is searched for.
-        image: one of the `[images]`.
 
     Raises:
         ConfigError: lists the problems of all sources.
@@ -137,7 +133,7 @@ def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
     around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
     lines = file.lines_of(around) if file and around else {}
     problems = [
-        Problem(_name_source(layer, place), dotted(place), message, find_nearest(lines, place))
+        Problem(str(layer.source_of(place)), dotted(place), message, find_nearest(lines, place))
         for place, message in findings
     ]
     return sorted(problems, key=lambda problem: problem.line or 0)
@@ -167,10 +163,6 @@ def _identify(backend: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _layer_of(file: ConfigFile) -> Layer:
     return Layer(file.table, fallback=Source(Origin.FILE, shorten_path(file.path)))
-
-
-def _name_source(layer: Layer, place: Position) -> str:
-    return str(layer.source_of(tuple(step for step in place if isinstance(step, str))))
 
 
 def explain_unknown(known: Iterable[str]) -> str:

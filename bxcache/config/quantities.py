@@ -30,13 +30,10 @@ WrittenMoment = Annotated[float, Field(ge=0, le=253_370_764_800, allow_inf_nan=F
 
 
 def parse_size(text: str) -> int:
-    """Parse bytes: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
+    """Parse bytes, or raise ValueError: `kB`, `MB`, `GB`, `TB` are powers of 1000, `MiB` of 1024.
 
     >>> parse_size("5GB"), parse_size("1.5 MiB"), parse_size("42")
     (5000000000, 1572864, 42)
-
-    Raises:
-        ValueError: the text is not a size.
     """
     number, unit = _split(_SIZE, text, "a size; write it like `500MB`, `5GB` or `4GiB`")
     unit = unit.upper().removesuffix("B")
@@ -49,26 +46,20 @@ def parse_size(text: str) -> int:
 
 
 def parse_age(text: str) -> int:
-    """Parse seconds from a text such as `90m`, `36h`, `14d`, `2w`.
+    """Parse seconds from a text such as `90m`, `36h`, `14d`, `2w`, or raise ValueError.
 
     >>> parse_age("14d"), parse_age("60s")
     (1209600, 60)
-
-    Raises:
-        ValueError: the text is not an age.
     """
     number, unit = _split(_AGE, text, "an age; write it like `12h`, `14d` or `2w`")
     return int(number) * _SECONDS[unit]
 
 
 def parse_duration(text: str) -> float:
-    """Parse seconds from a text such as `90`, `1.5s`, `10m`, `1h`.
+    """Parse seconds from a text such as `90`, `1.5s`, `10m`, `1h`, or raise ValueError.
 
     >>> parse_duration("1.5m"), parse_duration("90")
     (90.0, 90.0)
-
-    Raises:
-        ValueError: the text is not a duration.
     """
     number, unit = _split(_DURATION, text, "a duration; write it like `90s`, `10m` or `1h`")
     return float(number) * _SECONDS[unit]
@@ -128,8 +119,6 @@ def format_apart(
     """Two different figures as different texts.
 
     Args:
-        one: a figure.
-        other: another one.
         show: formats a figure with a number of decimals.
         digits: the minimum number of decimals; more, up to three, if the texts are equal.
         unit: the unit of the exact figures, used if three decimals are not enough.

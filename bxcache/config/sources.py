@@ -34,7 +34,6 @@ class Source:
     """Where a value was set.
 
     Attributes:
-        origin: the kind of source.
         name: the file's path, the variable or the flag; empty for a default.
         line: the line in the file, counted from 1, if known.
     """
@@ -54,20 +53,14 @@ DEFAULT = Source(Origin.DEFAULT)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The values of one source, as nested tables.
-
-    Attributes:
-        values: the tables, shaped like the configuration.
-        sources: the source of each leaf in `values`.
-        fallback: the source of leaves that `sources` does not list.
-    """
+    """The values of one source in tables; `fallback` is the source of leaves not in `sources`."""
 
     values: Mapping[str, Any]
     sources: Mapping[Key, Source] = field(default_factory=dict)
     fallback: Source = DEFAULT
 
-    def source_of(self, key: Key) -> Source:
-        """The source of a key, or of the nearest enclosing table."""
+    def source_of(self, key: Position) -> Source:
+        """The source of a key, or of the nearest enclosing list or table."""
         return find_nearest(self.sources, key) or self.fallback
 
 

@@ -27,15 +27,11 @@ _NETWORKS = (None, "", "default", "none")
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The folder that contains a stranger's files.
-
-    Attributes:
-        root: its top folder, with links resolved.
-        directory: the working directory; paths are relative to it.
-    """
+    """The folder that contains a stranger's files; its `root` has its links resolved."""
 
     root: Path
     directory: Path
+    """The working directory; paths are relative to it."""
 
     def holds(self, path: str) -> bool:
         """Whether a path is inside, after following links.
@@ -76,12 +72,7 @@ HARMLESS = Rule(lambda _name, _value, _checkout: None)
 
 
 def asks(why: str, *values: object) -> Rule:
-    """A key that counts only from a flag or variable.
-
-    Args:
-        why: the reason: what the key can do.
-        values: the values that ask. Default: every value that is not empty.
-    """
+    """A key whose `values` (default: all but empty ones) count only from a flag or variable."""
 
     def judge(_name: str, value: object, _checkout: Checkout) -> str | None:
         return why if (value in values if values else value) else None

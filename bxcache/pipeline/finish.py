@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.definition import LINK
 from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import limit_metadata
-from bxcache.buildx.positions import locate_steps
 from bxcache.buildx.run import read_metadata
 from bxcache.buildx.stream.events import Noted, Outcome, Warned
 from bxcache.config.paths import read_dockerfile

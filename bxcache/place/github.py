@@ -20,15 +20,15 @@ from bxcache.place.statement import (
     Statement,
     Verdict,
     compare,
+    read_file,
     split_ref,
     strip_prefixes,
 )
-from bxcache.place.variables import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.place.variables import Variables
+    from bxcache.place.statement import Variables
 
 _FILE = "GITHUB_EVENT_PATH"
 _PULL_REQUESTS = frozenset(
@@ -93,11 +93,7 @@ def _read_event(variables: Variables) -> _Event:
 
 
 def read_github(variables: Variables) -> Statement:
-    """Read GitHub's variables and event.
-
-    Trust depends on the event and, for a pull request, on the two repository names in the event
-    file.
-    """
+    """Read GitHub's variables and event; trust depends on the event and the repositories in it."""
     event = _read_event(variables)
     statement = _read_kind(variables, event)
     doubts = statement.doubts
@@ -157,12 +153,10 @@ def _find_number(variables: Variables) -> Found | None:
 
 def _read_pull_request(variables: Variables, event: _Event) -> Statement:
     verdict, number = _judge_pull_request(event), _find_number(variables)
-    head = event.find("pull_request.head.ref")
-    base = event.find("pull_request.base.ref")
     return Statement(
         verdict,
-        branch=variables.find("GITHUB_HEAD_REF") or head,
-        base=variables.find("GITHUB_BASE_REF") or base,
+        branch=variables.find("GITHUB_HEAD_REF") or event.find("pull_request.head.ref"),
+        base=variables.find("GITHUB_BASE_REF") or event.find("pull_request.base.ref"),
         pull_request=event.find("pull_request.number") or number,
         doubts=tuple(_doubt_pull_request(variables, event, verdict, number)),
     )
@@ -182,9 +176,8 @@ def _doubt_pull_request(
         yield event.trouble
     elif verdict is MAYBE_FORK:
         yield f"the file of {_FILE} does not name the pull request's repositories"
-    refs = {"GITHUB_HEAD_REF": "head.ref", "GITHUB_BASE_REF": "base.ref"}
-    sent = {name: event.get(f"pull_request.{path}") for name, path in refs.items()}
-    for name, value in sent.items():
+    for name, path in (("GITHUB_HEAD_REF", "head.ref"), ("GITHUB_BASE_REF", "base.ref")):
+        value = event.get(f"pull_request.{path}")
         if value and variables.differs(name, value):
             yield f"{name} and the file of {_FILE} contradict each other"
     known = event.get("pull_request.number")
@@ -196,10 +189,8 @@ def _doubt_pull_request(
 
 def _read_comment(variables: Variables, event: _Event) -> Statement:
     """Read a comment on an issue or a pull request; GitHub treats a pull request as an issue."""
-    if event.trouble:
-        return _read_ref(variables, _COMMENT, event.trouble)
     if not isinstance(event.look_up("issue"), dict):
-        doubt = f"the file of {_FILE} does not name the issue of the comment"
+        doubt = event.trouble or f"the file of {_FILE} does not name the issue of the comment"
         return _read_ref(variables, _COMMENT, doubt)
     if event.look_up("issue.pull_request") is None:
         return _read_ref(variables, PUSH)
@@ -207,10 +198,7 @@ def _read_comment(variables: Variables, event: _Event) -> Statement:
 
 
 def _read_workflow_run(variables: Variables, event: _Event) -> Statement:
-    """Read a workflow started by another workflow; it always runs on the default branch.
-
-    It is trusted if the run that started it was, judged by that run's event and head repository.
-    """
+    """Read a workflow started by another one, as trusted as that; it runs on the default branch."""
     verdict = compare(
         event.get("workflow_run.head_repository.full_name"), event.get("repository.full_name")
     )

@@ -25,7 +25,7 @@ from bxcache.place.statement import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.place.variables import Variables
+    from bxcache.place.statement import Variables
 
 _BITBUCKET = Verdict(
     trusted=True, reason="Bitbucket builds only pull requests of the same repository"

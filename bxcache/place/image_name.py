@@ -86,17 +86,15 @@ def _drop_usual(path: str) -> str:
 
 
 def _name_remote(root: Path, context: str, file: str | None) -> str:
-    """Name an image by a URL: the repository, however it is reached, and the folder in it.
-
-    The forms of git URLs: https://github.com/moby/buildkit/blob/v0.25.2/util/gitutil/git_url.go.
-    buildx reads a Dockerfile from this machine if its path is absolute, otherwise from the context:
-    https://github.com/docker/buildx/blob/v0.29.1/build/opt.go.
-    """
+    """Name an image by a URL: the repository, however it is reached, and the folder in it."""
+    # https://github.com/moby/buildkit/blob/v0.25.2/util/gitutil/git_url.go has the forms of URLs.
     url, _, fragment = context.partition("#")
     url, _, query = url.partition("?")
     folder = parse_qs(query).get("subdir", [fragment.partition(":")[2]])[-1]
     inside = posixpath.normpath(f"/{folder}")
     here = []
+    # buildx reads a Dockerfile from this machine if its path is absolute, otherwise from the
+    # context: https://github.com/docker/buildx/blob/v0.29.1/build/opt.go
     if file and file.startswith("/"):
         here = [f"/{path_in(root, Path(file))}"]
     elif file and file != _STDIN:

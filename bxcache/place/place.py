@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.providers import UNREAD, read_provider
 from bxcache.place.repository import Ask, Repository, ask_git
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,8 @@ class Place:
             `none` without either.
         branch: the branch being built; for a pull request, its head branch. None if unknown, or
             if there is none, as for a tag.
-        tag: the git tag that is built.
         base: the base branch of a pull request or a merge queue.
-        default: the repository's default branch.
-        pull_request: a pull request's number.
+        pull_request: its number.
         trusted: whether the code is from people who may write to the repository; False if unknown.
         reason: why it is trusted or not, in a short phrase.
         sources: where the value of each known field is from: a variable, a path in a file that a
@@ -87,8 +85,3 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
         notes=(*statement.doubts, *statement.remarks, *repository.notes),
         consulted=tuple(sorted(variables.consulted)),
     )
-
-
-def read_trust(environment: Mapping[str, str]) -> bool:
-    """Whether a build is trusted; this does not depend on git."""
-    return read_provider(Variables(environment))[1].verdict.trusted

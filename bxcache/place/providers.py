@@ -14,15 +14,19 @@ from bxcache.place.hosted import (
     read_gitlab,
     read_travis,
 )
-from bxcache.place.jenkins import read_jenkins
-from bxcache.place.self_hosted import read_buildkite, read_drone, read_woodpecker
+from bxcache.place.self_hosted import (
+    read_buildkite,
+    read_drone,
+    read_jenkins,
+    read_teamcity,
+    read_woodpecker,
+)
 from bxcache.place.statement import Statement, Verdict
-from bxcache.place.teamcity import read_teamcity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bxcache.place.variables import Variables
+    from bxcache.place.statement import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,7 @@ TRACES = {
     "circleci": ("CIRCLE_BRANCH", "CIRCLE_TAG", "CIRCLE_PR_NUMBER", "CIRCLE_SHA1"),
     "buildkite": ("BUILDKITE_BRANCH", "BUILDKITE_PULL_REQUEST", "BUILDKITE_JOB_ID"),
     "jenkins": ("CHANGE_ID", "CHANGE_FORK", "ghprbPullId"),
-    "azure": (
-        "BUILD_SOURCEBRANCH",
-        "SYSTEM_PULLREQUEST_ISFORK",
-        "SYSTEM_PULLREQUEST_SOURCEBRANCH",
-    ),
+    "azure": ("BUILD_SOURCEBRANCH", "SYSTEM_PULLREQUEST_ISFORK", "SYSTEM_PULLREQUEST_SOURCEBRANCH"),
     "bitbucket": ("BITBUCKET_BRANCH", "BITBUCKET_TAG", "BITBUCKET_PR_ID", "BITBUCKET_COMMIT"),
     "travis": ("TRAVIS_BRANCH", "TRAVIS_PULL_REQUEST", "TRAVIS_EVENT_TYPE"),
     "woodpecker": ("CI_PIPELINE_EVENT", "CI_COMMIT_PULL_REQUEST"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bxcache.config.discovery import find_root
 from bxcache.errors import PlaceError
 from bxcache.place.statement import Found
 from bxcache.process import Answer, ask
@@ -46,31 +47,20 @@ _USUAL = (
 
 
 def ask_git(arguments: Sequence[str], directory: Path) -> Answer:
-    """Run git with a short time limit.
-
-    Raises:
-        OSError: git or the directory does not exist; a TimeoutError if git did not end in time.
-    """
+    """Run git with a short time limit; the usual `Ask`."""
     return _run_git(arguments, directory, _SECONDS, _NO_TRANSPORT)
 
 
 def _run_git(
     arguments: Sequence[str], directory: Path, seconds: float, variables: Mapping[str, str]
 ) -> Answer:
-    """Run git in the checkout around a folder, or without a repository if there is no checkout.
-
-    `GIT_DIR` in the environment names another repository, as for git itself.
-    """
+    """Run git in the checkout around a folder, or without a repository if there is no checkout."""
+    # `GIT_DIR` in the environment names another repository, as for git itself.
     if "GIT_DIR" not in os.environ:
-        checkout = _find_checkout(directory)
+        checkout = find_root(directory.absolute())
         variables = variables if checkout else {**variables, **_NO_REPOSITORY}
         directory = checkout or directory
     return ask((*_COMMAND, *arguments), variables=variables, directory=directory, seconds=seconds)
-
-
-def _find_checkout(directory: Path) -> Path | None:
-    folder = directory.absolute()
-    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
 
 
 class Repository:
@@ -130,7 +120,7 @@ class Repository:
         if not self.is_there and "safe.directory" in answer.stderr:
             note = "git cannot read this checkout: it belongs to another user (safe.directory)"
             self.notes.append(note)
-        elif not self.is_there and _find_checkout(self._directory):
+        elif not self.is_there and find_root(self._directory.absolute()):
             self.notes.append("git cannot read this checkout, although it has a .git")
         return answer.stdout.rstrip("\n") if answer.status == 0 else None
 

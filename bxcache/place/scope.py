@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 _LONGEST_PART = 40
+# Together with an owner, this leaves room in a tag for `.` and the hash of a stage's name.
 _LONGEST_STEM = 70
 _LONGEST_TAG = 128
-# Together with an owner, this leaves room in a tag for `.` and the hash of a stage's name.
 LABEL_PART = "bxcache"
 """The last part of a tag that describes a scope; no scope's name ends in it."""
 _NO_BRANCH = "no-branch"
@@ -135,10 +135,7 @@ class Scope:
         return replace(self, owner=owner)
 
     def list_overlapping(self, names: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """List scopes that differ only in platforms and share some with this one, best first.
-
-        `names` are existing scopes, possibly among other tags.
-        """
+        """List those existing scopes that differ only in platforms and share some, best first."""
         own, around = {*self.platforms}, [*self.head, write_owner(self.owner)]
         found = []
         for name in names:
@@ -151,10 +148,7 @@ class Scope:
     def list_related(
         self, owners: Iterable[tuple[Owner, str]], names: Collection[str]
     ) -> Iterator[tuple[str, str]]:
-        """List these owners' scopes that overlap in platforms, each with what it is to the build.
-
-        Each owner comes with what it is to the build; the best scopes are first.
-        """
+        """List owners' overlapping scopes, best first, each with what it is to the build."""
         for owner, what in owners:
             own = self.of_owner(owner)
             for each in dict.fromkeys((own, own.whole)):

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Origin
-from bxcache.place.place import FIELDS, read_place, read_trust
+from bxcache.place.place import FIELDS, read_place
+from bxcache.place.providers import read_provider
 from bxcache.place.scope import Kind, Owner
+from bxcache.place.statement import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,15 +29,12 @@ if TYPE_CHECKING:
     from bxcache.config.sources import Layer
     from bxcache.place.place import Place
 
-_TABLE = "place"
-
 
 @dataclass(frozen=True, slots=True)
 class Trust:
     """What a build may do with caches, as decided from its place and its configuration.
 
     Attributes:
-        writes: whether it saves its cache.
         reason: why it saves its cache, or why not.
         refused: settings of the config file that do not count.
         found: the place according to the CI system and git alone, without the configuration.
@@ -58,10 +57,7 @@ class Trust:
 
     @property
     def owner(self) -> Owner:
-        """The owner of the cache that the build saves.
-
-        No other branch reads the cache that an untrusted build saves on request.
-        """
+        """The owner of the cache that the build saves; no other branch reads an untrusted one's."""
         return find_owner(self.place)
 
     def list_owners(self, read: tuple[Donor, ...]) -> Iterator[tuple[Owner, str]]:
@@ -124,7 +120,8 @@ def load_guarded(
 ) -> Setup:
     """Load the settings that count, without asking git; for commands that need no branch."""
     setup = load_setup(directory, environment, flags=flags, file=file, image=image)
-    return _guard(setup, directory, trusted=read_trust(environment))[0]
+    _, statement = read_provider(Variables(environment))
+    return _guard(setup, directory, trusted=statement.verdict.trusted)[0]
 
 
 def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Trust]:
@@ -142,12 +139,9 @@ def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
     place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
     return [
-        (f"{_TABLE}.provider", place.provider, variables),
-        *(
-            (f"{_TABLE}.{each}", getattr(place, each), place.sources.get(each, ""))
-            for each in FIELDS
-        ),
-        (f"{_TABLE}.trusted", place.trusted, place.reason),
+        ("place.provider", place.provider, variables),
+        *((f"place.{each}", getattr(place, each), place.sources.get(each, "")) for each in FIELDS),
+        ("place.trusted", place.trusted, place.reason),
         ("saves", trust.writes, trust.reason),
     ]
 
@@ -158,7 +152,7 @@ def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tupl
     A file can remove trust, but never grant it.
     """
     declared = setup.config.place.trusted
-    by_file = setup.source_of((_TABLE, "trusted")).origin is Origin.FILE
+    by_file = setup.source_of(("place", "trusted")).origin is Origin.FILE
     if declared is False or not (trusted or (declared and not by_file)):
         return guard_setup(setup, directory)
     return setup, ()
@@ -174,7 +168,7 @@ def _explain_refused(refused: tuple[Refusal, ...]) -> str:
 
 def _override(found: Place, setup: Setup) -> Place:
     values = {name: value for name, value in setup.config.place if value not in (None, "")}
-    given = {name: str(setup.source_of((_TABLE, name))) for name in values}
+    given = {name: str(setup.source_of(("place", name))) for name in values}
     sources = {**found.sources, **given}
     if values.keys() & {"branch", "tag"}:
         values = {"branch": None, "tag": None, **values}

@@ -1,1 +1,1 @@
-"""What bxcache costs and what it saves, measured on request."""
+"""Measurements, on request, of bxcache's costs and savings."""

@@ -1,6 +1,6 @@
-"""The benchmarks: `python3 -m tests.benchmarks NAME [arguments]`; without a name, the list of them.
+"""The benchmarks: `python3 -m tests.benchmarks NAME [arguments]`; without a name, it lists them.
 
-They run on request, on a machine that does nothing else; `--help` behind a name shows its options.
+Run them on request, on a machine that does nothing else; `--help` after a name shows its options.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NAMES = ("overhead", "store", "fleet", "inline", "report", "view")
 
 
 def main() -> int:
-    """Run the benchmark that is named, or list all."""
+    """Run the named benchmark, or list all."""
     enter("tests.benchmarks")
     name, *arguments = sys.argv[1:] or [""]
     if name in NAMES:

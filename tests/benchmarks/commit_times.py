@@ -1,4 +1,4 @@
-"""What a store costs a build: the snapshot before docker runs, and the commit after it."""
+"""The cost of a store for a build: the snapshot before docker runs, and the commit after it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Bench:
 
     @property
     def new(self) -> int:
-        """How many layers each build replaces."""
+        """The number of layers that each build replaces."""
         return max(self.count // 10, 1)
 
     @property
     def most(self) -> float:
-        """The milliseconds that one of both may take."""
+        """The milliseconds that a snapshot or a commit may take."""
         return MOST_MS + MOST_US_PER_BLOB * self.count / 1e3
 
     def fill(self, draw: random.Random) -> None:
@@ -56,7 +56,7 @@ class Bench:
         finish_store(store, {SCOPE: self.links})
 
     def build(self, draw: random.Random) -> None:
-        """What a build does to the store, with new layers on top."""
+        """Do to the store what a build does, with new layers on top."""
         store = Store(self.folder / "store")
         begun = time.perf_counter()
         with store.snapshot(draw_name(), [SCOPE]) as staging:
@@ -77,13 +77,13 @@ class Bench:
         self.links = [*kept, *top]
         manifest, config = put_scope(layout, self.links)
         write_index(layout, {SCOPE: manifest})
-        # BuildKit writes out each blob before it says that it is there.
+        # BuildKit writes each blob to the disk before it reports it.
         for blob in (manifest, config, *(blob for blob, _ in top)):
             write_out(layout / "blobs" / "sha256" / blob["digest"][7:])
         return str(manifest["digest"]), Work(self.count, {blob["digest"]: 1.5 for blob, _ in top})
 
     def link_by_hand(self, draw: random.Random) -> None:
-        """The same links and the same waiting for the disk, and nothing else."""
+        """Make the same links and wait for the disk in the same way, and do nothing else."""
         blobs = self.folder / "store" / "blobs" / "sha256"
         names = [blob["digest"][7:] for blob, _ in self.links]
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
@@ -108,12 +108,12 @@ class Bench:
 
 
 def draw_layer(draw: random.Random) -> bytes:
-    """The content of a small layer."""
+    """Return the content of a small layer."""
     return draw.randbytes(draw.randrange(500, 8000))
 
 
 def milliseconds(begun: float) -> float:
-    """How many have passed."""
+    """Return the milliseconds since a moment."""
     return (time.perf_counter() - begun) * 1e3
 
 
@@ -137,7 +137,7 @@ def write_out(path: Path) -> None:
 
 @contextmanager
 def open_benches(draw: random.Random) -> Iterator[list[Bench]]:
-    """Stores of all sizes, gone at the end."""
+    """Make stores of all sizes, and remove them at the end."""
     with tempfile.TemporaryDirectory(prefix="bxcache-commit-") as name:
         benches = [Bench(Path(name) / str(count), count) for count in COUNTS]
         for bench in benches:
@@ -147,11 +147,11 @@ def open_benches(draw: random.Random) -> Iterator[list[Bench]]:
 
 
 def measure_commits() -> list[Finding]:
-    """Both, for scopes of several sizes."""
+    """Measure snapshots and commits for scopes of several sizes."""
     say(f"snapshots and commits of {', '.join(map(str, COUNTS))} blobs ({ROUNDS} rounds)")
     draw = random.Random(1)
     with open_benches(draw) as benches:
-        # The command line does without it too.
+        # The command line disables it too.
         gc.disable()
         try:
             for number in range(ROUNDS + 1):
@@ -166,7 +166,7 @@ def measure_commits() -> list[Finding]:
 
 
 def judge(name: str, benches: Sequence[Bench], taken: Sequence[Sequence[float]]) -> Finding:
-    """What the rounds after the first say; that one warms up."""
+    """Judge the rounds after the first one, which warms up."""
     figures: list[Figures] = []
     reached = True
     for bench, values in zip(benches, taken, strict=True):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: measure commands, compare them, and print what was found out."""
+"""Tools of the benchmarks, which measure commands, compare them and print the findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO
 from tests.quickstart import QuickstartError
 
 BXCACHE = (sys.executable, "-m", "bxcache")
-# The peak that the kernel has noted for the process alone, read when it ends.
+# The peak that the kernel recorded for the process alone, read when the process ends.
 WITH_PEAK = """\
 import atexit, os, shutil
 atexit.register(shutil.copyfile, "/proc/self/status", os.environ["BENCHMARK_PEAK"])
@@ -27,7 +27,7 @@ main()
 
 @dataclass(frozen=True)
 class Figures:
-    """One quantity, measured several times, in seconds or what `unit` says."""
+    """One quantity, measured several times, in seconds or in `unit`."""
 
     name: str
     values: Sequence[float]
@@ -35,11 +35,11 @@ class Figures:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the values."""
         return statistics.median(self.values)
 
     def render(self) -> str:
-        """A row of the table."""
+        """Return a row of the table."""
         figure = f"{self.name:<52} {self.median:>8.3f} {self.unit:<2}"
         spread = f"{min(self.values):.3f} to {max(self.values):.3f}"
         return f"{figure}  {spread:<20} {len(self.values)}"
@@ -47,21 +47,21 @@ class Figures:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one target; `reached` is None where there is none."""
+    """The result for one target; `reached` is None where there is no target."""
 
     figures: tuple[Figures, ...]
     text: str
     reached: bool | None = None
 
     def render(self) -> str:
-        """The figures, and below them what they say."""
+        """Return the figures, and the conclusion below them."""
         words = {True: "ok", False: "MISSED", None: "no target"}
         rows = [each.render() for each in self.figures]
         return "\n".join([*rows, f"  {words[self.reached]}: {self.text}", ""])
 
 
 def conclude(findings: Iterable[Finding]) -> int:
-    """Print the table, and give the exit status: whether a target was missed."""
+    """Print the table, and return the exit status: 1 if a target was missed."""
     findings = list(findings)
     print(f"\n{'':<52} {'median':>8}     {'least to most':<20} runs")
     print("\n".join(finding.render() for finding in findings))
@@ -79,7 +79,7 @@ def measure(
     *,
     status: int = 0,
 ) -> float:
-    """Run a command to its end, which has this status, and tell how long it took."""
+    """Run a command to its end, check its status, and return how long it took."""
     with tempfile.TemporaryFile("w+") as told:
         begun = time.monotonic()
         done = subprocess.run(
@@ -101,7 +101,7 @@ def measure(
 def measure_pipe(
     first: Sequence[str], second: Sequence[str], folder: Path, environment: dict[str, str]
 ) -> float:
-    """Run `first | second` to its end and tell how long it took."""
+    """Run `first | second` to its end, and return how long it took."""
     begun = time.monotonic()
     with subprocess.Popen(first, cwd=folder, env=environment, stdout=subprocess.PIPE) as source:
         assert source.stdout is not None
@@ -114,7 +114,7 @@ def measure_pipe(
 def measure_memory(
     words: Sequence[str], folder: Path, environment: dict[str, str], *, status: int = 0
 ) -> float:
-    """The most megabytes that bxcache's own process had; what it starts is not counted."""
+    """Return the most megabytes of bxcache's own process, without the processes that it starts."""
     with tempfile.NamedTemporaryFile("r", prefix="bxcache-peak-") as peak:
         command = [sys.executable, "-c", WITH_PEAK, *words]
         measure(command, folder, {**environment, "BENCHMARK_PEAK": peak.name}, status=status)
@@ -123,9 +123,9 @@ def measure_memory(
 
 
 def alternate(actions: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
-    """What each action tells, all of them in turn, every other time in reverse.
+    """Return the values of each action; all run in turn, every other time in reverse.
 
-    One turn before the first only warms up.
+    An extra turn before the first one only warms up.
     """
     told: list[list[float]] = [[] for _ in actions]
     for number in range(rounds + 1):
@@ -138,5 +138,5 @@ def alternate(actions: Sequence[Callable[[], float]], rounds: int) -> list[list[
 
 
 def divide(name: str, own: Sequence[float], other: Sequence[float]) -> Figures:
-    """How many times the other's, round by round."""
+    """Divide the values of one side by the other's, round by round."""
     return Figures(name, [a / b for a, b in zip(own, other, strict=True)], "x")

@@ -1,8 +1,8 @@
 """Measures what a registry costs, with bxcache and without: `python3 -m tests.benchmarks fleet`.
 
-Made to be run on request, on a machine that does nothing else. Every build is that of a fresh
-engine, as on a CI runner, and all that is compared is measured in turn in the same run. The
-registry stands behind a proxy that takes some milliseconds for each request, as a network does.
+Run this on request, on a machine that does nothing else. Every build uses a fresh engine, as on a
+CI runner, and everything that is compared is measured in turn in the same run. The registry is
+behind a proxy that takes some milliseconds for each request, as a network does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROBES = 15
 LATENCY = 0.02
 STAGES, STEPS = 6, 8
 WORK = 20
-"""How long the step takes that a changed line has executed, in seconds: a small compilation."""
+"""The seconds of the step that a changed line has executed: a small compilation."""
 MOST_UNCHANGED = 0.9
 MOST_CHANGED = 1.05
 MOST_PROBING = 0.05
@@ -37,7 +37,7 @@ KINDS = ("docker", "docker-container")
 
 
 def write_project(folder: Path) -> None:
-    """An application of several stages, whose last one needs something of each."""
+    """Write an application of several stages, whose last one needs something of each."""
     (folder / "src").mkdir(parents=True)
     (folder / "src" / "main").write_text("0\n")
     lines = [busybox_context(folder)]
@@ -53,18 +53,18 @@ def write_project(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where all builds take place: a project, and a repository for each side."""
+    """The setting of all builds: a project, and a repository for each side."""
 
     folder: Path
     address: str
     kind: str
 
     def ref(self, side: str) -> str:
-        """A side's own repository, and in it the one scope."""
+        """Return a side's own repository, which has only one scope."""
         return f"{self.address}/{self.kind}-{side}"
 
     def commands(self, side: str) -> list[str]:
-        """The side's build."""
+        """Return the build command of a side."""
         if side == "bxcache":
             backend = f"type=registry,ref={self.ref(side)}"
             return [*BXCACHE, "build", "--network", "none", "--backend", backend, "."]
@@ -77,13 +77,13 @@ class Bench:
         ]
 
     def build(self, side: str) -> float:
-        """How long the side's build takes on a fresh engine; starting that is not counted."""
+        """Return how long a side's build takes on a fresh engine, without the engine's start."""
         with self.machine() as environment:
             return measure(self.commands(side), self.folder, environment)
 
     @contextmanager
     def machine(self) -> Iterator[dict[str, str]]:
-        """A fresh engine's environment."""
+        """Start a fresh engine, and yield the environment of its builds."""
         with Engine() as engine:
             if self.kind == "docker":
                 yield self.environment(engine)
@@ -92,13 +92,13 @@ class Bench:
                 yield {**self.environment(engine), "BUILDX_BUILDER": name}
 
     def environment(self, engine: DockerClient) -> dict[str, str]:
-        """What a build has in its environment."""
+        """Return the environment of a build."""
         home = str(self.folder.parent / "home")
         return {**engine.environment(), "XDG_CACHE_HOME": home, "BXCACHE_PLACE_BRANCH": "main"}
 
 
 def compare_builds(bench: Bench, rounds: int) -> list[Finding]:
-    """Unchanged, then with one line changed."""
+    """Compare builds without a change, then builds with one changed line."""
     for side in ("raw", "bxcache"):
         bench.build(side)
     unchanged = alternate([lambda: bench.build("raw"), lambda: bench.build("bxcache")], rounds)
@@ -116,7 +116,7 @@ def compare_builds(bench: Bench, rounds: int) -> list[Finding]:
 
 
 def judge(name: str, told: list[list[float]], most: float) -> Finding:
-    """What the builds of both sides say."""
+    """Judge the builds of both sides."""
     raw, own = told
     ratio = divide(f"    times raw buildx ({name})", own, raw)
     figures = (Figures(f"{name}, bxcache", own), Figures("    raw buildx", raw), ratio)
@@ -124,7 +124,7 @@ def judge(name: str, told: list[list[float]], most: float) -> Finding:
 
 
 def compare_probes(address: str, rounds: int) -> Finding:
-    """Looking up one ref at a time, and three at once."""
+    """Compare looking up one ref at a time with looking up three at once."""
     from bxcache.registry.repository import probe_refs  # noqa: PLC0415  # needs the environment
 
     refs = [f"{address}/docker-bxcache:image.linux-amd64.{name}" for name in ("a", "b", "main")]

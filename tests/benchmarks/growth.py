@@ -1,7 +1,7 @@
-"""How large a store grows while an application is built commit by commit, each on a new machine.
+"""The growth of a store while an application is built commit by commit, each on a new machine.
 
-What is compared is a directory that plain buildx exports to, and what a fresh export of the same
-build takes.
+It is compared with a directory that plain buildx exports to, and with a fresh export of the same
+build.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Application:
     draw: random.Random
 
     def start(self) -> None:
-        """Write what the first commit has."""
+        """Write the files of the first commit."""
         (self.folder / "src").mkdir(parents=True)
         (self.folder / "Dockerfile").write_text(busybox_context(self.folder) + STAGES)
         for number in range(SOURCES):
             self._edit(number, lines=200)
 
     def commit(self, number: int) -> None:
-        """Edit a source; now and then there are new dependencies too."""
+        """Edit a source, and now and then change the dependencies too."""
         self._edit(number % SOURCES, lines=10)
         if number % NEW_DEPENDENCIES == 0:
             (self.folder / "requirements.txt").write_text(f"dependency=={number}\n")
@@ -69,7 +69,7 @@ class Application:
 
 @dataclass(frozen=True)
 class Growth:
-    """The sizes in bytes after some of the commits, and what each build took."""
+    """The sizes in bytes after some of the commits, and the seconds of each build."""
 
     own: dict[int, int] = field(default_factory=dict)
     raw: dict[int, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where both are built: one engine, forgetful, and a folder."""
+    """The setting of both sides: one engine, whose cache is emptied, and a folder."""
 
     engine: DockerClient
     folder: Path
@@ -88,7 +88,7 @@ class Workshop:
 
     @property
     def store(self) -> Path:
-        """bxcache's."""
+        """bxcache's store."""
         return self.folder / "store"
 
     def build_own(self, *words: str) -> float:
@@ -103,13 +103,13 @@ class Workshop:
         return self._run([*self._export(place), *source])
 
     def export_fresh(self, name: str) -> Path:
-        """Build from nothing, and export that to an empty directory."""
+        """Build from nothing, and export to an empty directory."""
         place = self.folder / name
         self._run(self._export(place))
         return place
 
     def export_both(self, then: Path) -> tuple[Path, Path]:
-        """Build the other target as it was then, and what there is now, both from nothing."""
+        """Build the other target as it was then, and the current image, both from nothing."""
         other, last = self.folder / "other", self.folder / "last"
         self._run([*self._export(other), "--target", OTHER_TARGET], folder=then)
         # What both have in common is built once.
@@ -132,7 +132,7 @@ class Workshop:
 
 @contextmanager
 def open_workshop() -> Iterator[Workshop]:
-    """An engine, and an application before its first commit."""
+    """Start an engine, and make an application before its first commit."""
     with Engine() as engine, tempfile.TemporaryDirectory(prefix="bxcache-growth-") as name:
         application = Application(Path(name) / "app", random.Random(1))
         application.start()
@@ -140,13 +140,13 @@ def open_workshop() -> Iterator[Workshop]:
 
 
 def measure_growth(commits: int) -> list[Finding]:
-    """Build them all, and compare what that leaves."""
+    """Build all commits, and compare the sizes that they leave."""
     growth, marks = Growth(), {1, 10, commits // 2, commits}
     with open_workshop() as shop:
         then = shop.application.folder
         for number in range(1, commits + 1):
             say(f"commit {number} of {commits}")
-            # The first one has dependencies as well.
+            # The first commit has dependencies as well.
             shop.application.commit(number if number > 1 else 0)
             actions = [grow_own, grow_raw] if number % 2 else [grow_raw, grow_own]
             for grow in actions:
@@ -154,7 +154,7 @@ def measure_growth(commits: int) -> list[Finding]:
             if number in marks - {commits}:
                 growth.fresh[number] = measure_folder(shop.export_fresh(f"fresh-{number}"))
             if number == commits // 2:
-                # A release, say: another target is built once, and its scope stays.
+                # A release, for example: another target is built once, and its scope stays.
                 shop.build_own("--target", OTHER_TARGET)
                 then = shutil.copytree(shop.application.folder, shop.folder / "then")
         other, last = shop.export_both(then)
@@ -164,33 +164,33 @@ def measure_growth(commits: int) -> list[Finding]:
 
 
 def grow_own(shop: Workshop, growth: Growth, number: int, *, marked: bool) -> None:
-    """One commit with bxcache."""
+    """Build a commit with bxcache."""
     growth.own_seconds.append(shop.build_own())
     if marked:
         growth.own[number] = measure_folder(shop.store)
 
 
 def grow_raw(shop: Workshop, growth: Growth, number: int, *, marked: bool) -> None:
-    """One commit with plain buildx."""
+    """Build a commit with plain buildx."""
     growth.raw_seconds.append(shop.build_raw())
     if marked:
         growth.raw[number] = measure_folder(shop.folder / "raw")
 
 
 def measure_folder(folder: Path) -> int:
-    """The size of all files in a folder."""
+    """Return the size of all files in a folder."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def measure_more(one: Path, other: Path) -> int:
-    """The size of the blobs that a layout has, and another has not."""
+    """Return the size of the blobs that one layout has and another lacks."""
     known = {path.name for path in (other / "blobs" / "sha256").iterdir()}
     blobs = (one / "blobs" / "sha256").iterdir()
     return sum(path.stat().st_size for path in blobs if path.name not in known)
 
 
 def judge_growth(growth: Growth, commits: int, other: int, scopes: int) -> list[Finding]:
-    """What the sizes say."""
+    """Judge the sizes."""
     needed = growth.fresh[commits] + other
     sizes = {"bxcache": growth.own, "plain buildx": growth.raw, "fresh export": growth.fresh}
     series = [

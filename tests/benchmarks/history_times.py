@@ -1,4 +1,4 @@
-"""What `bxcache history` takes with a large store, against `store ls` and against starting up."""
+"""The time of `bxcache history` with a large store, against `store ls` and against startup."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Case:
     """A command in the project.
 
     Attributes:
-        name: what it is, for people.
-        words: what stands behind `bxcache`.
-        shown: a part of what it prints.
+        name: its name, for people.
+        words: the words after `bxcache`.
+        shown: a part of its output.
         branch: the branch being built.
         status: its exit status.
     """
@@ -70,13 +70,13 @@ class Case:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The same wherever this runs; git is asked all the same."""
+        """The environment, which is the same wherever this runs; git is still called."""
         outer = {k: v for k, v in os.environ.items() if not k.startswith("BXCACHE_")}
         place = {"BRANCH": self.branch, "DEFAULT": DEFAULT, "TRUSTED": "true"}
         return {**outer, **{f"BXCACHE_PLACE_{k}": v for k, v in place.items()}}
 
     def check(self, project: Path) -> None:
-        """Make sure that what is measured is what is meant."""
+        """Check that the command does what is to be measured."""
         ran = subprocess.run(
             self.command,
             cwd=project,
@@ -90,11 +90,11 @@ class Case:
             raise QuickstartError(f"{self.name}: no `{self.shown}` in\n{ran.stdout[:3000]}")
 
     def measure(self, project: Path) -> float:
-        """How long it takes."""
+        """Return how long the command takes."""
         return measure(self.command, project, self.environment, status=self.status)
 
     def measure_memory(self, project: Path) -> float:
-        """The most megabytes that it has."""
+        """Return the most megabytes of the command."""
         return measure_memory(self.words, project, self.environment, status=self.status)
 
 
@@ -117,7 +117,7 @@ CASES = (
 
 
 def measure_history() -> list[Finding]:
-    """The same store, asked in several ways."""
+    """Measure several commands with the same store."""
     say(f"making a store of {SCOPES:,} scopes with {MOST_RECORDS} records of {STEPS} steps each")
     with tempfile.TemporaryDirectory(prefix="bxcache-history-") as name:
         store = Path(name) / "store"
@@ -141,7 +141,7 @@ def measure_history() -> list[Finding]:
 
 
 def make_project(folder: Path) -> Path:
-    """A checkout with two images, beside the store."""
+    """Make a checkout with two images, beside the store."""
     for image in (FOLDER, IMAGE):
         (folder / image).mkdir(parents=True)
         (folder / image / "Dockerfile").write_text("FROM debian:13-slim AS base\n")
@@ -153,7 +153,7 @@ def make_project(folder: Path) -> Path:
 def judge(
     case: Case, project: Path, seconds: Sequence[float], others: Sequence[Sequence[float]]
 ) -> Finding:
-    """One command against the others, and its memory."""
+    """Judge one command against the others, and its memory."""
     memory = [case.measure_memory(project) for _ in range(MEMORY_RUNS)]
     times = [
         divide(f"    times {other.name}", seconds, each)

@@ -1,10 +1,10 @@
 """Measures an inline cache of all stages: `python3 -m tests.benchmarks inline`.
 
-Made to be run on request, on a machine that does nothing else. bxcache's one command stands against
-the commands that people type by hand: each stage built from the images of all, with an inline cache
-in it, and pushed, one after the other. Every commit is built on fresh engines of the classic image
-store, which can keep no other cache, and both sides build the same commits in turn. The registry
-stands behind a proxy that takes some milliseconds for each request, as a network does.
+Run this on request, on a machine that does nothing else. bxcache's one command is compared with
+the commands that people type by hand: they build each stage from the images of all, with an inline
+cache in it, and push it, one after the other. Every commit is built on fresh engines of the classic
+image store, which can keep no other cache, and both sides build the same commits in turn. The
+registry is behind a proxy that takes some milliseconds for each request, as a network does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.listening import listen, read_transfers
 ROUNDS = 5
 LATENCY = 0.02
 STAGES = ("base", "deps", "build")
-"""Those with names, in the order of the Dockerfile; the last one has none."""
+"""The named stages, in the order of the Dockerfile; the last one has no name."""
 SIDES = ("bxcache", "by hand")
 KINDS = ("first build", "nothing changed", "source changed", "dependencies changed")
 """The commits of a round, in this order."""
@@ -56,7 +56,7 @@ RUN --network=none echo done > /done
 
 
 def write_project(folder: Path) -> None:
-    """An application of four stages, with a context of some megabytes."""
+    """Write an application of four stages, with a context of some megabytes."""
     for name in ("src", "assets"):
         (folder / name).mkdir(parents=True)
     (folder / "assets" / "pictures").write_bytes(os.urandom(CONTEXT))
@@ -68,7 +68,7 @@ def write_project(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Build:
-    """What one side's build of a commit took, and what its engine was sent of the context."""
+    """A side's build of a commit: its seconds, executed steps, and bytes of context sent."""
 
     seconds: float
     executed: int
@@ -84,7 +84,7 @@ class Bench:
     round: int
 
     def build(self, side: str) -> Build:
-        """A side's build of the commit on a fresh engine; starting that is not counted."""
+        """Build the commit on a fresh engine for a side; the engine's start does not count."""
         log = self.folder.parent / "log"
         log.write_bytes(b"")
         with Engine(containerd_store=False) as engine:
@@ -128,9 +128,9 @@ class Bench:
 
 
 def count_executed(log: Path) -> int:
-    """The steps that were executed in all builds whose streams are in a file, each once.
+    """Count the executed steps of all builds whose streams are in a file, each once.
 
-    One that was, and is found by a later build on the same engine, was executed.
+    A step counts even if a later build on the same engine finds it.
     """
     begun: set[str] = set()
     for line in log.read_text().splitlines():
@@ -164,7 +164,7 @@ def run(rounds: int, latency: float) -> int:
 
 
 def judge(kind: str, own: list[Build], hand: list[Build]) -> Finding:
-    """What the builds of both sides say about one kind of commit."""
+    """Judge the builds of both sides for one kind of commit."""
     seconds = [[each.seconds for each in side] for side in (own, hand)]
     ratio = divide("    times the commands by hand", *seconds)
     figures = [Figures(f"{kind}, bxcache", seconds[0]), Figures("    by hand", seconds[1]), ratio]

@@ -1,7 +1,7 @@
 """Measures what bxcache costs and what it saves: `python3 -m tests.benchmarks overhead`.
 
-Made to be run on request, on a machine that does nothing else. All that is compared is measured in
-the same run, alternately.
+Run this on request, on a machine that does nothing else. Everything that is compared is measured
+in the same run, alternately.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RUN test -s /made/notes
 
 @contextmanager
 def small_project() -> Iterator[Path]:
-    """An application that builds in a second, so that what is around the build can be seen."""
+    """Make an application that builds in a second, so that the time around the build shows."""
     with tempfile.TemporaryDirectory(prefix="bxcache-benchmark-") as name:
         folder = Path(name) / "app"
         folder.mkdir()
@@ -61,7 +61,7 @@ def small_project() -> Iterator[Path]:
 
 
 def read_command(words: Sequence[str], folder: Path, environment: dict[str, str]) -> list[str]:
-    """The docker command of a build, as `--dry-run` prints it, with a cache of its own."""
+    """Return the docker command of a build, as `--dry-run` prints it, with a cache of its own."""
     ran = subprocess.run(
         [*BXCACHE, *words, "--dry-run"],
         cwd=folder,
@@ -76,7 +76,7 @@ def read_command(words: Sequence[str], folder: Path, environment: dict[str, str]
 
 
 def own_places(word: str, folder: Path) -> str:
-    """The same word, with the store's staging and the metadata in places of its own."""
+    """Return a word with the store's staging and the metadata file in other folders."""
     fields = word.split(",")
     if fields[0] == "type=local":
         return ",".join(
@@ -87,7 +87,7 @@ def own_places(word: str, folder: Path) -> str:
 
 
 def compare_commands(pairs: int) -> list[Finding]:
-    """(b) and (d): bxcache and raw docker with everything cached, one after the other."""
+    """(b) and (d): Compare bxcache with raw docker, everything cached, one after the other."""
     say(f"comparing with raw docker ({pairs} pairs)")
     with Engine() as engine, small_project() as folder:
         environment = {**engine.environment(), "XDG_CACHE_HOME": str(folder.parent / "home")}
@@ -109,7 +109,7 @@ def compare_commands(pairs: int) -> list[Finding]:
 
 
 def judge_time(pairs: list[list[float]]) -> Finding:
-    """What the pairs say."""
+    """Judge the pairs."""
     raw, own = ([pair[number] for pair in pairs] for number in (0, 1))
     more = Figures("    more, pair by pair", [mine - its for its, mine in pairs])
     figures = (
@@ -121,13 +121,13 @@ def judge_time(pairs: list[list[float]]) -> Finding:
 
 
 def judge_memory(megabytes: list[float]) -> Finding:
-    """Whether bxcache is as small as it should be."""
+    """Judge bxcache's memory."""
     figures = Figures("(d) most memory of bxcache itself", megabytes, "MB")
     return Finding((figures,), f"under {MOST_MEMORY:.0f} MB", max(megabytes) < MOST_MEMORY)
 
 
 def compare_machines(rounds: int, suite: str) -> Finding:
-    """(a): the first build on one machine, and the next on another that is brand new."""
+    """(a): Compare the first build on one machine with the next one on a brand-new machine."""
     pairs = []
     with open_trial(suite) as whole:
         for number in range(rounds):
@@ -147,7 +147,7 @@ def compare_machines(rounds: int, suite: str) -> Finding:
 
 
 def build_on_new_machine(trial: Trial, *, cached: bool = False) -> float:
-    """How long the quickstart's build takes there."""
+    """Return how long the quickstart's build takes on a new machine."""
     with trial.machine() as place:
         built = trial.build(place, quiet=True)
     if cached and built.document["counts"]["executed"]:
@@ -156,7 +156,7 @@ def build_on_new_machine(trial: Trial, *, cached: bool = False) -> float:
 
 
 def time_help() -> Finding:
-    """(c): how long a person waits for the help."""
+    """(c): Measure how long a person waits for the help."""
     say("timing the help")
     script = str(Path(sys.executable).with_name("bxcache"))
     runs = [measure([script, "--help"], Path.cwd(), dict(os.environ)) for _ in range(HELPS + 1)]

@@ -1,4 +1,4 @@
-"""What recording costs a build: how large its record is, and the time that it takes."""
+"""The cost of recording a build: the size of its record, and the time that it takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STEPS = (20, 200)
 ROUNDS = 15
 MOST_MS, MOST_KB = 50.0, 200.0
 SECONDS = b'"seconds":123.4,'
-"""How long the builds took, as their records tell it."""
+"""The duration of the builds, as their records contain it."""
 
 
 def measure_records() -> list[Finding]:
-    """Both, for builds of several sizes."""
+    """Measure both for builds of several sizes."""
     say(f"recording builds of {' and '.join(map(str, STEPS))} steps ({ROUNDS} rounds)")
     told: dict[int, list[Times]] = {steps: [] for steps in STEPS}
-    # One folder around all: what is stopped while it removes another one leaves it to this.
+    # One folder contains all others, and removes what a process that was stopped did not remove.
     with tempfile.TemporaryDirectory(prefix="bxcache-record-") as name:
         folder = Path(name)
         records = {steps: record_build(*tell_build(folder, steps)).to_json() for steps in STEPS}
@@ -40,9 +40,9 @@ def measure_records() -> list[Finding]:
 
 
 def build_apart(folder: Path, steps: int, record: bytes) -> Times:
-    """What a build takes whose scope has as many records already as are kept."""
+    """Measure a build whose scope already has as many records as are kept."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        # They differ, as those of several builds do.
+        # The records differ, as those of several builds do.
         lines = [
             record.replace(SECONDS, b'"seconds":%d,' % number) for number in range(MOST_RECORDS)
         ]
@@ -55,14 +55,14 @@ def build_apart(folder: Path, steps: int, record: bytes) -> Times:
 
 
 def judge_size(record: bytes) -> Finding:
-    """Whether a large build's record is small."""
+    """Judge the size of a large build's record."""
     size = len(record) / 1e3
     figures = Figures(f"record: size of {STEPS[-1]} steps", [size], "kB")
     return Finding((figures,), f"under {MOST_KB:.0f} kB", size < MOST_KB)
 
 
 def judge_times(steps: int, times: Sequence[Times]) -> Finding:
-    """What recording adds, in all and in parts, and the commit of the same build."""
+    """Judge the time that recording adds, in all and in parts, against the build's commit."""
     added, commits = [each.added for each in times], [each.commit for each in times]
     figures = (
         Figures(f"record: recording a build of {steps} steps", added, "ms"),

@@ -1,7 +1,7 @@
-"""One build's commit and record, in a process of its own, where what happens once is still cold.
+"""The commit and the record of one build, in a process of its own that starts cold.
 
 `python3 -m tests.benchmarks.recording_once DIR STEPS` prints the milliseconds as JSON. The file
-`earlier` in that folder has the records that builds before have left.
+`earlier` in that folder has the records of earlier builds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Times:
         commit: saving its cache.
         load: loading what only recording needs.
         make: making the record.
-        keep: adding it to those of the store.
+        keep: adding the record to the store's.
     """
 
     commit: float
@@ -55,19 +55,19 @@ class Times:
 
     @property
     def added(self) -> float:
-        """What recording adds to a build."""
+        """The time that recording adds to a build."""
         return self.load + self.make + self.keep
 
 
 def tell_build(folder: Path, steps: int) -> tuple[Prepared, RunResult]:
-    """A build of so many steps with a store in a folder; nothing of it is recorded yet."""
+    """Make a build with this many steps and a store in a folder; nothing of it is recorded yet."""
     return make_prepared(folder, Store(folder / "store"), SCOPE), RunResult(
         0, *make_build(steps), 123.4
     )
 
 
 def record_build(prepared: Prepared, ran: RunResult) -> Record:
-    """Its record, made as a build makes it."""
+    """Make the record of a build, as a build does."""
     from bxcache.pipeline.record import make_record  # noqa: PLC0415  # loading it is measured
 
     place = str(prepared.folder)
@@ -84,9 +84,9 @@ def record_build(prepared: Prepared, ran: RunResult) -> Record:
 
 
 def build_once(folder: Path, steps: int) -> Times:
-    """Save a build's cache and record it; the store knows the scope from builds before."""
+    """Save a build's cache and record it; the store knows the scope from earlier builds."""
     draw = random.Random(steps)
-    # Besides the layers it has a manifest and a config.
+    # Besides the layers, it has a manifest and a config.
     bench = Bench(folder, steps + 2)
     bench.fill(draw)
     prepared, ran = tell_build(folder, steps)
@@ -106,7 +106,7 @@ def build_once(folder: Path, steps: int) -> Times:
 
 def main() -> None:
     """Run from the command line."""
-    # The command line does without it too.
+    # The command line disables it too.
     gc.disable()
     print(json.dumps(asdict(build_once(Path(sys.argv[1]), int(sys.argv[2])))))
 

@@ -1,7 +1,7 @@
 """Measures the report of a large build: `python3 -m tests.benchmarks report`.
 
-How large each form of it is, how long it takes to make, and how long a browser takes until the page
-can be used, where there is a browser.
+It measures the size of each form, the time to make it and, where there is a browser, the time until
+the page can be used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOAD = "import bxcache.console.report.page, bxcache.insight.reporting"
 
 
 def measure_report() -> list[Finding]:
-    """The findings about a report of so many steps."""
+    """Return the findings about a report of a large build."""
     builds = make_builds(STEPS)
     report = make_report(builds)
     sizes = {form: len(render_report(report, form).encode()) / 1e3 for form in FORMS}  # type: ignore[arg-type]  # they are
@@ -63,7 +63,7 @@ def _load(code: str = LOAD) -> None:
 
 
 def _time(action: Callable[[], object]) -> list[float]:
-    """How long it takes, in milliseconds; the first time only warms up."""
+    """Return how many milliseconds an action takes; an extra first run only warms up."""
     times = []
     for _ in range(ROUNDS + 1):
         begun = time.perf_counter()

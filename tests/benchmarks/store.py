@@ -2,14 +2,14 @@
 
 growth   50 commits of an application, against plain buildx and a fresh export
 scale    `collect`, `du` and `ls` with 100,000 blobs in 2,000 scopes, against `find`
-commit   what a build adds before and after docker, against the same links made by hand
-record   what recording a build takes, against its commit, and how large the record is
+commit   the work of a build before and after docker, against the same links made by hand
+record   the time to record a build, against its commit, and the size of the record
 history  `bxcache history` with 2,000 scopes, against `store ls` and against starting up
 verify   `verify --full` of 2 GB, against `sha256sum` on all cores
 pack     `pack` of 1 GB, against `tar | zstd`
 
-Made to be run on request, on a machine that does nothing else. All that is compared is measured in
-the same run, alternately.
+Run this on request, on a machine that does nothing else. Everything that is compared is measured
+in the same run, alternately.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ ENVIRONMENT = dict(os.environ)
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for one store, gone at the end."""
+    """Make a folder for one store, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="bxcache-store-") as name:
         free = shutil.disk_usage(name).free
         if free < FREE:
@@ -77,7 +77,7 @@ def scratch() -> Iterator[Path]:
 
 
 def measure_scale(rounds: int) -> list[Finding]:
-    """What looks at the whole store, against a program that does only that."""
+    """Compare commands that look at the whole store with a program that does only that."""
     say(f"making a store of {BLOBS:,} blobs in {SCOPES:,} scopes")
     with scratch() as folder:
         made = make_wide_store(folder / "store", SCOPES, BLOBS)
@@ -96,7 +96,7 @@ def measure_scale(rounds: int) -> list[Finding]:
 
 
 def judge_scan(name: str, own: Sequence[float], found: Sequence[float], folder: Path) -> Finding:
-    """One command against `find`, and its memory."""
+    """Judge one command against `find`, and its memory."""
     memory = measure_memory(("store", name, "--dir", "store"), folder, ENVIRONMENT)
     times = divide("    times that", own, found)
     figures = (
@@ -110,7 +110,7 @@ def judge_scan(name: str, own: Sequence[float], found: Sequence[float], folder: 
 
 
 def evict(made: Synthetic, folder: Path) -> Iterator[Finding]:
-    """A store over its budget, some times in a row."""
+    """Collect a store over its budget, several times in a row."""
     say("evicting a tenth, three times")
     words = ("store", "collect", "--dir", "store", "--max-size")
     sizes = [str(int(made.bytes * part)) for part in EVICTIONS]
@@ -124,7 +124,7 @@ def evict(made: Synthetic, folder: Path) -> Iterator[Finding]:
 
 
 def measure_verify(rounds: int) -> list[Finding]:
-    """Reading and hashing everything, against a program that does only that."""
+    """Compare reading and hashing everything with a program that does only that."""
     say(f"making a store of {VERIFIED / 1e9:.0f} GB")
     with scratch() as folder:
         made = make_deep_store(folder / "store", VERIFIED, make_noise)
@@ -133,7 +133,7 @@ def measure_verify(rounds: int) -> list[Finding]:
         cores = ["xargs", "-0", f"-P{os.cpu_count()}", "-n", "16"]
         programs = [["sha256sum"]]
         if shutil.which("openssl"):
-            # Where the processor can do it by itself, this makes use of that; sha256sum may not.
+            # openssl uses the processor's own instructions, if there are any; sha256sum may not.
             programs.append(["openssl", "dgst", "-sha256"])
         command = [*BXCACHE, "store", "verify", "--full", "--dir", "store"]
         own, *others = alternate(
@@ -156,7 +156,7 @@ def measure_verify(rounds: int) -> list[Finding]:
 
 
 def measure_packing(rounds: int) -> list[Finding]:
-    """A store as one file, against the usual two programs."""
+    """Compare packing a store into one file with the usual two programs."""
     missing = [name for name in ("tar", "zstd") if not shutil.which(name)]
     if missing:
         return [Finding((), f"pack: LEFT OUT, since there is no `{'` and no `'.join(missing)}`")]
@@ -198,7 +198,7 @@ def compare_packing(name: str, make: MakeLayer, kind: str, rounds: int) -> Findi
 
 
 def afresh(file: Path, action: Callable[[], float]) -> float:
-    """Make a file that is not there, with what the last one left written out before."""
+    """Make a new file, after the data of the run before is on the disk."""
     file.unlink(missing_ok=True)
     os.sync()
     return action()
@@ -207,7 +207,7 @@ def afresh(file: Path, action: Callable[[], float]) -> float:
 def run(parts: Sequence[str], rounds: int, commits: int) -> int:
     """Measure some parts and print the table."""
     every: dict[str, Callable[[], list[Finding]]] = {
-        # Milliseconds first: a disk that is still busy with what others wrote would show.
+        # Milliseconds come first: a disk that is still busy with other data would affect them.
         "commit": measure_commits,
         "record": measure_records,
         "history": measure_history,

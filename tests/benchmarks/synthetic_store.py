@@ -44,17 +44,17 @@ Blob = dict[str, Any]
 Link = tuple[Blob, int]
 """A layer and the position of the one below it."""
 MakeLayer = Callable[[int, random.Random], bytes]
-"""Makes the content of a layer: about so many bytes."""
+"""Makes the content of a layer with about this many bytes."""
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A store that was made.
+    """A store that this module made.
 
     Attributes:
         path: the store.
-        scopes: how many it has.
-        blobs: how many files are in its folder of blobs.
+        scopes: the number of its scopes.
+        blobs: the number of files in its folder of blobs.
         bytes: their size.
     """
 
@@ -65,7 +65,7 @@ class Synthetic:
 
 
 def put_layer(layout: Path, data: bytes, kind: str = LAYER_TYPE) -> Blob:
-    """Write a layer, and describe it in as many words as BuildKit does."""
+    """Write a layer, and describe it as extensively as BuildKit does."""
     blob = put_blob(layout, data, kind)
     notes = {
         "buildkit/createdat": "2026-01-02T03:04:05.123456789Z",
@@ -88,7 +88,7 @@ def put_scope(layout: Path, links: Sequence[Link]) -> tuple[Blob, Blob]:
 
 
 def _make_config(links: Sequence[Link]) -> bytes:
-    """A config with one record for each layer; Go leaves a parent out that is 0."""
+    """Make a config with one record for each layer; Go omits a parent that is 0."""
     made = "2026-01-02T03:04:05.123456789Z"
     layers = [{"blob": blob["digest"], **({"parent": at} if at else {})} for blob, at in links]
     records = [
@@ -103,7 +103,7 @@ def _make_config(links: Sequence[Link]) -> bytes:
 
 
 def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7) -> Synthetic:
-    """Make a store of a layout that has these layers: manifests, index, records and marks."""
+    """Make a store of a layout with these layers: manifests, index, records and marks."""
     draw = random.Random(seed)
     entries: dict[str, Blob] = {}
     sizes: dict[str, int] = {}
@@ -125,7 +125,7 @@ def finish_store(path: Path, scopes: Mapping[str, Sequence[Link]], seed: int = 7
 
 
 def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
-    """Many scopes with small layers: on a shared base, with a shared family, in three stages."""
+    """Make many scopes with small layers: a shared base, a shared family, and three stages."""
     draw = random.Random(scopes)
     # Each scope has a manifest and a config.
     own = blobs - 2 * scopes - SHARED
@@ -139,24 +139,24 @@ def make_wide_store(path: Path, scopes: int, blobs: int) -> Synthetic:
     for number in range(scopes):
         shared = bases[number % FAMILIES % BASES] + families[number % FAMILIES]
         name = name_scope(number % FAMILIES, number // FAMILIES)
-        # Together exactly as many as are to be there.
+        # Together, these are exactly as many as there should be.
         count = own * (number + 1) // scopes - own * number // scopes
         stacks[name] = list(_stack(shared, draw_layers(count)))
     return finish_store(path, stacks)
 
 
 def name_scope(family: int, branch: int) -> str:
-    """The name of a scope of a wide store."""
+    """Return the name of a scope in a wide store."""
     return f"service-{family:02}.linux-amd64.branch-{branch:03}"
 
 
 def count_blobs(scopes: int, steps: int) -> int:
-    """How many blobs a wide store has whose builds have so many steps, its base image's one too."""
+    """Count the blobs of a wide store whose builds have this many steps, with the base image's."""
     return SHARED + scopes * (2 + steps - 1 - FAMILY_LAYERS)
 
 
 def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
-    """One chain of what is shared, and on top of it the stages."""
+    """Yield a chain of the shared blobs, and the stages on top of it."""
     for at, blob in enumerate(shared):
         yield blob, at - 1
     tops = [len(shared) - 1] * STAGES
@@ -166,12 +166,12 @@ def _stack(shared: Sequence[Blob], own: Sequence[Blob]) -> Iterator[Link]:
 
 
 def write_records(path: Path, builds: int, steps: int) -> int:
-    """Leave the records of the last builds of each scope of a wide store.
+    """Write the records of the last builds of each scope in a wide store.
 
     Args:
         path: the store.
-        builds: how many each scope had.
-        steps: how many each build had, its base image being the first.
+        builds: the number of builds of each scope.
+        steps: the number of steps of each build; the first one is its base image.
 
     Returns:
         The size of all records in bytes.
@@ -189,7 +189,7 @@ def write_records(path: Path, builds: int, steps: int) -> int:
 def _draw_records(
     scope: str, layers: Sequence[tuple[str, int]], count: int, draw: random.Random
 ) -> Iterator[bytes]:
-    """The records of a scope, the last build's first; those before had another layer on top."""
+    """Yield the records of a scope, newest first; earlier builds had another layer on top."""
     steps = list(_describe_steps(layers, count))
     record = {**_describe_build(scope), "steps": steps}
     started = time.time() - draw.uniform(0, 20 * DAY)
@@ -202,7 +202,7 @@ def _draw_records(
 
 
 def _describe_build(scope: str) -> dict[str, Any]:
-    """A record of a build, without its steps."""
+    """Return a build's record without its steps."""
     image, platform, branch = scope.split(".")
     platforms = [platform.replace("-", "/")]
     parts = [
@@ -221,7 +221,7 @@ def _describe_build(scope: str) -> dict[str, Any]:
 
 
 def _describe_steps(layers: Sequence[tuple[str, int]], count: int) -> Iterator[dict[str, Any]]:
-    """What made the layers of a scope of a wide store: a step for each."""
+    """Yield a step for each layer of a scope in a wide store."""
     told = [{"digest": digest, "size": size} for digest, size in layers]
     base, shared = told[:BASE_LAYERS], 1 + FAMILY_LAYERS
     yield {"kind": "from", "text": "FROM debian:13-slim", "lines": [1], "layers": base}
@@ -239,12 +239,12 @@ def _describe_steps(layers: Sequence[tuple[str, int]], count: int) -> Iterator[d
 
 
 def _find_line(stage: int, number: int) -> int:
-    """Where an instruction of a stage stands in the Dockerfile; its FROM is at -1."""
+    """Return the line of a stage's instruction in the Dockerfile; its FROM is at -1."""
     return 100 * (stage + 1) + number
 
 
 def make_deep_store(path: Path, size: int, make: MakeLayer, kind: str = LAYER_TYPE) -> Synthetic:
-    """Some scopes with layers of all sizes, about so many bytes together.
+    """Make some scopes with layers of all sizes, about this many bytes together.
 
     Args:
         path: the store.
@@ -260,7 +260,7 @@ def make_deep_store(path: Path, size: int, make: MakeLayer, kind: str = LAYER_TY
 
 
 def draw_sizes(draw: random.Random, total: int) -> Iterator[int]:
-    """Sizes of layers as images have them: many small ones, a few that weigh."""
+    """Yield sizes of layers as images have them: many small ones, and a few large ones."""
     for _ in range(1200):
         yield draw.randrange(1 << 10, 64 << 10)
         total -= 32 << 10
@@ -271,18 +271,18 @@ def draw_sizes(draw: random.Random, total: int) -> Iterator[int]:
 
 
 def make_noise(size: int, draw: random.Random) -> bytes:
-    """So many bytes of no kind."""
+    """Return this many random bytes."""
     return draw.randbytes(size)
 
 
 def make_gzip(size: int, _draw: random.Random) -> bytes:
-    """About so many bytes that gzip made, and zstd cannot make fewer."""
+    """Return about this many bytes that gzip made, and that zstd cannot compress."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
     return packer.compress(os.urandom(size * 4 // 3).translate(SYMBOLS)) + packer.flush()
 
 
 def make_text(size: int, draw: random.Random) -> bytes:
-    """So many bytes that say much twice, as programs do."""
+    """Return this many bytes with many repetitions, like programs."""
     pool = base64.b64encode(os.urandom(300_000))
     pieces: list[bytes] = []
     while size > 0:

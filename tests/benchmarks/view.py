@@ -1,8 +1,8 @@
 """Measures reading BuildKit's stream and showing it: `python3 -m tests.benchmarks view`.
 
-How many lines a second are read and written as plain lines, what share of a processor the live view
-takes, and how much memory a large log takes. Made to be run on request, on a machine that does
-nothing else; `--rounds 1 --seconds 2` is quick.
+It measures how many lines a second are read and written as plain lines, what share of a processor
+the live view takes, and how much memory a large log takes. Run it on request, on a machine that
+does nothing else; `--rounds 1 --seconds 2` is quick.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CHUNK = 32_000
 
 
 def measure_views(rounds: int, seconds: float) -> list[Finding]:
-    """All of it."""
+    """Measure everything."""
     say(f"reading and writing lines ({rounds} rounds)")
     findings = [measure_speed(rounds)]
     with tempfile.TemporaryDirectory(prefix="bxcache-view-") as name:
@@ -59,7 +59,7 @@ def measure_views(rounds: int, seconds: float) -> list[Finding]:
 
 
 def measure_speed(rounds: int) -> Finding:
-    """How many lines a second are read, masked, and written to a file as plain lines."""
+    """Measure how many lines a second are read, masked, and written to a file as plain lines."""
     kinds = {
         "lines of recorded streams": read_streams(),
         "    status lines": list_status_lines(),
@@ -76,11 +76,11 @@ def measure_speed(rounds: int) -> Finding:
 
 
 def time_lines(streams: Sequence[Sequence[str]], count: int) -> float:
-    """How many thousands of so many lines are read and written in a second of a processor."""
+    """Return how many thousands of lines are read and written in a second of a processor."""
     redact = Redactor(["correct horse battery staple"])
     with tempfile.TemporaryFile("w") as file:
         show = PlainProgress(file)
-        # Whatever else the machine does then is not counted.
+        # Other work of the machine during that time does not count.
         begun = time.process_time()
         for lines in streams:
             reader = TraceReader()
@@ -91,20 +91,20 @@ def time_lines(streams: Sequence[Sequence[str]], count: int) -> float:
 
 
 def read_streams() -> list[list[str]]:
-    """The recorded streams that have a document on each line, again and again."""
+    """Return the recorded streams that have a document on each line, repeated many times."""
     texts = [path.read_text() for path in sorted(STREAMS.glob("*.ndjson"))]
     streams = [text.splitlines() for text in texts if "\n{\n" not in f"\n{text}"]
     return streams * (LINES // sum(map(len, streams)))
 
 
 def list_status_lines() -> list[list[str]]:
-    """Lines that tell how much of a layer is there."""
+    """Return lines that report how much of a layer has arrived."""
     begun = [json.dumps(each) for each in begin_build()]
     return [[*begun, *(json.dumps(go_on(2 * number)) for number in range(LINES))]]
 
 
 def list_log_lines(most: int) -> list[list[str]]:
-    """Messages of so many lines each that a step prints."""
+    """Return messages of this many lines each, which a step prints."""
     lines = [f"[{at}/{LINES}] Compiling src/module_{at}.c\n".encode() for at in range(LINES)]
     chunks = [b"".join(lines[at : at + most]) for at in range(0, LINES, most)]
     begun = [json.dumps(each) for each in begin_build()]
@@ -112,7 +112,7 @@ def list_log_lines(most: int) -> list[list[str]]:
 
 
 def measure_share(folder: Path, size: tuple[int, int], rounds: int, seconds: float) -> Finding:
-    """What share of a processor the live view takes on a terminal of some columns and rows."""
+    """Measure the live view's share of a processor on a terminal of some columns and rows."""
     actions = [partial(run_once, folder, size, "share", str(seconds), view) for view in VIEWS]
     live, none = alternate(actions, rounds)
     columns, rows = size
@@ -126,9 +126,9 @@ def measure_share(folder: Path, size: tuple[int, int], rounds: int, seconds: flo
 
 
 def run_once(folder: Path, size: tuple[int, int], what: str, given: str, view: str) -> float:
-    """What a process of its own tells that shows a build on a terminal."""
+    """Show a build on a terminal in a process of its own, and return its measurement."""
     told = folder / "told"
-    # Where they are set, rich believes them more than the terminal.
+    # If these are set, rich prefers them to the terminal's size.
     known = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     environment = {**known, "TERM": "xterm-256color"}
     command = (sys.executable, "-m", "tests.benchmarks.view_once", str(told), what, given, view)
@@ -139,7 +139,7 @@ def run_once(folder: Path, size: tuple[int, int], what: str, given: str, view: s
 
 
 def measure_memory(folder: Path, rounds: int) -> list[Finding]:
-    """How much memory large logs take."""
+    """Measure how much memory large logs take."""
     line = b"[12/40] Building CXX object src/CMakeFiles/app.dir/module.cpp.o\n"
     lines, dots = line * (CHUNK // len(line)), b"." * CHUNK
     streams: dict[str, Callable[[], Iterator[bytes]]] = {
@@ -171,7 +171,7 @@ def measure_memory(folder: Path, rounds: int) -> list[Finding]:
 
 
 def write_stream(file: Path, chunks: Callable[[], Iterator[bytes]]) -> Path:
-    """A build one step of which prints something, as a file."""
+    """Write a build, one step of which prints something, to a file."""
     with file.open("w") as stream:
         for message in begin_build():
             print(json.dumps(message), file=stream)

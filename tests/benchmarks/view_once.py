@@ -1,4 +1,4 @@
-"""A build's stream shown on the terminal of this process, which tells what that took.
+"""Shows a build's stream on the terminal of this process, and measures what that takes.
 
 `python3 -m tests.benchmarks.view_once FILE share SECONDS VIEW` feeds a large build at 50 messages
 a second, and writes to the file what share of a processor that took; VIEW is `live` or `none`. With
@@ -36,12 +36,12 @@ BEGUN = "2026-01-01T00:00:00.123456789Z"
 
 
 def name_vertex(stage: int, step: int) -> str:
-    """The digest of a step's vertex."""
+    """Return the digest of a step's vertex."""
     return f"sha256:{stage:032x}{step:032x}"
 
 
 def describe_vertex(stage: int, step: int, **more: object) -> Message:
-    """A step of a stage."""
+    """Return the vertex of a step of a stage."""
     text = (
         f"RUN --mount=type=cache,target=/root/.cache make -j8 part-{stage}-{step} && make install"
     )
@@ -50,13 +50,13 @@ def describe_vertex(stage: int, step: int, **more: object) -> Message:
 
 
 def describe_log(stage: int, data: bytes) -> Message:
-    """What the first step of a stage prints."""
+    """Return output of the first step of a stage."""
     text = base64.b64encode(data).decode()
     return {"logs": [{"vertex": name_vertex(stage, 1), "stream": 1, "data": text}]}
 
 
 def begin_build() -> list[Message]:
-    """Some stages have a step that is executed, and all steps of the others were reused."""
+    """Begin a build: some stages have a step that is executed, and the other stages are reused."""
     running = [{"vertexes": [describe_vertex(stage, 1)]} for stage in range(RUNNING)]
     done = [
         {"vertexes": [describe_vertex(stage, step, completed=BEGUN, cached=True)]}
@@ -67,7 +67,7 @@ def begin_build() -> list[Message]:
 
 
 def go_on(number: int) -> Message:
-    """One message of the build while it runs: every other one of a layer that is fetched."""
+    """Return one message of the running build; every other one concerns a layer that is fetched."""
     if number % 2:
         line = f"[{number}/4000] Building CXX object src/CMakeFiles/app.dir/module_{number}.cpp.o\n"
         return describe_log(number // 2 % RUNNING, line.encode())
@@ -78,7 +78,7 @@ def go_on(number: int) -> Message:
 
 @contextmanager
 def open_view(name: str) -> Iterator[Callable[[Event], None]]:
-    """What the events of a build go to, masked as a build's are."""
+    """Open the view for the events of a build, which are masked as a build's are."""
     redact = Redactor(["correct horse battery staple"])
     if name == "none":
         yield lambda _event: None
@@ -88,7 +88,7 @@ def open_view(name: str) -> Iterator[Callable[[Event], None]]:
 
 
 def measure_share(seconds: float, view: str) -> float:
-    """The share of a processor that a build takes after its beginning, in per cent."""
+    """Return the share of a processor that a build takes after its beginning, in percent."""
     reader = TraceReader()
     with open_view(view) as tell:
 
@@ -98,7 +98,7 @@ def measure_share(seconds: float, view: str) -> float:
 
         for message in begin_build():
             feed(message)
-        # What is loaded when something is drawn for the first time is not counted.
+        # Loading what the first drawing needs does not count.
         time.sleep(0.5)
         spent, begun = measure_time(), time.monotonic()
         for number in range(round(seconds * MESSAGES_A_SECOND)):
@@ -108,13 +108,13 @@ def measure_share(seconds: float, view: str) -> float:
 
 
 def measure_time() -> float:
-    """How long a processor has worked for this process, in seconds."""
+    """Return how long a processor has worked for this process, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def measure_peak(stream: Path, view: str) -> float:
-    """The most megabytes that this process had, once it has read and shown a stream."""
+    """Read and show a stream, and return the most megabytes that this process had."""
     reader = TraceReader()
     with open_view(view) as tell, stream.open(encoding="utf-8", errors="replace") as file:
         process = RunningProcess(cast("Any", SimpleNamespace(stderr=file)))

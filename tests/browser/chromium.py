@@ -1,4 +1,4 @@
-"""Debian's Chromium: where it is, how it gets there in CI, and how it is started."""
+"""Debian's Chromium: where it is, how CI gets it, and how it is started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("chromium", "chromium-driver")
 PROGRAMS = ("chromium", "chromedriver")
 STARTS = 3
 APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
-# A browser that asks nobody for anything by itself; root may not use its sandbox.
+# A browser that sends no requests by itself; root may not use its sandbox.
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -35,7 +35,7 @@ FLAGS = (
 
 
 class BrowserError(Exception):
-    """There is no browser, and what to do."""
+    """There is no browser; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Browser:
 
 
 def find_browser() -> Browser | None:
-    """The browser of this machine, if it has one."""
+    """Find the browser of this machine, if it has one."""
     found = [shutil.which(name) for name in PROGRAMS]
     return Browser(*map(Path, filter(None, found))) if all(found) else None
 
 
 def provide_browser() -> Browser:
-    """The browser of this machine; in CI, where the machine is the job's own, it is installed.
+    """Find the browser of this machine; in CI, where the machine is the job's own, install it.
 
     Raises:
-        BrowserError: there is none.
+        BrowserError: there is no browser.
     """
     browser = find_browser()
     if browser is None and os.environ.get("CI") and os.geteuid() == 0:
@@ -79,7 +79,7 @@ def _install() -> None:
 
 @contextmanager
 def start_browser(browser: Browser) -> Iterator[Chrome]:
-    """A browser that nobody has used before; it keeps what it logs and what it loads."""
+    """Start a browser with a new profile, which keeps its logs and the requests of its pages."""
     with TemporaryDirectory(prefix="bxcache-browser-") as folder:
         options = ChromeOptions()
         options.binary_location = str(browser.chromium)

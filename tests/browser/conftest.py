@@ -1,6 +1,6 @@
 """A real browser for the tests of pages.
 
-Where there is none, a test is skipped on a laptop and fails in CI (`CI` is set).
+Where there is no browser, a test is skipped on a laptop and fails in CI (`CI` is set).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.browser.chromium import BrowserError, provide_browser, start_browser
 
 @dataclass
 class Window:
-    """A window of a browser, and the folder of the pages that it looks at."""
+    """A window of a browser, and the folder of its pages."""
 
     driver: Chrome
     folder: Path
@@ -37,15 +37,15 @@ class Window:
         self.driver.get(path.as_uri())
 
     def run(self, script: str, *words: object) -> Any:  # noqa: ANN401  # what the script gives
-        """What a piece of JavaScript gives back."""
+        """Return the result of a piece of JavaScript."""
         return self.driver.execute_script(script, *words)
 
     def tell(self, command: str, **words: object) -> Any:  # noqa: ANN401  # the browser's answer
-        """Give the browser a command of its own protocol."""
+        """Send the browser a command of its own protocol."""
         return self.driver.execute_cdp_cmd(command, words)
 
     def find(self, selector: str) -> WebElement:
-        """The first element of a kind."""
+        """Return the first element that a selector matches."""
         return self.driver.find_element("css selector", selector)
 
     def press(self, *keys: str) -> None:
@@ -54,12 +54,12 @@ class Window:
             ActionChains(self.driver).send_keys(key).perform()
 
     def read_logs(self, kind: str) -> list[dict[str, Any]]:
-        """What the browser has logged since it was asked last."""
+        """Return what the browser has logged since the last call."""
         logs: list[dict[str, Any]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
         return logs
 
     def list_requests(self) -> list[str]:
-        """What the page has asked for."""
+        """List the requests of the page."""
         entries = (json.loads(entry["message"]) for entry in self.read_logs("performance"))
         return [
             message["params"]["request"]["url"]
@@ -68,12 +68,12 @@ class Window:
         ]
 
     def set_media(self, kind: str = "", **features: str) -> None:
-        """Have the page shown on another medium, such as paper, or in other colours."""
+        """Show the page on another medium, such as paper, or in other colours."""
         named = [{"name": n.replace("_", "-"), "value": value} for n, value in features.items()]
         self.tell("Emulation.setEmulatedMedia", media=kind, features=named)
 
     def set_width(self, width: int) -> None:
-        """Have the page shown in a window so wide."""
+        """Show the page in a window of this width."""
         known = {"height": 800, "deviceScaleFactor": 1, "mobile": False}
         self.tell("Emulation.setDeviceMetricsOverride", width=width, **known)
 
@@ -92,7 +92,7 @@ def _driver() -> Iterator[Chrome]:
 
 @pytest.fixture
 def window(_driver: Chrome, tmp_path: Path) -> Iterator[Window]:
-    """A window with nothing in it."""
+    """An empty window."""
     window = Window(_driver, tmp_path)
     yield window
     window.set_media()

@@ -86,7 +86,7 @@ def test_arrows_go_from_step_to_step_and_from_stage_to_stage(large: Window) -> N
 
 
 def test_a_focused_step_has_a_tooltip(large: Window) -> None:
-    """It shows the step and its outcome, inside the window."""
+    """A focused step has a tooltip with its text and its outcome, inside the window."""
     large.run("document.querySelector('#timeline a.bar').focus()")
     tip = large.find("#tip")
     assert tip.is_displayed()
@@ -126,7 +126,7 @@ def test_steps_are_found_by_words_and_outcome(large: Window) -> None:
 
 
 def test_a_bar_opens_a_step_that_the_filter_has_hidden(large: Window) -> None:
-    """Its stage, which may be hidden too, is shown again."""
+    """A bar opens its step even if the filter has hidden it and its stage."""
     large.find(".find input").send_keys("nothing is called that")
     step = large.find("#s3")
     assert not step.is_displayed()
@@ -149,7 +149,7 @@ def test_a_narrow_window_scrolls_down_alone(kind: str, window: Window) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["failing", "built", "recorded"])
 def test_every_text_can_be_read(scheme: str, kind: str, window: Window) -> None:
-    """The contrast is at least 4.5 to 1, in light and dark colours."""
+    """Every text has a contrast of at least 4.5 to 1, in light and dark colours."""
     reports = {
         "failing": make_large_report(30, failing=True),
         "built": make_large_report(30),
@@ -178,20 +178,20 @@ def test_outcomes_differ_in_more_than_colour(large: Window) -> None:
 
 
 def test_hostile_texts_are_shown_and_never_run(window: Window) -> None:
-    """Scripts, handlers and frames stay text."""
+    """Scripts, handlers and frames in a build's output stay text."""
     window.show(fill(ATTACK))
     window.run("for (const each of document.querySelectorAll('details')) each.open = true")
     window.run("document.querySelector('#timeline a.bar').focus()")
     assert window.run("return window.hit") is None
     assert window.run("return document.querySelectorAll('img, iframe, svg[onload]').length") == 0
     assert ATTACK in window.find("#steps pre").text
-    # The page may write it anew at any time, as when it has been scrolled.
+    # The page may write the tooltip anew at any time, for example after scrolling.
     told = window.run("return document.querySelector('#tip code').textContent")
     assert told.startswith("<script>window.hit = 1</script>")
 
 
-def test_the_policy_stops_what_would_get_through(window: Window) -> None:
-    """Even a script in the page does not run."""
+def test_the_policy_stops_injected_scripts(window: Window) -> None:
+    """A script that gets into the page does not run."""
     window.show(make_golden("cold"))
     window.run(
         "const each = document.createElement('script'); each.textContent = 'window.hit = 1';"
@@ -213,7 +213,7 @@ def test_a_page_can_be_read_without_scripts(window: Window) -> None:
 
 
 def test_paper_has_no_controls(large: Window) -> None:
-    """Nothing is cut off on the right."""
+    """On paper, the controls are hidden and nothing is cut off on the right."""
     large.set_media("print")
     assert not large.find(".find").is_displayed()
     large.set_width(720)

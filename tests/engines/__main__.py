@@ -36,13 +36,13 @@ SUITES = ("forky", "trixie")
 
 @dataclass(frozen=True)
 class Trial:
-    """Where a build is tried: an engine, and a builder of it unless its own is meant."""
+    """A trial of an engine, with its own builder unless another one is named."""
 
     engine: Engine
     builder: str = ""
 
     def run(self, *, exports: bool) -> str:
-        """Build, forget, build again from what was kept; say what was reused."""
+        """Build, forget, build again from what was kept; return what was reused."""
         with tempfile.TemporaryDirectory() as name:
             context = Path(name)
             (context / "Dockerfile").write_text(DOCKERFILE)
@@ -91,7 +91,7 @@ def builder_trial(suite: str, *, driver: str) -> Iterator[Trial]:
 
 
 def timed(words: str, action: Callable[[], object]) -> None:
-    """Print what was done and how long it took."""
+    """Print an action, and how long it takes."""
     begun = time.monotonic()
     outcome = action()
     told = outcome if isinstance(outcome, str) else ""
@@ -99,7 +99,7 @@ def timed(words: str, action: Callable[[], object]) -> None:
 
 
 def try_kind(suite: str, kind: str) -> str:
-    """Start one kind, build with it, stop it, and say what happened."""
+    """Start one kind, build with it, stop it, and return what happened."""
     with ExitStack() as stack:
         if kind in ("docker-container", "remote"):
             trial = stack.enter_context(builder_trial(suite, driver=kind))

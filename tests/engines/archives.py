@@ -20,7 +20,7 @@ ARCHIVE = "image.tar"
 
 @dataclass(frozen=True)
 class Image:
-    """An image on disk, the same bytes for every engine it is loaded into."""
+    """An image on disk, which has the same bytes for every engine that loads it."""
 
     name: str
     digest: str
@@ -37,7 +37,7 @@ class Blob:
     media_type: str
 
     def descriptor(self) -> dict[str, object]:
-        """Return what refers to the blob from elsewhere."""
+        """Return the blob's descriptor, by which other documents refer to it."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 

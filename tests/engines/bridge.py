@@ -68,5 +68,5 @@ def _pipe(source: socket.socket, target: socket.socket) -> None:
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        # Either end may go at any time; the other is then told by its own pipe.
+        # Either end may close at any time; the other end learns of it from its own pipe.
         return

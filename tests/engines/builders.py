@@ -24,8 +24,8 @@ from tests.engines.libraries import needed_libraries
 from tests.engines.packages import Toolset, short_digest
 from tests.engines.storage import keep
 
-# Nothing listens there, so buildx's attempt to pull the image fails at once and it takes the
-# loaded one.
+# Nothing listens at this address, so buildx fails at once to pull the image, and takes the loaded
+# one.
 REPOSITORY = "127.0.0.1:1/bxcache-builder"
 PROGRAMS = ("docker", "dockerd", "containerd", "containerd-shim-runc-v2", "runc")
 COMMANDS = ("sh", "cat", "mkdir", "mkfifo", "mount", "printf", "rm", "sed", "sleep", "xargs")
@@ -100,7 +100,7 @@ def container_builder(engine: Engine, *, network: str = "none") -> Iterator[str]
         engine.docker(*create, "docker-container", "--driver-opt", options)
         yield name
     finally:
-        # As `docker buildx rm` does, which takes its time to ask the builder first.
+        # This does the same as `docker buildx rm`, which takes time to ask the builder first.
         engine.docker("rm", "--force", f"buildx_buildkit_{name}0", check=False)
         engine.docker("volume", "rm", "--force", f"buildx_buildkit_{name}0_state", check=False)
         (engine.folder / "buildx" / "instances" / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, known to nobody who is not told of it."""
+"""A certificate authority of the tests' own, which no client trusts by itself."""
 
 import os
 import ssl
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECURE_HOST = "registry.test"
-"""Resolves nowhere by itself."""
+"""A name that resolves nowhere by itself."""
 SECURE_ADDRESS = "0.0.0.0"
 """The loopback interface too, by an address whose certificates docker verifies.
 
@@ -22,7 +22,7 @@ SYSTEM_BUNDLES = (
 
 @dataclass(frozen=True)
 class Authority:
-    """An authority and what a server of its has to show.
+    """An authority, and the certificates of its server.
 
     Attributes:
         file: the authority's own certificate, as in docker's `ca.crt`.

@@ -33,13 +33,13 @@ class Engine(DockerClient, Service[CommandLine]):
         hosts: Mapping[str, str] | None = None,
         certificates: Mapping[str, Path] | None = None,
     ) -> None:
-        """Choose the Debian suite the engine comes from, its image store and what it knows.
+        """Choose the engine's Debian suite, its image store, and the hosts that it knows.
 
         Args:
             suite: the suite.
             containerd_store: whether the image store is containerd's.
             hosts: addresses by the names that only this engine knows them under.
-            certificates: an authority's for each registry, by host and port, that has it.
+            certificates: the authority's certificate for each registry, by host and port.
         """
         self.suite = suite
         self.containerd_store = containerd_store
@@ -63,7 +63,7 @@ class Engine(DockerClient, Service[CommandLine]):
 
     @property
     def etc(self) -> Path | None:
-        """The files that are shown to the engine in /etc, if there are any."""
+        """The files that the engine sees in /etc, if there are any."""
         return self.folder / ETC if self.hosts or self.certificates else None
 
     @property
@@ -132,7 +132,7 @@ def _own_plugin() -> Path | None:
 
 
 def answers(path: Path) -> bool:
-    """Tell whether an engine answers on this unix socket."""
+    """Return whether an engine answers on this unix socket."""
     connection = http.client.HTTPConnection("engine", timeout=5)
     try:
         with socket.socket(socket.AF_UNIX) as connection.sock:

@@ -1,4 +1,4 @@
-"""What can go wrong while preparing or running an engine."""
+"""The error of an engine that cannot be prepared or run."""
 
 
 class EngineError(Exception):

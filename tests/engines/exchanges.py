@@ -1,4 +1,4 @@
-"""What passed between a registry and its clients, as told by the registry or by a proxy."""
+"""Requests of clients to a registry, as the registry or a proxy reports them."""
 
 import re
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ LINE = re.compile(
 
 @dataclass(frozen=True)
 class Request:
-    """A request and what came of it.
+    """A request and its outcome.
 
     Attributes:
-        method: as in "PUT".
-        path: with the query, if there is one.
-        status: of the answer; 0 where there was none, or none yet.
-        spoiled: whether a proxy had a hand in it.
+        method: the method, as in "PUT".
+        path: the path, with the query if there is one.
+        status: the answer's status; 0 if there is none, or none yet.
+        spoiled: whether a proxy interfered.
     """
 
     method: str
@@ -30,7 +30,7 @@ class Request:
 
 
 def logged_requests(log: str, *, besides: str) -> list[Request]:
-    """Return the requests that an access log tells of, oldest first.
+    """Return the requests in an access log, oldest first.
 
     Args:
         log: the text.

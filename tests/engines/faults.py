@@ -1,4 +1,4 @@
-"""What can go wrong at a registry, for a proxy in front of it to play."""
+"""Faults of a registry, which a proxy in front of it plays."""
 
 import json
 import re
@@ -10,30 +10,30 @@ ANYWHERE = re.compile("")
 
 @dataclass(frozen=True)
 class Rule:
-    """Which requests are meant; without anything, all.
+    """A rule that matches requests; without a pattern, it matches all.
 
     Attributes:
-        method: one, or several as in "GET|HEAD".
-        path: what is found anywhere in the path, which begins with /v2/ and has the query with it.
+        method: one method, or several as in "GET|HEAD".
+        path: a pattern to find in the path, which begins with /v2/ and includes the query.
     """
 
     method: str = ""
     path: re.Pattern[str] = ANYWHERE
 
     def matches(self, method: str, path: str) -> bool:
-        """Tell whether a request is meant."""
+        """Return whether a request matches."""
         named = not self.method or method in self.method.split("|")
         return named and self.path.search(path) is not None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in the registry's place, which is not asked.
+    """An answer in place of the registry, which does not get the request.
 
     Attributes:
         status: its status.
         code: the error's name in the registries' protocol.
-        headers: what it says besides.
+        headers: its other fields.
         halfway: whether it comes when half of the request's body has been read.
     """
 
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stall:
-    """No answer, for as long as the client waits for it."""
+    """The client gets no answer, for as long as it waits."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Delay:
 
 @dataclass(frozen=True)
 class Hold:
-    """Half of a large answer comes, and the rest when it is let go.
+    """Half of a large answer comes, and the rest after a release.
 
     Attributes:
-        least: how many bytes an answer has at least that is held.
-        released: it is let go.
+        least: the least size in bytes of an answer that is held.
+        released: set when the rest may come.
     """
 
     least: int
@@ -83,7 +83,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Vanish:
-    """The connection is reset, and every later one refused."""
+    """The connection is reset, and every later one is refused."""
 
 
 Fault = Answer | Stall | Cut | Delay | Hold | Vanish
@@ -97,27 +97,27 @@ UNREACHABLE = Answer(502, "UNAVAILABLE")
 
 
 def too_many(retry_after: int = 1) -> Answer:
-    """Return the answer to a client that asks too often and may again after some seconds."""
+    """Return the answer to a client that asks too often and may try again after some seconds."""
     return Answer(429, "TOOMANYREQUESTS", (("Retry-After", str(retry_after)),))
 
 
 def reading_blob(*digests: str) -> Rule:
-    """Return what is meant when these blobs are looked for or read."""
+    """Return a rule for looking up or reading these blobs."""
     wanted = "|".join(map(re.escape, digests))
     return Rule("GET|HEAD", re.compile(rf"/blobs/(?:{wanted})$"))
 
 
 def reading_blobs(*, but: tuple[str, ...] = ()) -> Rule:
-    """Return what is meant when any blob is looked for or read besides some, as configurations."""
+    """Return a rule for looking up or reading any blob except some, such as configurations."""
     spared = "".join(f"(?!{re.escape(digest)}$)" for digest in but)
     return Rule("GET|HEAD", re.compile(rf"/blobs/{spared}sha256:[0-9a-f]+$"))
 
 
 def writing_blobs() -> Rule:
-    """Return what is meant when the content of a blob is sent."""
+    """Return a rule for sending the content of a blob."""
     return Rule("PATCH|PUT", re.compile("/blobs/uploads/"))
 
 
 def writing_manifests() -> Rule:
-    """Return what is meant when a manifest or an index is put in place."""
+    """Return a rule for writing a manifest or an index."""
     return Rule("PUT", re.compile("/manifests/"))

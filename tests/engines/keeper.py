@@ -43,8 +43,8 @@ def keep_server(folder: Path, command: list[str]) -> None:
 def stop_group(server: "subprocess.Popen[bytes]") -> None:
     """End a server and its helpers at once: nothing of what they have is kept.
 
-    A server with process numbers of its own is the child of what gave it them, and that one ends
-    when all of the server's processes are gone.
+    A server with process numbers of its own is the child of the program that gave it those, and
+    that program ends when all of the server's processes are gone.
     """
     if server.poll() is not None:
         return

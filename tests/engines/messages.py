@@ -8,7 +8,7 @@ from http import HTTPStatus
 from tests.engines.faults import Answer
 
 CHUNK = 1 << 16
-# The lines that speak of one connection, and not of what is asked or answered.
+# The fields that concern one connection, and not the request or the answer.
 OF_THE_CONNECTION = ("connection", "keep-alive", "proxy-connection", "expect")
 
 
@@ -36,7 +36,7 @@ class Head:
 
     @property
     def length(self) -> int:
-        """How many bytes the body has, if that is told."""
+        """The length of the body in bytes, if it is known."""
         return int(self.field("content-length") or 0)
 
     @property
@@ -46,7 +46,7 @@ class Head:
 
     @property
     def expects(self) -> bool:
-        """Whether the client sends its body only when it is told to."""
+        """Whether the client waits for an invitation to send its body."""
         return self.field("expect").lower() == "100-continue"
 
     def field(self, name: str) -> str:
@@ -90,7 +90,7 @@ def body_pieces(stream: io.BufferedReader, head: Head) -> Iterator[bytes]:
 
 
 def half_of_body(stream: io.BufferedReader, head: Head) -> Iterator[bytes]:
-    """Yield half of a request's body or, where nobody knows how long it is, the first piece."""
+    """Yield half of a request's body or, if its length is unknown, the first piece."""
     if not head.is_chunked:
         yield from _exactly(stream, head.length // 2)
         return
@@ -100,7 +100,7 @@ def half_of_body(stream: io.BufferedReader, head: Head) -> Iterator[bytes]:
 
 
 def drained(pieces: Iterable[bytes]) -> int:
-    """Read and forget; return how many bytes there were."""
+    """Read and discard the pieces; return the number of bytes."""
     return sum(map(len, pieces))
 
 

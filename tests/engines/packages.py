@@ -54,7 +54,7 @@ class Toolset:
 
     @property
     def libraries(self) -> Path:
-        """Where the libraries are that the machine lacks, if it lacks any."""
+        """The folder of the libraries that the machine lacks, if it lacks any."""
         return self.bin.parent / "lib"
 
     def program(self, name: str) -> Path:

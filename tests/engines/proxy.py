@@ -1,4 +1,4 @@
-"""A proxy in front of a registry, where things go wrong as a test wants it."""
+"""A proxy in front of a registry, which plays the faults that a test wants."""
 
 import io
 import socket
@@ -27,11 +27,11 @@ from tests.engines.messages import (
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
-# How often it is looked whether the proxy is to stop, in seconds.
+# The interval at which the proxy checks whether to stop, in seconds.
 POLL = 0.1
 # How long a client has to take an answer that came before it had sent everything.
 LINGER = 1.0
-# What a client begins with that tries TLS first; it goes on without when told of HTTP.
+# The first byte of a client that tries TLS; it continues in HTTP after an HTTP answer.
 HANDSHAKE = b"\x16"
 NO_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -55,16 +55,16 @@ class _Call:
     tell: Callable[[int], None]
 
     def send(self, content: bytes, status: int) -> None:
-        """Begin the answer; that it came is known before the client has it."""
+        """Begin the answer; it is recorded before the client has it."""
         self.tell(status)
         self.client.sendall(content)
 
     def reset(self) -> None:
-        """Have the connection end with a reset when it is closed."""
+        """Make the connection end with a reset when it is closed."""
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def invite(self) -> None:
-        """Have the client send its body, should it wait to be told."""
+        """Invite the client to send its body, if it waits for that."""
         if self.head.expects:
             self.client.sendall(CONTINUE)
 
@@ -72,7 +72,7 @@ class _Call:
 class FaultyProxy:
     """A registry's second address, on a free port of the loopback interface, in plain HTTP.
 
-    What no fault is meant for is passed on unchanged, Host included: the registry's own links lead
+    A request without a fault is passed on unchanged, Host included: the registry's own links lead
     back here. A connection serves one request.
     """
 
@@ -96,14 +96,14 @@ class FaultyProxy:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests so far, oldest first, whatever came of them."""
+        """All requests so far, oldest first, whatever their outcome."""
         with self._changed:
             return list(self._requests)
 
     def fail(self, *, fault: Fault, matching: Rule | None = None, times: int | None = None) -> None:
-        """Have requests fail from now on: those of a rule, and only so many if that is told.
+        """Make requests fail from now on: those of a rule, and only this many times, if given.
 
-        Where several faults are meant for a request, it is the first of them.
+        If several faults match a request, the first of them applies.
         """
         with self._changed:
             self._entries.append(_Entry(matching or Rule(), fault, times))
@@ -118,7 +118,7 @@ class FaultyProxy:
             listener.close()
 
     def heal(self) -> None:
-        """Forget all faults; whoever waits for an answer goes on waiting."""
+        """Forget all faults; a client that waits for an answer continues to wait."""
         with self._changed:
             self._entries.clear()
             closed = self._listener is None
@@ -126,7 +126,7 @@ class FaultyProxy:
             self._listen()
 
     def wait_for(self, matching: Rule, within: float = 60.0, *, after: int = 0) -> Request:
-        """Return the first request of a rule, after some that count no more, once it has come."""
+        """Wait for a request that matches a rule, apart from the first ones, and return it."""
 
         def found() -> Request | None:
             counted = self._requests[after:]
@@ -140,7 +140,7 @@ class FaultyProxy:
         return request
 
     def __enter__(self) -> Self:
-        # A socket that is bound and does not listen keeps the port, and connections are refused.
+        # A bound socket that does not listen keeps the port, and connections are refused.
         self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._place.bind((LOOPBACK, 0))
         try:
@@ -195,7 +195,7 @@ class FaultyProxy:
             self._run(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
-        # Either end may go at any time; the other is told by the end of its own connection.
+        # Either end may close at any time; the other end learns of it from its own connection.
         with suppress(OSError, ValueError), self._tracked(client), client.makefile("rb") as stream:
             if stream.peek(1)[:1] == HANDSHAKE:
                 client.sendall(NO_TLS)
@@ -291,7 +291,7 @@ def _answer(call: _Call, answer: Answer) -> None:
         call.invite()
         drained(half_of_body(call.stream, call.head))
     elif not call.head.expects:
-        # With something unread, the connection would end with a reset, and the answer be lost.
+        # If anything were unread, the connection would end with a reset, without the answer.
         drained(body_pieces(call.stream, call.head))
     call.send(content, answer.status)
     call.client.shutdown(socket.SHUT_WR)
@@ -308,5 +308,5 @@ def _send(server: socket.socket, head: bytes, pieces: Iterable[bytes]) -> None:
             if listens:
                 server.sendall(piece)
         except OSError:
-            # It may answer and hang up before it has read everything.
+            # The registry may answer and hang up before it has read everything.
             listens = False

@@ -22,7 +22,7 @@ from tests.engines.servers import Launch, Server, Service
 ATTEMPTS = 5
 LOOPBACK = "127.0.0.1"
 PATIENCE = 10.0
-# The tests' own questions are no part of what a registry was asked.
+# The tests' own questions do not count as requests.
 AGENT = "bxcache-tests"
 ANSWERING = (http.HTTPStatus.OK, http.HTTPStatus.UNAUTHORIZED)
 
@@ -37,7 +37,7 @@ class Login:
 
     @property
     def encoded(self) -> str:
-        """As in docker's `auths`, and after `Basic` in a header."""
+        """The login as in docker's `auths`, and after `Basic` in a header."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
@@ -48,7 +48,7 @@ LOGIN = Login(
 
 @dataclass(frozen=True)
 class Answer:
-    """What a registry answered."""
+    """A registry's answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,9 +65,9 @@ class Registry(Service[int]):
         authority: Authority | None = None,
         deletes: bool = True,
     ) -> None:
-        """Choose who may enter, who vouches for it, and whether tags and blobs can be deleted.
+        """Choose who has access, which authority certifies the registry, and whether it deletes.
 
-        Without a login everybody may enter, and without an authority it speaks plain HTTP.
+        Without a login everybody has access, and without an authority it speaks plain HTTP.
         """
         self.login = login
         self.authority = authority
@@ -90,12 +90,12 @@ class Registry(Service[int]):
         return self.running[0].folder / "storage"
 
     def requests(self, since: int = 0) -> list[Request]:
-        """Return what the registry was asked by others, oldest first, without the first `since`.
+        """Return the requests of others, oldest first, without the first `since`.
 
-        A request is told of once it was answered, also when that was a moment ago.
+        A request is listed as soon as it is answered.
         """
         log = self.running[0].folder / "log"
-        # Lines are written after the answers. That of a last question comes after all others.
+        # Lines are written after the answers; the line of a last question comes after all others.
         probe = f"{AGENT}/{next(self._probes)}."
         self.ask("GET", "/v2/", agent=probe)
         limit = time.monotonic() + PATIENCE
@@ -118,7 +118,7 @@ class Registry(Service[int]):
             return Answer(reply.status, dict(reply.getheaders()), reply.read())
 
     def manifest(self, name: str, reference: str) -> "dict[str, object]":
-        """Return the manifest or index that a tag or a digest of a repository stands for."""
+        """Return the manifest or index of a tag or a digest in a repository."""
         kinds = ("manifest.v1+json", "index.v1+json")
         accept = ", ".join(f"application/vnd.oci.image.{kind}" for kind in kinds)
         answer = self.ask("GET", f"/v2/{name}/manifests/{reference}", headers={"Accept": accept})
@@ -134,7 +134,7 @@ class Registry(Service[int]):
             try:
                 server = Server.start("docker-registry", partial(self._prepare, port))
             except EngineError as error:
-                # Between being found free and being used, a port can be taken by another process.
+                # Another process can take a free port before the registry does.
                 if "address already in use" not in error.detail:
                     raise
             else:
@@ -144,7 +144,7 @@ class Registry(Service[int]):
 
     def _prepare(self, port: int, folder: Path) -> Launch:
         settings = folder / "registry.yml"
-        # Whatever is JSON is YAML too.
+        # All JSON is YAML too.
         settings.write_text(json.dumps(self._settings(port, folder)))
         command = [str(ensure_suite("forky").bin / "docker-registry"), "serve", str(settings)]
         answers = partial(_answers, port, self.authority, folder / "log")
@@ -185,7 +185,7 @@ def _connection(port: int, authority: Authority | None) -> http.client.HTTPConne
 
 
 def _answers(port: int, authority: Authority | None, log: Path) -> bool:
-    # Another registry may answer on a port that was lost to it.
+    # If another process took the port, that may be a registry, and answer.
     if not log.exists() or f"listening on {LOOPBACK}:{port}" not in log.read_text():
         return False
     with closing(_connection(port, authority)) as connection:

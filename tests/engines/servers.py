@@ -30,7 +30,7 @@ ABANDONED_AFTER = 60.0
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a server, and how to tell that it is ready."""
+    """The way to start a server, and to know that it is ready."""
 
     command: list[str]
     environment: Mapping[str, str]
@@ -69,7 +69,7 @@ class Server:
         return server
 
     def wait_for_start(self, name: str, is_ready: Callable[[], bool]) -> None:
-        """Wait until the server is ready; raise with its log when it will not be."""
+        """Wait until the server is ready; if it does not start, raise an error with its log."""
         limit = time.monotonic() + READY_WITHIN
         ended = self.folder / keeper.ENDED
         while not is_ready():
@@ -89,7 +89,7 @@ class Server:
         try:
             self._wait()
         except BaseException:
-            # Interrupted: it is ending all the same, and takes a second or two.
+            # After an interrupt, the server still ends, within a second or two.
             self._wait()
             raise
 
@@ -103,9 +103,9 @@ class Server:
 
 
 class Service(ABC, Generic[Details]):
-    """What a server of its own provides, from `start` to `stop` or as long as a block lasts.
+    """A service by a server of its own, from `start` to `stop` or for the duration of a block.
 
-    `Details` is what has to be known to use it.
+    `Details` is the information that users of the service need.
     """
 
     _running: tuple[Server, Details] | None = None

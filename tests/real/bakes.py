@@ -49,9 +49,9 @@ LOCAL = 'type = "local"\ndir = "store"'
 
 
 def make_shop(folder: Path) -> Path:
-    """The repository, with a store of its own."""
+    """Create the repository, with a store of its own."""
     (folder / ".git").mkdir(parents=True)
-    # What it starts with is its own, so that no other test's build has it in the engine.
+    # Its first step is unique, so that the engine has it from no other test's build.
     base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY own.txt /own\n")
     (folder / "Dockerfile").write_text(base + STAGES)
     (folder / "own.txt").write_text(f"{folder}\n")
@@ -63,7 +63,7 @@ def make_shop(folder: Path) -> Path:
 
 
 def in_registry(registry: Registry, folder: Path) -> str:
-    """A repository of the test's own in a registry, as a backend."""
+    """Return a backend in a registry, with a repository of the test's own."""
     return f'type = "registry"\nref = "{registry.address}/{folder.name.lower()}"'
 
 
@@ -75,7 +75,7 @@ def declare(shop: Path, *backends: str) -> None:
 
 
 def bake(machine: Machine, shop: Path, *words: str, status: int = 0, **more: str) -> dict[str, Any]:
-    """Run `bxcache bake --json` and give what it says of each target."""
+    """Run `bxcache bake --json` and return the document of each target."""
     ran = machine.run("bake", "--json", *words, folder=shop, status=status, **more)
     document: dict[str, Any] = json.loads(ran.out)
     assert document["exit_status"] == status
@@ -84,26 +84,26 @@ def bake(machine: Machine, shop: Path, *words: str, status: int = 0, **more: str
 
 
 def forget(machine: Machine, shop: Path) -> Machine:
-    """The machine without its own build cache, as if it were new."""
+    """Clear the machine's build cache, as if the machine were new."""
     machine.docker("buildx", "prune", "--all", "--force", folder=shop)
     return machine
 
 
 def counts(targets: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """How many steps of each target were reused and executed."""
+    """Count the steps of each target that were reused and executed."""
     return {name: count(each) for name, each in targets.items()}
 
 
 def reused(*names: str) -> dict[str, tuple[int, int]]:
-    """These targets, all default ones if none is named, with nothing executed."""
+    """Return the counts of these targets, or of all default ones, when every step is reused."""
     return {name: (STEPS[name], 0) for name in names or STEPS}
 
 
 def scopes(shop: Path) -> list[str]:
-    """The scopes that the store has."""
+    """List the scopes in the store."""
     return sorted(Store(shop / "store").read_scopes())
 
 
 def scope(name: str, branch: str = "no-branch") -> str:
-    """What a target's scope is called here."""
+    """Return the name of a target's scope."""
     return f"{name}.linux-amd64.{branch}"

@@ -1,4 +1,4 @@
-"""Jobs of CI systems that run here: with their variables, in clones of an example's repository."""
+"""CI jobs on this machine, with their system's variables, in clones of an example's repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASES = {
     ("jenkins", PUSH): "a branch of a multibranch project",
     ("jenkins", FORK): "a change from a fork",
 }
-# What a recorded push has for another branch than the default one, as that one has it.
+# The recorded pushes go to other branches; these variables turn them to the default branch.
 DEFAULT_BRANCH = {
     "github": {"GITHUB_REF": "refs/heads/trunk", "GITHUB_REF_NAME": "trunk"},
     "gitlab": {"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main"},
@@ -31,15 +31,15 @@ DEFAULT_BRANCH = {
     "buildkite": {"BUILDKITE_BRANCH": "main"},
     "jenkins": {"BRANCH_NAME": "main", "GIT_BRANCH": "main"},
 }
-# What the systems have that no recording of bxcache's needs.
+# Variables that the systems set and that bxcache's recordings do not need.
 UNRECORDED = {
     "github": {"GITHUB_STEP_SUMMARY": "{folder}/summary.md"},
     "gitlab": {"CI_REGISTRY_USER": LOGIN.user, "CI_REGISTRY_PASSWORD": LOGIN.password},
     "buildkite": {"BUILDKITE_SOURCE": "webhook"},
 }
 
-# bxcache is no package of an index here, so what installs it links the one of this environment. It
-# is on PATH only after that, which proves that each file installs it where its shell finds it.
+# No package index here has bxcache, so its installers link the one of this environment. It is on
+# PATH only after that, which proves that each file installs it where its shell finds it.
 INSTALLER = """\
 #!/bin/sh
 case "${{0##*/}} $1 $2" in
@@ -54,9 +54,9 @@ SHIMS = {
     "pip": INSTALLER,
     "pipx": INSTALLER,
     "uvx": INSTALLER,
-    # Alpine's; what it would install is here.
+    # Alpine's package manager; what it would install is already here.
     "apk": "#!/bin/sh\n",
-    # A new builder's container comes from a registry that is not in reach; the fixture has one.
+    # The image of a new builder is in a registry out of reach; the fixture provides a builder.
     "docker": '#!/bin/sh\n[ "$1 $2" = "buildx create" ] || exec "{docker}" "$@"\n',
     # Ends a job of CircleCI with success.
     "circleci-agent": '#!/bin/sh\n[ "$*" = "step halt" ] && touch "$HOME/halted"\n',
@@ -91,7 +91,7 @@ class Job:
             (self.tools / name).chmod(0o755)
 
     def environment(self, step: Step) -> dict[str, str]:
-        """The step's, the system's, and what keeps the build away from the network."""
+        """Return the variables of step and system, and those that keep builds off the network."""
         known = self.machine.environment(HOME=str(self.home), **self.known)
         # Pip's scripts are on PATH, but not in Docker's image.
         local = "" if "GITLAB_CI" in known else f"{self.home}/.local/bin:"
@@ -104,7 +104,7 @@ class Job:
         }
 
     def run(self, step: Step) -> str:
-        """Run a step, which has to succeed; all that it printed."""
+        """Run a step, check that it succeeds, and return all that it printed."""
         done = subprocess.run(
             self.machine.command(*step.command),
             cwd=self.checkout,
@@ -122,7 +122,7 @@ class Job:
 
 @dataclass
 class Repository:
-    """A repository with an example in it, at a CI system."""
+    """A repository with an example in it, on a CI system."""
 
     folder: Path
     example: str
@@ -138,17 +138,17 @@ class Repository:
         self.commit()
 
     def commit(self) -> None:
-        """Put all that is there into the history."""
+        """Commit all files."""
         git(self.folder, "add", "--all")
         git(self.folder, "commit", "--message", "as it is")
 
     def change(self) -> None:
-        """Change what the second stage is made of."""
+        """Change an input of the second stage."""
         (self.folder / "page.sh").write_text("echo changed && cat\n")
         self.commit()
 
     def job(self, machine: Machine, case: str = PUSH, home: str = "", **more: str) -> Job:
-        """A new job: of the default branch where the case is a push."""
+        """Start a new job; a push goes to the default branch."""
         self.jobs += 1
         checkout = self.folder.with_name(f"checkout-{self.jobs}")
         git(self.folder.parent, "clone", self.folder.as_uri(), str(checkout))
@@ -172,6 +172,6 @@ class Repository:
 
 
 def counts(output: str) -> list[tuple[int, int]]:
-    """How many steps each build in an output has reused and executed."""
+    """Count the steps that each build in an output reused and executed."""
     found = re.findall(r"^\d+ steps: (\d+) reused, (\d+) executed", output, re.MULTILINE)
     return [(int(reused), int(executed)) for reused, executed in found]

@@ -1,6 +1,6 @@
 """Real engines for the tests, always stopped and cleaned up.
 
-Where no engine can be had, a test is skipped on a laptop and fails in CI (`CI` is set).
+Where no engine is available, a test is skipped on a laptop and fails in CI (`CI` is set).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from tests.support.sampling import Effort
 
 MakeMachine = Callable[..., Machine]
 _lasting = ExitStack()
-"""What lasts until the session ends."""
+"""Resources that last until the session ends."""
 ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
 LONGEST = ("history", "backends", "ci_examples", "local", "stage_dockerfiles", "corruption")
-"""The files that take longest: they come first, so that no worker is left with one in the end."""
+"""The files that take longest: they run first, so that no worker is left with one at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs an engine, so that `-m 'not engine'` runs anywhere; begin with what lasts."""
+    """Mark tests that need an engine, so that `-m 'not engine'` works; run long ones first."""
     for item in items:
         if ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _find_turn(item: pytest.Item) -> int:
-    """Documentation and browsers, then engines, the longest first; the quick units are left."""
+    """Put documentation and browsers first, then engines, the longest first, and units last."""
     name = item.path.stem.removeprefix("test_")
     if item.path.parent != Path(__file__).parent:
         return -1 if "unit" not in item.path.parts else len(LONGEST) + 1
@@ -75,7 +75,7 @@ def _required() -> Iterator[None]:
 
 @contextmanager
 def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient, str]]:
-    """A brand-new machine of a kind, with no cache at all; what is known is for its engine."""
+    """Start a new machine of a kind, without any cache; `known` configures its engine."""
     outside = external_engine() if not known else None
     with ExitStack() as stack:
         if outside is not None and kind in ("docker", "docker-container"):
@@ -99,17 +99,17 @@ def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient
 
 @cache
 def _host_of_builders() -> Engine:
-    """The engine that all builders of the docker-container driver run on.
+    """Start the engine that runs all builders of the docker-container driver.
 
-    Each of them is a container of its own, with an engine and a cache of its own inside; to load
-    their image takes longer than all else about them.
+    Each of them is a container with an engine and a cache of its own; loading their image takes
+    longer than everything else about them.
     """
     return _lasting.enter_context(Engine())
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _lasts_for_the_session(effort: Effort) -> Iterator[None]:
-    """A thorough run starts every bxcache from nothing."""
+    """Keep Python warm for the session; in a thorough run, every bxcache starts cold."""
     with _lasting:
         if effort == "sample":
             _lasting.enter_context(WarmPython())
@@ -118,8 +118,8 @@ def _lasts_for_the_session(effort: Effort) -> Iterator[None]:
 
 
 def _tell_container(engine: Engine, builder: str) -> None:
-    """Have the engine inside a builder's container trust whom the one outside trusts."""
-    # The container has the names of hosts from the engine outside, whose network it is on.
+    """Make the engine inside a builder's container trust what the one outside trusts."""
+    # The container takes host names from the engine outside, whose network it uses.
     container = f"buildx_buildkit_{builder}0"
     for registry, authority in engine.certificates.items():
         place = f"/etc/docker/certs.d/{registry}"
@@ -129,16 +129,16 @@ def _tell_container(engine: Engine, builder: str) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """What tests start can be stopped by Ctrl-C, which a shell has its background jobs ignore."""
+    """Let Ctrl-C stop what tests start: a shell makes its background jobs ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeMachine]:
-    """Makes brand-new machines: `machines("docker-container")`.
+    """Create new machines: `machines("docker-container")`.
 
-    `machines(near=secure_registry)` knows that registry's name, and its authority too unless it is
-    `trusting=False`.
+    A machine from `machines(near=secure_registry)` knows that registry's name, and its authority
+    unless `trusting=False`.
     """
     with ExitStack() as stack:
 
@@ -177,7 +177,7 @@ def _shared_engine() -> Iterator[tuple[DockerClient, str]]:
 
 @pytest.fixture
 def machine(_shared_engine: tuple[DockerClient, str], tmp_path: Path) -> Machine:
-    """A machine that other tests use too; what they build is another project."""
+    """A machine that other tests use too; they build other projects."""
     engine, builder = _shared_engine
     return Machine(engine, tmp_path / "home", builder)
 
@@ -193,7 +193,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def private_registry() -> Iterator[Registry]:
-    """A registry that only lets in `LOGIN`."""
+    """A registry that admits only `LOGIN`."""
     with ExitStack() as stack:
         with _required():
             started = stack.enter_context(Registry(login=LOGIN))
@@ -202,7 +202,7 @@ def private_registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def secure_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that speaks TLS, under a name and by an authority that have to be told."""
+    """A TLS registry whose name and authority a machine has to be given."""
     with ExitStack() as stack:
         with _required():
             authority = make_authority(tmp_path_factory.mktemp("authority"))
@@ -212,7 +212,7 @@ def secure_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
 
 @pytest.fixture
 def proxy(registry: Registry) -> Iterator[FaultyProxy]:
-    """The registry's second address, where a test has things go wrong."""
+    """The registry's second address, where a test injects faults."""
     with FaultyProxy(registry.address) as started:
         yield started
 
@@ -225,16 +225,16 @@ def shelf(registry: Registry, tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An application of four stages, of which one is not part of the image.
+    """An application of four stages, one of which is not part of the image.
 
-    `/deps/blob` is random: two images that have the same one share the step that made it.
+    `/deps/blob` is random: two images with the same blob share the step that made it.
     """
     folder = tmp_path / "app"
     (folder / "src").mkdir(parents=True)
     (folder / ".git").mkdir()
     (folder / "src" / "main.c").write_text(f"// {tmp_path}\n")
     (folder / "deps.txt").write_text(f"{tmp_path}\n")
-    # What each project starts with is its own, so that no other test's build has it in the engine.
+    # The first step is unique to each project, so that the engine has it from no other test.
     base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY deps.txt /project\n")
     (folder / "Dockerfile").write_text(base + textwrap.dedent(STAGES))
     return folder

@@ -1,4 +1,4 @@
-"""What a live view consists of, row by row."""
+"""The parts of a live view, row by row."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def is_tally(row: str) -> bool:
 
 
 def list_stages(screen: Sequence[str]) -> list[str]:
-    """The stages that have a line, in their order."""
+    """List the stages that have a line, in order."""
     return [found["name"] for row in screen if (found := _STAGE.match(row)) is not None]
 
 
 def list_running(screen: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """How long each step that runs has taken, and the row below it."""
+    """Yield how long each running step has taken, and the row below it."""
     for row, below in zip(screen, [*screen[1:], ""], strict=True):
         found = _RUNNING.match(row)
         if found is not None:
@@ -39,21 +39,21 @@ def list_running(screen: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def find_bar(screen: Sequence[str]) -> tuple[str, str, str] | None:
-    """What a pull shows: its bar, how much has come, and how much there is."""
+    """Return what a pull shows: its bar, the size pulled so far, and the total."""
     found = next(filter(None, map(_BAR.match, screen)), None)
     return (found["bar"], found["done"], found["total"]) if found is not None else None
 
 
 def check_stayed(rows: Iterable[str]) -> None:
-    """Each row is the line of a step: none goes on in a second row."""
+    """Check that each row is the line of a step, and that none continues in a second row."""
     for row in filter(None, rows):
         assert _DONE.match(row), row
 
 
 def check_screen(screen: Sequence[str]) -> None:
-    """Lines that stay, then one view; none of them but what is said goes on in a second row.
+    """Check that a screen shows lasting lines, then one view; only messages take several rows.
 
-    A rest of an earlier view would be a second tally, or a second line of a stage.
+    Remains of an earlier view would be a second tally, or a second line of a stage.
     """
     rows = [*filter(None, screen)]
     first = next((at for at, row in enumerate(rows) if _is_drawn(row)), len(rows))
@@ -72,7 +72,7 @@ def _is_drawn(row: str) -> bool:
 
 
 def _leave_said(rows: Sequence[str]) -> Iterator[str]:
-    """The rows without what is said, which may go on in further ones."""
+    """Yield the rows without messages, which may take several rows."""
     said = False
     for row in rows:
         said = bool(_SAID.match(row)) or (said and not _DONE.match(row))

@@ -1,4 +1,4 @@
-"""A repository as a CI system shows it to a build: variables, and a file with the event."""
+"""A repository as a CI system presents it to a build: variables, and a file with the event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Variables(TypedDict, total=False):
-    """What GitHub Actions has in a build's environment, as far as it matters here."""
+    """The variables of GitHub Actions in a build's environment, as far as they matter here."""
 
     CI: str
     GITHUB_ACTIONS: str
@@ -29,7 +29,7 @@ OWN, FORK = "acme/app", "stranger/app"
 
 
 def push(branch: str, folder: Path) -> Variables:
-    """What GitHub Actions tells a build of a push."""
+    """Return the variables of a push in GitHub Actions."""
     event = {
         "repository": {"full_name": OWN, "default_branch": "main"},
         "ref": f"refs/heads/{branch}",
@@ -45,7 +45,7 @@ def push(branch: str, folder: Path) -> Variables:
 
 
 def pull(branch: str, folder: Path, *, head: str = OWN, base: str = "main") -> Variables:
-    """What it tells a build of a pull request; `head` is the repository that it comes from."""
+    """Return the variables of a pull request; `head` is the repository that it comes from."""
     event = {
         "number": 7,
         "repository": {"full_name": OWN, "default_branch": "main"},

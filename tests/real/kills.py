@@ -1,4 +1,4 @@
-"""Builds that are killed at random instants, and a look at what they leave."""
+"""Builds that are killed at random instants, and checks of what they leave."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Lane:
 
     Attributes:
         renew: stops its engine, if it has one, and starts a new one.
-        project: what it builds; each round with another source file.
-        store: where it caches.
-        drawn: where its random numbers come from.
-        machine: where it builds.
+        project: the project that it builds; each round changes a source file.
+        store: the store that it saves to.
+        drawn: the source of its random numbers.
+        machine: the machine that builds.
         saved: the source file that the store's scope was built from.
         entry: the digest of that scope.
-        seen: the one that an empty engine was seen to reuse whole.
-        seconds: how long a build takes, and how long of that after the export.
-        fates: how many builds ended how.
+        seen: the last entry that an empty engine reused completely.
+        seconds: the duration of a build, and of its part after the export.
+        fates: how many builds ended in each way.
     """
 
     renew: Callable[[], Machine]
@@ -67,7 +67,7 @@ class Lane:
         return ("--backend", f"type=local,dir={self.store}")
 
     def warm_up(self) -> None:
-        """Build without being killed, and measure it."""
+        """Build without kills, and measure the durations."""
         self._source.parent.mkdir(parents=True)
         (self.project / ".git").mkdir()
         (self.project / "Dockerfile").write_text(busybox_context(self.project) + STAGES)
@@ -89,9 +89,9 @@ class Lane:
         self.saved, self.entry = self._source.read_text(), read_entries(self.store)
 
     def kill_builds(self, kills: int) -> None:
-        """Kill so many builds, each with something new to save, and check the store after each.
+        """Kill this many builds, each with something new to save, and check the store after each.
 
-        A few more are killed where so few would not reach both sides of the commit.
+        More are killed if these do not reach both sides of the commit.
         """
         rounds = 0
         while self.fates[BEFORE] + self.fates[AFTER] < kills or not self._reached_both(kills):
@@ -99,7 +99,7 @@ class Lane:
             assert rounds < 2 * kills + 20, self.fates
             self._edit(f"// round {rounds}\n")
             self._kill_one()
-            # What an empty engine has reused whole, it reuses as long as every byte is the same.
+            # An engine that reused an entry completely does so again while every byte is the same.
             known = self.entry == self.seen and rounds % 5 != 0
             self._check_store(full=known or rounds % 20 == 0)
             self._empty_engine()
@@ -117,7 +117,7 @@ class Lane:
     def _kill_one(self) -> None:
         whole, tail = self.seconds
         with self._start() as process:
-            # Half of them when the export is there: all that changes the store comes after it.
+            # Kill half of them after the export: all changes to the store come after it.
             if self.drawn.random() < 0.5:
                 self._await_export(process)
                 time.sleep(self.drawn.uniform(0, tail))
@@ -125,13 +125,13 @@ class Lane:
                 time.sleep(self.drawn.uniform(0, whole))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            # Not read to its end: buildx, which was not killed, may hold the other side.
+            # They are not read to the end: buildx, which was not killed, may hold the other side.
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
         self._note_fate(process.returncode)
         if self.drawn.random() < 0.5:
-            # While buildx may still be writing to what it takes away.
+            # Buildx may still be writing to what this removes.
             Store(self.store).collect()
         await_silence(str(self.store))
 
@@ -151,7 +151,7 @@ class Lane:
         assert read_needed(self.store).keys() == self.entry.keys()
 
     def _check_hits(self) -> None:
-        """What was saved last is reused whole by an empty engine, and nothing is left over."""
+        """Check that an empty engine reuses all that was saved last, and nothing is left over."""
         words = (*self._words, "--write", "never")
         built = self.machine.build(*words, folder=self.project)
         assert count(built) == (STEPS, 0), built
@@ -159,13 +159,13 @@ class Lane:
         assert not [*(self.store / ".bxcache" / "staging").iterdir()]
 
     def _check_plain_hits(self) -> None:
-        """The same with plain buildx, which takes half the time."""
+        """Check the same with plain buildx, which takes half the time."""
         (scope,) = self.entry
         source = f"type=local,src={self.store},tag={scope}"
         assert len(self.machine.list_cached(source, self.project)) == STEPS
 
     def _check_rest(self) -> None:
-        """Nothing that a killed build has left stays."""
+        """Check that a collection removes everything that a killed build left."""
         Store(self.store).collect()
         assert not [*(self.store / ".bxcache" / "staging").iterdir()]
 
@@ -173,21 +173,21 @@ class Lane:
         for _ in range(3):
             if prune(self.machine):
                 return
-            # A build that was cut off is still being wound up.
+            # The engine is still ending a build that was cut off.
             time.sleep(0.1)
-        # BuildKit itself sometimes never lets go of what a client that was killed was importing.
+        # BuildKit sometimes never releases what a killed client was importing.
         self.fates["new engine"] += 1
         self.machine = self.renew()
 
     def _start(self) -> subprocess.Popen[str]:
         words = ("build", "--json", "--network", "none", *self._words)
-        # What is killed leaves its small files, which go with the test's own.
+        # A killed build leaves its small files, which are removed with the test's own.
         small = self.project.parent / "small"
         small.mkdir(exist_ok=True)
         return self.machine.start(*words, folder=self.project, TMPDIR=str(small))
 
     def _await_export(self, process: subprocess.Popen[str]) -> None:
-        """Until buildx has written its index, or the build has ended."""
+        """Wait until buildx has written its index, or the build has ended."""
         staging = self.store / ".bxcache" / "staging"
         while process.poll() is None and not [*staging.glob("*/index.json")]:
             time.sleep(0.005)
@@ -201,11 +201,11 @@ class Lane:
 
 
 def prune(machine: Machine) -> bool:
-    """Drop the whole build cache of a machine, and tell whether that is so."""
+    """Drop the whole build cache of a machine, and return whether it is empty."""
     if machine.builder or not machine.engine.host.startswith("unix://"):
         _buildx(machine, "prune", "--all", "--force")
         return not _buildx(machine, "du", "--format", "{{.ID}}")
-    # Two commands of docker take a fifth of a round.
+    # Two docker commands would take a fifth of a round.
     path = machine.engine.host.removeprefix("unix://")
     _ask(path, "POST", "/build/prune?all=true")
     return not _ask(path, "GET", "/system/df?type=build-cache")["BuildCache"]
@@ -233,7 +233,7 @@ def _ask(path: str, method: str, address: str) -> Any:  # noqa: ANN401
 
 
 def await_silence(text: str) -> None:
-    """Until no process names a text any more: what a killed build started ends by itself."""
+    """Wait until no process mentions a text: what a killed build started ends by itself."""
     deadline = time.monotonic() + 30
     while mentioned(text):
         assert time.monotonic() < deadline, "a process outlives its build"

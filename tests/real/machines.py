@@ -1,4 +1,4 @@
-"""A machine as a build sees it: an engine, maybe another builder, and bxcache on top."""
+"""A machine as a build sees it: an engine, perhaps another builder, and bxcache."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ case "$1 $registry" in
 esac
 """
 
-# A docker whose first build says that the nodes of its builder met in one layout: as it was seen to
-# say so where that fails the build, and where it fails the export alone.
+# A docker whose first build reports that two nodes of its builder met in one layout, in the words
+# observed where that fails the build, and where it fails only the export.
 MET = """\
 #!/bin/sh
 case "$* $(cat {folder}/count)" in
@@ -70,11 +70,11 @@ FAILED_EXPORT = {
 
 @dataclass(frozen=True)
 class Machine:
-    """Somewhere to run bxcache.
+    """A machine to run bxcache on.
 
     Attributes:
         engine: its docker.
-        builder: the builder that is its own, or empty for the engine's.
+        builder: its own builder, or empty for the engine's.
         home: where bxcache keeps its default store.
         etc: the files that bxcache and docker see in /etc before the machine's own.
         bundle: the certificates that they trust, or those of the system.
@@ -89,7 +89,7 @@ class Machine:
     settings: Path | None = None
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a process on this machine has in its environment."""
+        """Return the environment of a process on this machine."""
         own = {"BUILDX_BUILDER": self.builder} if self.builder else {}
         known = {**self.engine.environment(), "XDG_CACHE_HOME": str(self.home), **own}
         if self.bundle:
@@ -102,11 +102,11 @@ class Machine:
         return {**known, **more}
 
     def command(self, *words: str) -> list[str]:
-        """What to run in place of a command, for it to run on this machine."""
+        """Return the command that runs these words on this machine."""
         return dressed(self.etc, words) if self.etc else list(words)
 
     def start(self, *arguments: str, folder: Path, **more: str) -> subprocess.Popen[str]:
-        """Start bxcache and let it run."""
+        """Start bxcache without waiting for its end."""
         return subprocess.Popen(
             self.command(sys.executable, "-m", "bxcache", *arguments),
             cwd=folder,
@@ -118,7 +118,7 @@ class Machine:
         )
 
     def run(self, *arguments: str, folder: Path, status: int = 0, **more: str) -> Ran:
-        """Run bxcache to its end and make sure of its exit status."""
+        """Run bxcache to its end and check its exit status."""
         warm = find_warm()
         if warm and not self.etc:
             done = warm.run(arguments, folder, self.environment(**more), LONGEST_RUN)
@@ -131,7 +131,7 @@ class Machine:
         return Ran(out, err)
 
     def build(self, *arguments: str, folder: Path, status: int = 0, **more: str) -> dict[str, Any]:
-        """Run `bxcache build --json` and give its document."""
+        """Run `bxcache build --json` and return its document."""
         words = ("build", "--json", "--network", "none", *arguments)
         ran = self.run(*words, folder=folder, status=status, **more)
         document: dict[str, Any] = json.loads(ran.out)
@@ -146,10 +146,10 @@ class Machine:
         return self.docker(*build, folder=folder, check=check)
 
     def list_cached(self, source: str, folder: Path) -> set[str]:
-        """The vertices of the steps that plain buildx finds in a cache.
+        """Return the vertices of the steps that plain buildx finds in a cache.
 
-        From the raw stream: whether the plain one calls a step cached that is fetched right away
-        is a matter of chance.
+        They come from the raw stream: the plain output does not always show a step as cached that
+        BuildKit fetches at once.
 
         Args:
             source: the cache, as `--cache-from` has it.
@@ -180,14 +180,14 @@ class Machine:
         return done
 
     def logged_in(self, address: str, login: Login) -> Machine:
-        """This machine with a docker that was logged in, its password in docker's own settings."""
+        """Return this machine with a docker that is logged in by a password in its settings."""
         return self._with_settings({"auths": {address: {"auth": login.encoded}}})
 
     def with_helper(self, address: str, login: Login, *, for_all: bool = False) -> Machine:
-        """This machine with a docker that gets the password from a credential helper.
+        """Return this machine with a docker that gets the password from a credential helper.
 
-        The helper is asked about this registry alone, or about all of them. What it was asked is
-        in `settings/bin/docker-credential-test.calls`.
+        Docker asks the helper about this registry alone, or about all of them. The questions are in
+        `settings/bin/docker-credential-test.calls`.
         """
         chosen = {"credsStore": HELPER} if for_all else {"credHelpers": {address: HELPER}}
         machine = self._with_settings(chosen)
@@ -200,11 +200,11 @@ class Machine:
         return machine
 
     def where_nodes_meet(self, how: str, folder: Path) -> Machine:
-        """This machine with a docker whose first build says that two nodes met.
+        """Return this machine with a docker whose first build reports that two nodes met.
 
         Args:
-            how: what that fails, the `build` or its `export`.
-            folder: where that docker is to be.
+            how: what fails, the `build` or its `export`.
+            folder: the folder of that docker.
         """
         machine = self._with_settings({})
         assert machine.settings is not None
@@ -239,5 +239,5 @@ class Ran:
 
 
 def count(document: dict[str, Any]) -> tuple[int, int]:
-    """How many steps were reused and executed."""
+    """Return how many steps were reused and executed."""
     return document["counts"]["reused"], document["counts"]["executed"]

@@ -1,4 +1,4 @@
-"""Git repositories of the tests' own. Whoever has this project has git, so it is not asked for."""
+"""Git repositories for tests. Whoever has this project has git, so no test checks for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def isolate_git(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Git as on a new machine: no settings, no repository around the tests' folder."""
+    """Make git behave as on a new machine: no settings, no repository around the tests' folder."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -25,6 +25,6 @@ def isolate_git(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git, which may clone from a folder."""
+    """Run git, and allow clones from folders."""
     command = ["git", "-c", "protocol.file.allow=always", *arguments]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""What a registry has of a scope whose stages are images."""
+"""A registry's content for a scope whose stages are images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SCOPE = "image.linux-amd64.no-branch"
 
 @dataclass(frozen=True)
 class Shelf:
-    """A repository of its own, asked by the registry's own API.
+    """A repository of its own, read through the registry's API.
 
     Attributes:
         registry: the registry.
         name: the repository.
-        address: where builds reach it.
+        address: the address at which builds reach it.
     """
 
     registry: Registry
@@ -36,7 +36,7 @@ class Shelf:
 
     @classmethod
     def of(cls, registry: Registry, folder: Path, address: str = "") -> Shelf:
-        """The repository of a test, by its folder."""
+        """Return the repository of a test, named after its folder."""
         return cls(registry, folder.name.lower(), address or registry.address)
 
     @property
@@ -45,30 +45,30 @@ class Shelf:
         return f"{self.address}/{self.name}"
 
     def backend(self, **more: str) -> tuple[str, str]:
-        """The flag that keeps all stages here."""
+        """Return the flag that keeps all stages here."""
         text = f"type=inline,ref={self.ref},stages=all"
         return "--backend", ",".join([text, *(f"{key}={value}" for key, value in more.items())])
 
     def tags(self) -> dict[str, str]:
-        """The digest of every tag but the labels."""
+        """Return the digest of every tag except the labels."""
         body = self.registry.ask("GET", f"/v2/{self.name}/tags/list").body
         named = [tag for tag in json.loads(body).get("tags") or () if not tag.endswith(".bxcache")]
         return {tag: self._ask("manifests", tag)[0] for tag in named}
 
     def stages(self, scope: str = SCOPE) -> set[str]:
-        """The stages that have images beside a scope's."""
+        """Return the stages that have images beside a scope's."""
         return {tag[len(scope) + 1 :] for tag in self.tags() if tag.startswith(f"{scope}.")}
 
     def manifest(self, tag: str) -> dict[str, Any]:
-        """What a tag has."""
+        """Return the manifest of a tag."""
         return self._ask("manifests", tag)[1]
 
     def layers(self, tag: str) -> list[str]:
-        """The layers of an image, from the bottom."""
+        """Return the layers of an image, from the bottom."""
         return [each["digest"] for each in self.manifest(tag)["layers"]]
 
     def diff_ids(self, tag: str) -> list[str]:
-        """What they hold, whatever compressed them."""
+        """Return the digests of the layers' content, regardless of compression."""
         config = self._ask("blobs", self.manifest(tag)["config"]["digest"])[1]
         found: list[str] = config["rootfs"]["diff_ids"]
         return found
@@ -81,12 +81,12 @@ class Shelf:
 
 
 STAGES = {"base", "deps", "build", "stage-4"}
-"""Those of the project of the tests that feed its image; the last has no name."""
+"""The stages of the tests' project that its image needs; the last has no name."""
 KINDS = ["classic", "docker", "docker-container", "remote"]
 
 
 def told(built: dict[str, Any]) -> tuple[bool, bool, bool, bool]:
-    """Whether the one cache was read, saved, found unchanged, had by another name."""
+    """Return whether the only cache was read, saved, found unchanged, and saved as an alias."""
     (cache,) = built["caches"]
     return cache["imported"], cache["exported"], cache["unchanged"], cache["aliased"]
 

@@ -1,4 +1,4 @@
-"""Several backends at once, and one platform for each job: nothing is lost of any."""
+"""Builds with several backends, nodes or platforms save and reuse every cache completely."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.engines import FaultyProxy, Registry
 
 IN_THE_BUILD = ("--", "--no-cache-filter=absent")
-"""What bxcache does not know the meaning of: such a build saves while it builds."""
+"""A flag that bxcache does not know: such a build saves its cache while it builds."""
 
 
 def words(*backends: str) -> list[str]:
@@ -47,9 +47,9 @@ def test_each_backend_has_its_own_compression(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """And from each alone a fresh machine reuses everything.
+    """Each backend keeps its compression, and each alone lets a fresh machine reuse everything.
 
-    Plain buildx writes the digest of the last export into the index of every local one.
+    Plain buildx writes the digest of the last export into the index of every local backend.
     """
     store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
     local, pushed = f"type=local,dir={store}", f"type=registry,ref={ref}"
@@ -59,7 +59,7 @@ def test_each_backend_has_its_own_compression(
     assert built["warnings"] == []
     assert [each["exported"] for each in built["caches"]] == [True, True]
     stored = next(each for each in built["caches"] if each["backend"] == "local")
-    # BuildKit, told to do both at once, may take for the store what it has just compressed for the
+    # If BuildKit saves both at once, it may give the store the blobs that it compressed for the
     # registry; 26.1 always does.
     if later != IN_THE_BUILD:
         assert kinds_of(stored_layers(store, stored["digest"])) == {"gzip"}
@@ -69,10 +69,10 @@ def test_each_backend_has_its_own_compression(
         assert count(again) == (STEPS, 0), backend
 
 
-def test_the_first_that_has_a_cache_is_read(
+def test_the_first_backend_with_a_cache_is_read(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """The store where it is; on a machine without one, the registry, and the store is filled."""
+    """The store is read before the registry; a new store is filled from the registry's cache."""
     store, ref = tmp_path / "store", f"{registry.address}/{tmp_path.name.lower()}"
     both = words(f"type=local,dir={store}", f"type=registry,ref={ref}")
     machines().build(*both, folder=project)
@@ -95,7 +95,7 @@ def test_the_first_that_has_a_cache_is_read(
 def test_a_registry_that_is_down_does_not_spoil_the_store(
     machines: MakeMachine, proxy: FaultyProxy, project: Path, tmp_path: Path
 ) -> None:
-    """Nor the other way round: a store that cannot be one is told before anything runs."""
+    """If the registry is down, the build has one warning, and the store is saved and reused."""
     store, ref = tmp_path / "store", f"{proxy.address}/{tmp_path.name.lower()}"
     both = words(f"type=local,dir={store}", f"type=registry,ref={ref}")
     proxy.refuse()
@@ -123,7 +123,7 @@ TWO_STEPS = 4
 
 @contextmanager
 def two_nodes(home: Path) -> Iterator[Machine]:
-    """A machine whose builder has a node of its own for each platform."""
+    """Start a machine whose builder has a node of its own for each platform."""
     with Engine() as first, Engine() as second:
         platforms = ("linux/amd64", "linux/arm64")
         with remote_builder(first, second, platforms=platforms) as name:
@@ -142,7 +142,7 @@ def test_a_builder_of_two_nodes_loses_nothing(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """Plain buildx keeps what the last of them has saved; here both are read again."""
+    """A builder of two nodes saves the caches of both; plain buildx keeps only the last one."""
     (project / "Dockerfile").write_text(TWO)
     for name in ("amd64", "arm64"):
         (project / name).write_text(f"{name} {tmp_path}\n")
@@ -167,7 +167,7 @@ def test_a_builder_of_two_nodes_loses_nothing(
 def test_two_nodes_save_to_two_registries_in_one_build(
     registry: Registry, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """BuildKit does not tell which of their manifests went where; each has all of its own."""
+    """Each of two registries gets both nodes' caches, though BuildKit reports them together."""
     (project / "Dockerfile").write_text(TWO)
     for name in ("amd64", "arm64"):
         (project / name).write_text(f"{name} {tmp_path}\n")
@@ -193,7 +193,7 @@ def test_two_nodes_save_to_two_registries_in_one_build(
 def test_one_platform_for_each_job_of_a_matrix(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Neither overwrites the other, in a store or a registry, and each is read again."""
+    """Jobs for different platforms do not overwrite each other's caches, and reuse their own."""
     (project / "Dockerfile").write_text(TWO)
     for name in ("amd64", "arm64"):
         (project / name).write_text(f"{name} {tmp_path}\n")

@@ -44,7 +44,7 @@ def shop(tmp_path: Path) -> Path:
 def test_three_targets_have_three_scopes(
     kind: str, machines: MakeMachine, registry: Registry, shop: Path, tmp_path: Path
 ) -> None:
-    """A fresh machine executes nothing of any of them, from the store or from the registry."""
+    """A fresh machine reuses every step of three targets, from the store or from the registry."""
     remote = in_registry(registry, tmp_path)
     declare(shop, LOCAL, remote)
     first = bake(machines(kind), shop)
@@ -63,7 +63,10 @@ def test_three_targets_have_three_scopes(
 
 
 def test_the_oldest_buildx(machines: MakeMachine, shop: Path) -> None:
-    """The same; its bake knows no network for RUN steps, so there are none here."""
+    """The oldest buildx reuses every step of three targets.
+
+    Its bake cannot set a network for RUN steps, so these targets have none.
+    """
     stages = "FROM scratch AS base\nCOPY own.txt /\n"
     stages += "".join(f"FROM base AS {name}\nCOPY worker.txt /{name}\n" for name in STEPS)
     (shop / "Dockerfile").write_text(stages)
@@ -79,7 +82,7 @@ def test_the_oldest_buildx(machines: MakeMachine, shop: Path) -> None:
 def test_a_classic_engine_keeps_stages_as_images(
     machines: MakeMachine, registry: Registry, shop: Path, tmp_path: Path
 ) -> None:
-    """It can export no cache, and still a fresh one executes nothing."""
+    """A classic engine, which cannot export, keeps stages as images and reuses every step."""
     declare(shop, in_registry(registry, tmp_path).replace('"registry"', '"inline"\nstages = "all"'))
     first = bake(machines("classic"), shop)
     assert [each["warnings"] for each in first.values()] == [[]] * 3
@@ -102,8 +105,8 @@ target "mx" {
 """
 
 
-def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
-    """Each has a scope, also a target that only another one asks for; all are reused."""
+def test_matrix_targets_and_needed_targets_have_scopes(machine: Machine, shop: Path) -> None:
+    """Matrix targets, and a target that only another one needs, have scopes and are reused."""
     (shop / "more.hcl").write_text(MORE)
     words = ("-f", "docker-bake.hcl", "-f", "more.hcl", "uses", "mx")
     names = ["api", "mx-one", "mx-two", "uses"]
@@ -111,7 +114,7 @@ def test_a_matrix_and_what_a_target_needs(machine: Machine, shop: Path) -> None:
     assert sorted(first) == names
     assert scopes(shop) == [scope(name) for name in names]
     again = bake(forget(machine, shop), shop, *words)
-    # What it shares with `api`, whose steps are its own, cannot be kept apart, so BuildKit may miss
+    # BuildKit cannot separate what it shares with `api`, whose steps are its own, so it may miss
     # a step there: https://github.com/docker/buildx/issues/3878
     reused, executed = counts(again).pop("uses")
     assert reused + executed == 2
@@ -133,13 +136,15 @@ target "_common" {
 """
 
 
-def test_an_image_for_several_platforms_is_told_of(machine: Machine, shop: Path) -> None:
-    """Each step of each platform has its layers, also where a target is what another one is made
-    of; those are the layers that the cache has."""
+def test_an_image_for_several_platforms_is_reported(machine: Machine, shop: Path) -> None:
+    """Each step of each platform has layers, also in a target that another one is made from.
+
+    The cache contains those layers.
+    """
     (shop / "two.hcl").write_text(TWO)
     documents = bake(machine, shop, "-f", "docker-bake.hcl", "-f", "two.hcl", "two")
     for name, document in documents.items():
-        # What is the same for all platforms names none.
+        # A step that is the same on all platforms names none.
         platforms = {each["platform"] for each in document["steps"]} - {None}
         assert platforms == {"linux/amd64", "linux/arm64"}
         told = {layer["digest"] for each in document["steps"] for layer in each["layers"]}
@@ -148,8 +153,8 @@ def test_an_image_for_several_platforms_is_told_of(machine: Machine, shop: Path)
         assert told <= {each["digest"] for each in saved}, name
 
 
-def test_groups_that_overlap(machine: Machine, shop: Path) -> None:
-    """A target that several ask for is baked once; others are not."""
+def test_overlapping_groups_bake_each_target_once(machine: Machine, shop: Path) -> None:
+    """A target in several groups is baked once, and targets outside of them are not baked."""
     with (shop / "docker-bake.hcl").open("a") as file:
         file.write('group "one" { targets = ["api", "worker"] }\ngroup "two" { targets = ["one"] }')
     assert sorted(bake(machine, shop, "one", "two", "api")) == ["api", "worker"]
@@ -157,7 +162,7 @@ def test_groups_that_overlap(machine: Machine, shop: Path) -> None:
 
 
 def written(*words: str) -> tuple[str, ...]:
-    """What to add for `worker` to leave its files in `out`."""
+    """Add the words that make `worker` leave its files in `out`."""
     return (*words, "--set", "worker.output=type=local,dest=out", "worker")
 
 
@@ -173,10 +178,10 @@ def written(*words: str) -> tuple[str, ...]:
         (("--", "--set", "worker.args.WORD=behind"), "behind"),
     ],
 )
-def test_files_and_values_count_as_in_bake(
+def test_files_and_values_apply_as_in_bake(
     words: tuple[str, ...], word: str, machine: Machine, shop: Path
 ) -> None:
-    """What the image holds tells which of them bake took."""
+    """Files and values take precedence as in plain bake, as the content of the image shows."""
     for name, text in {
         "docker-bake.override.hcl": "default file",
         "other.hcl": "other file",
@@ -191,7 +196,7 @@ def test_files_and_values_count_as_in_bake(
 
 
 def test_a_compose_file_alone(machine: Machine, shop: Path) -> None:
-    """Its services are the targets."""
+    """The services of a compose file are the targets."""
     (shop / "docker-bake.hcl").unlink()
     services = "".join(
         f"  {name}: {{build: {{context: ., target: {name}, network: none}}}}\n" for name in STEPS
@@ -202,7 +207,7 @@ def test_a_compose_file_alone(machine: Machine, shop: Path) -> None:
 
 
 def test_a_target_that_exports_a_cache_is_left_as_it_is(machine: Machine, shop: Path) -> None:
-    """Its own cache is written, ours has no scope of it, and that is said."""
+    """A target with its own `cache-to` writes that cache, has no scope, and causes a note."""
     (shop / "own").mkdir()
     with (shop / "docker-bake.hcl").open("a") as file:
         file.write('target "web" { cache-to = ["type=local,dest=own"] }\n')
@@ -217,7 +222,7 @@ def test_a_target_that_exports_a_cache_is_left_as_it_is(machine: Machine, shop: 
 def test_a_branch_starts_from_the_default_branch(
     machine: Machine, shop: Path, tmp_path: Path
 ) -> None:
-    """Every target from its own scope there; a stranger's bake reads the same and saves nothing."""
+    """Each target starts from its scope on the default branch; a fork's bake saves nothing."""
     bake(machine, shop, **push("main", tmp_path / "ci"))
     topic = bake(forget(machine, shop), shop, **push("topic", tmp_path / "ci"))
     assert counts(topic) == reused()
@@ -230,7 +235,7 @@ def test_a_branch_starts_from_the_default_branch(
 
 
 def test_the_layers_are_those_of_plain_bake(machine: Machine, shop: Path, tmp_path: Path) -> None:
-    """Of all stages: what plain bake exports as the cache of each target, by digest."""
+    """The layers of all stages are those that plain bake exports for each target, by digest."""
     targets = bake(machine, shop)
     sets = []
     for name in STEPS:
@@ -248,10 +253,8 @@ def test_the_layers_are_those_of_plain_bake(machine: Machine, shop: Path, tmp_pa
         assert len(layers) == STEPS[name]
 
 
-def test_a_dry_run_prints_what_a_shell_can_run(
-    machine: Machine, shop: Path, tmp_path: Path
-) -> None:
-    """Each target with its reasons; where it exports to has to be made by hand."""
+def test_a_dry_run_prints_runnable_commands(machine: Machine, shop: Path, tmp_path: Path) -> None:
+    """A dry run prints each target with its reasons, and commands that a shell can run."""
     bake(machine, shop)
     before = snapshot(shop / "store")
     shown = machine.run("bake", "--dry-run", folder=shop, TMPDIR=str(tmp_path)).out
@@ -284,10 +287,10 @@ def test_a_dry_run_prints_what_a_shell_can_run(
         (("--", "--no-such-flag"), "unknown flag: --no-such-flag"),
     ],
 )
-def test_bakes_own_words_tell_what_is_wrong(
+def test_invalid_input_is_reported_in_bakes_words(
     words: tuple[str, ...], said: str, machine: Machine, shop: Path
 ) -> None:
-    """Before anything is built or written."""
+    """Invalid input fails with bake's own message, before anything is built or written."""
     (shop / "broken.hcl").write_text('target "x" {\n')
     before = sorted(shop.rglob("*"))
     ran = machine.run("bake", *words, folder=shop, status=78)
@@ -297,15 +300,15 @@ def test_bakes_own_words_tell_what_is_wrong(
     assert sorted(shop.rglob("*")) == before
 
 
-def test_no_bake_file(machine: Machine, shop: Path) -> None:
-    """It is an error, as for bake."""
+def test_a_missing_bake_file_is_an_error(machine: Machine, shop: Path) -> None:
+    """A missing bake file is an error, as in plain bake."""
     (shop / "docker-bake.hcl").unlink()
     said = machine.run("bake", folder=shop, status=78).err
     assert "couldn't find a bake definition" in said
 
 
-def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
-    """`--quiet` prints the digest of each image, which is docker's; `--layers` all their layers."""
+def test_quiet_prints_digests_and_layers_prints_layers(machine: Machine, shop: Path) -> None:
+    """`--quiet` prints docker's digest of each image; `--layers` prints the layers of all."""
     quiet = machine.run("bake", "-q", folder=shop)
     lines = dict(line.split() for line in quiet.out.splitlines())
     assert sorted(lines) == sorted(STEPS)
@@ -313,12 +316,12 @@ def test_digests_layers_and_nothing_else(machine: Machine, shop: Path) -> None:
     assert lines["api"] == seen.stdout.strip()
     assert quiet.err.splitlines()[-1].startswith("3 targets: 3 built, in ")
     shown = machine.run("bake", "--layers", folder=shop).out
-    # Each layer stands in the table of each target that has it.
+    # A layer is in the table of each target that has it.
     assert len(re.findall(r"^  sha256:", shown, re.MULTILINE)) == sum(STEPS.values())
 
 
-def test_a_secret_is_never_told(machine: Machine, shop: Path) -> None:
-    """Not in what is printed, planned or kept; of a build that works and of one that fails."""
+def test_secrets_are_never_shown_or_kept(machine: Machine, shop: Path) -> None:
+    """Secrets are in no output, plan or record, whether the build succeeds or fails."""
     secret, variable = "sw0rdf1sh", "0penSesame"
     with (shop / "docker-bake.hcl").open("a") as file:
         file.write(f'target "worker" {{ args = {{ TOKEN = "{secret}" }} }}\n')

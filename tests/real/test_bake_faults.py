@@ -1,4 +1,4 @@
-"""What goes wrong with one target, or with its cache, is no matter of the others."""
+"""A fault of one target, or of its cache, does not affect the other targets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def replace(file: Path, old: str, new: str) -> None:
 
 
 def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
-    """What was done by then is saved, the failed one has docker's words, the third was stopped."""
+    """When a target fails, a finished one is saved, and a running one is reported as stopped."""
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN sleep 12; exit 3; echo $WORD")
     replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
     begun = time.monotonic()
@@ -67,7 +67,7 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert "exit code: 3" in targets["worker"]["error"]
     assert targets["web"]["error"] == "it was stopped, since another target failed"
     assert scopes(shop) == [scope("api")]
-    # No step is told twice, though each target's vertices are those of the others too.
+    # No step is listed twice, though the targets share their vertices.
     for name in STEPS:
         told = [(step["stage"], step["text"]) for step in targets[name]["steps"]]
         assert len(told) == len(set(told)) <= STEPS[name]
@@ -75,10 +75,10 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert sum(counts(targets)["api"]) == STEPS["api"]
 
 
-def test_a_target_that_came_to_its_end_is_saved_to_a_registry(
+def test_a_finished_target_is_saved_to_a_registry(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
-    """Where no store is exported to in the run; one that was stopped is told as that."""
+    """When a target fails, a finished one is saved to a registry, and a running one is stopped."""
     declare(shop, f'type = "registry"\nref = "{proxy.address}/{tmp_path.name.lower()}"')
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN sleep 12; exit 3; echo $WORD")
     replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
@@ -89,8 +89,8 @@ def test_a_target_that_came_to_its_end_is_saved_to_a_registry(
     assert targets["api"]["warnings"] == []
 
 
-def test_a_target_alone_that_fails(machine: Machine, shop: Path) -> None:
-    """Docker's status and words, and nothing saved."""
+def test_a_failing_target_alone(machine: Machine, shop: Path) -> None:
+    """A failing target alone ends with docker's status and message, and nothing is saved."""
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN exit 3; echo $WORD")
     targets = bake(machine, shop, "worker", status=1)
     assert "exit code: 3" in targets["worker"]["error"]
@@ -110,12 +110,12 @@ ENDS = {
         {"odd": 1},
     ),
 }
-"""What is odd about the second of two targets, and their exit statuses as far as they are certain:
-some failures come when the other one may have ended."""
+"""The fault of the second of two targets, and the exit statuses that are certain:
+before some failures, the other target may have ended."""
 
 
 def test_the_exit_status_is_that_of_bake(machine: Machine, shop: Path) -> None:
-    """Wherever it fails. A target was stopped only where another one is known to have failed."""
+    """The exit status is plain bake's; a target is stopped only after another one has failed."""
     text = (shop / "docker-bake.hcl").read_text().replace('"api", "worker", "web"', '"api", "odd"')
     for what, (words, expected) in ENDS.items():
         odd = f'target "odd" {{\n inherits = ["_common"]\n {words}\n}}\n'
@@ -129,7 +129,7 @@ def test_the_exit_status_is_that_of_bake(machine: Machine, shop: Path) -> None:
 
 
 def test_a_buildx_that_is_killed_has_failed(machine: Machine, shop: Path) -> None:
-    """Its status is told of the targets that did not come to their end."""
+    """If buildx is killed, its exit status becomes that of each unfinished target."""
     replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
     with machine.start("bake", "--json", "web", folder=shop) as process:
         read_until(process, {"web .*started .*sleep"})
@@ -139,17 +139,17 @@ def test_a_buildx_that_is_killed_has_failed(machine: Machine, shop: Path) -> Non
                 if b"docker-buildx\0" in line and str(shop).encode() in line:
                     os.kill(int(path.parent.name), signal.SIGKILL)
         out, _ = process.communicate(timeout=60)
-    # What the docker client makes of a plugin that a signal ended.
+    # The docker client's status for a plugin that a signal ended.
     assert process.returncode == 255
     web = json.loads(out)["targets"]["web"]
     assert web["exit_status"] == 255
     assert web["error"] == "docker ended with exit status 255 and without a message"
 
 
-def test_nodes_that_meet_in_the_store_fail_no_target(
+def test_nodes_that_meet_in_the_store_do_not_fail_a_target(
     machine: Machine, shop: Path, tmp_path: Path
 ) -> None:
-    """The targets are baked again, and what each of them built is saved afterwards."""
+    """If nodes meet in the store, the targets are baked again and then saved."""
     targets = bake(machine.where_nodes_meet("build", tmp_path / "met"), shop, "api", "worker")
     assert (tmp_path / "met" / "count").read_text() == "second\n"
     assert [each["warnings"] for each in targets.values()] == [[], []]
@@ -159,7 +159,7 @@ def test_nodes_that_meet_in_the_store_fail_no_target(
 
 
 def read_until(process: subprocess.Popen[str], patterns: set[str]) -> None:
-    """Read the progress until each of these was told."""
+    """Read the progress until each pattern has matched."""
     assert process.stderr is not None
     for line in process.stderr:
         patterns -= {each for each in patterns if re.search(each, line)}
@@ -169,7 +169,7 @@ def read_until(process: subprocess.Popen[str], patterns: set[str]) -> None:
 
 
 def test_ctrl_c_stops_them_all(machine: Machine, shop: Path, tmp_path: Path) -> None:
-    """No process is left, no folder, and the store is as it was."""
+    """Ctrl-C leaves no process or temporary folder behind, and does not change the store."""
     bake(machine, shop)
     before = snapshot(shop / "store")
     for text in ("RUN cp /blob", "RUN echo $WORD"):
@@ -188,10 +188,10 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path, tmp_path: Path) -> 
     assert snapshot(shop / "store") == before
 
 
-def test_ctrl_c_ends_what_saves_to_a_registry(
+def test_ctrl_c_ends_saving_to_a_registry(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
-    """At once, though the registry would hold it up for long; no process is left."""
+    """Ctrl-C ends saving to a stalled registry at once, and leaves no process behind."""
     declare(shop, f'type = "registry"\nref = "{proxy.address}/{tmp_path.name.lower()}"')
     proxy.fail(fault=Stall(), matching=writing_blobs())
     with machine.start("bake", folder=shop) as process:
@@ -199,7 +199,7 @@ def test_ctrl_c_ends_what_saves_to_a_registry(
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
-    # The registry would have it wait for ten minutes.
+    # The registry would delay it for ten minutes.
     assert time.monotonic() - begun < 60
     assert process.returncode == 130
     assert err.splitlines()[-1] == "stopped; no cache is left half saved"
@@ -208,7 +208,7 @@ def test_ctrl_c_ends_what_saves_to_a_registry(
 
 
 def test_a_broken_layer_heals(machines: MakeMachine, shop: Path) -> None:
-    """All are baked again without their caches, and the next fresh machine reuses everything."""
+    """A broken layer makes all targets bake again without caches, and the cache is repaired."""
     bake(machines(), shop)
     store = shop / "store"
     saved = Store(store).read_scopes()[scope("worker")]
@@ -226,7 +226,7 @@ def test_a_broken_layer_heals(machines: MakeMachine, shop: Path) -> None:
 def test_a_registry_that_is_down_costs_a_warning(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
-    """One for each target; the store is saved, and all are built from it."""
+    """If the registry is down, each target has one warning, and the store is saved and reused."""
     ref = f"{proxy.address}/{tmp_path.name.lower()}"
     declare(shop, LOCAL, f'type = "registry"\nref = "{ref}"\ntimeout = "5s"')
     proxy.refuse()
@@ -240,7 +240,7 @@ def test_a_registry_that_is_down_costs_a_warning(
 def test_a_registry_that_cannot_be_written_costs_a_warning(
     machine: Machine, proxy: FaultyProxy, shop: Path, tmp_path: Path
 ) -> None:
-    """Of each target, whose images are built; `strict` makes it an error."""
+    """A registry that refuses writes costs each target a warning, which `strict` makes an error."""
     ref = f"{proxy.address}/{tmp_path.name.lower()}"
     declare(shop, f'type = "registry"\nref = "{ref}"\ntimeout = "5s"')
     proxy.fail(fault=FORBIDDEN, matching=writing_blobs())
@@ -252,8 +252,8 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
         assert each["exit_status"] == 75
 
 
-def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> None:
-    """BuildKit's of the one whose stage it names; docker's, which names no target, of none."""
+def test_a_warning_belongs_to_its_target_only(machine: Machine, shop: Path) -> None:
+    """BuildKit's warning belongs to the target of the stage that it names; docker's to none."""
     replace(shop / "Dockerfile", "COPY --link worker.txt", "WORKDIR odd\nCOPY --link worker.txt")
     missing = 'target = "worker"\n  cache-from = ["type=local,src=nowhere"]'
     replace(shop / "docker-bake.hcl", 'target = "worker"', missing)
@@ -267,8 +267,8 @@ def test_a_warning_is_told_of_no_other_target(machine: Machine, shop: Path) -> N
     assert any(line.startswith("WARNING: local cache import at nowhere") for line in lines)
 
 
-def test_a_bake_file_has_to_be_allowed_what_lies_outside(machine: Machine, shop: Path) -> None:
-    """As plain bake has it, which says what to allow; with that it is baked."""
+def test_access_outside_the_folder_has_to_be_allowed(machine: Machine, shop: Path) -> None:
+    """Access outside of the folder is refused, as in plain bake, unless `--allow` permits it."""
     part = shop / "part"
     part.mkdir()
     text = 'target "default" {\n context = ".."\n target = "base"\n network = "none"\n'

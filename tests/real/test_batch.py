@@ -1,4 +1,4 @@
-"""Several images of one repository, side by side on a real engine."""
+"""Several images of one repository, built side by side on a real engine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build_all(machine: Machine, shop: Path, *more: str, status: int = 0) -> dict
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
 def test_three_images_have_three_scopes(kind: str, machines: MakeMachine, shop: Path) -> None:
-    """A fresh machine then executes nothing of any of them."""
+    """A fresh machine reuses every step of three images, each from a scope of its own."""
     first = build_all(machines(kind), shop)
     assert list(first["images"]) == NAMES
     assert first["exit_status"] == 0
@@ -59,14 +59,14 @@ def test_three_images_have_three_scopes(kind: str, machines: MakeMachine, shop: 
     assert sorted(name.partition(".")[0] for name in scopes) == sorted(NAMES)
     second = build_all(machines(kind), shop)
     for name, document in second["images"].items():
-        # What several have in common is built once, and no step is told of twice.
+        # A step that several images share is built once and listed once.
         assert count(document) == (len(first["images"][name]["steps"]), 0), name
         assert document["warnings"] == []
         assert document["caches"][-1]["scope"].startswith(f"{name}.")
 
 
 def test_images_are_named_on_the_command_line(machine: Machine, shop: Path) -> None:
-    """Two of them; one, which has a folder of the same name; and that folder itself."""
+    """A name selects an image even if a folder has that name; a path selects the folder."""
     machine.run("build", *words("web", "api"), folder=shop)
     assert sorted(Store(shop / ".bxcache").read_scopes()) == [
         "api.linux-amd64.no-branch",
@@ -78,10 +78,10 @@ def test_images_are_named_on_the_command_line(machine: Machine, shop: Path) -> N
     assert "./api" in shown
 
 
-def test_one_that_fails_leaves_the_others_alone(
+def test_a_failing_image_does_not_affect_the_others(
     machine: Machine, shop: Path, tmp_path: Path
 ) -> None:
-    """They are saved; docker's own status and words are told, in a job outside of what folds."""
+    """The other images are saved; docker's status and message are shown outside of the fold."""
     with (shop / "worker" / "Dockerfile").open("a") as file:
         file.write("RUN echo ::endgroup:: && echo '##[error]why' && exit 3\n")
     job = read_recording("github").write(tmp_path)
@@ -109,7 +109,7 @@ def test_one_that_fails_leaves_the_others_alone(
 
 
 def test_several_images_are_drawn_on_one_terminal(machine: Machine, shop: Path) -> None:
-    """Each stage with its image, then what became of each, then the log of the one that failed."""
+    """Each stage is drawn with its image, before the results and the log of the failed image."""
     with (shop / "worker" / "Dockerfile").open("a") as file:
         file.write("RUN sleep 2 && echo why && exit 3\n")
     terminal = Terminal(80, 24)
@@ -126,8 +126,8 @@ def test_several_images_are_drawn_on_one_terminal(machine: Machine, shop: Path) 
     assert not terminal.is_cursor_hidden
 
 
-def test_the_others_are_stopped_where_that_is_asked_for(machine: Machine, shop: Path) -> None:
-    """Long before they would be done."""
+def test_fail_fast_stops_the_others(machine: Machine, shop: Path) -> None:
+    """`--fail-fast` stops the other images long before they would end."""
     for name in ("api", "web"):
         file = shop / name / "Dockerfile"
         file.write_text(file.read_text().replace("RUN mkdir", "RUN sleep 300; mkdir"))
@@ -141,7 +141,7 @@ def test_the_others_are_stopped_where_that_is_asked_for(machine: Machine, shop: 
 
 
 def test_ctrl_c_stops_them_all(machine: Machine, shop: Path) -> None:
-    """No docker is left that builds, and no staging layout."""
+    """After Ctrl-C, no docker process and no staging layout is left."""
     for name in NAMES:
         file = shop / name / "Dockerfile"
         file.write_text(file.read_text().replace("RUN mkdir", "RUN sleep 300; mkdir"))
@@ -161,8 +161,8 @@ def test_ctrl_c_stops_them_all(machine: Machine, shop: Path) -> None:
     assert list((shop / ".bxcache" / ".bxcache" / "staging").iterdir()) == []
 
 
-def test_what_would_be_written_twice_is_refused(machine: Machine, shop: Path) -> None:
-    """Before anything runs."""
+def test_a_tag_for_several_images_is_refused(machine: Machine, shop: Path) -> None:
+    """A tag that several images would write is refused before anything runs."""
     said = machine.run("build", "--all", *words("-t", "shop/one"), folder=shop, status=78).err
     assert "`shop/one` would be written by `api`, `worker` and `web`" in said
     assert not (shop / ".bxcache").exists()

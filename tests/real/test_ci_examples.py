@@ -1,7 +1,7 @@
-"""The CI files of `examples/` do what they say, run as their systems run them.
+"""The CI files of `examples/` work as documented when they run as their systems run them.
 
-Only names of hosts are exchanged. The scripts are taken from the files, and the variables are those
-of the recorded builds.
+Only host names are replaced. The scripts come from the files, and the variables from recorded
+builds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _own_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def at(tmp_path: Path, private_registry: Registry) -> Callable[[str], Repository]:
-    """A repository with this example, whose images go to a corner of the private registry."""
+    """Create a repository with an example, whose images go to a corner of the private registry."""
 
     def make(example: str) -> Repository:
         provider = ON_REGISTRIES.get(example, (example,))[0]
@@ -68,23 +68,23 @@ MakeRepository = Callable[[str], Repository]
 
 
 def new_machine(example: str, machines: MakeMachine, registry: Registry) -> Machine:
-    """A fresh machine as the system's file wants it, where another than its scripts log in."""
+    """Create a fresh machine as the system's file needs it, logged in unless its scripts log in."""
     if example == "gitlab":
         return machines()
-    # GitHub's has a builder of its own, made by an action. An action or a plugin logs in.
+    # GitHub's machine has a builder that an action made. An action or a plugin logs in.
     made = machines("docker-container" if example == "github-actions" else "docker")
     return made.logged_in(registry.address, LOGIN)
 
 
 def run_all(job: Job, example: str) -> list[tuple[int, int]]:
-    """Run the steps that the system would run; the counts of the builds."""
+    """Run the steps that the system would run, and return the counts of the builds."""
     steps = ON_REGISTRIES[example][1](job.checkout, job.known)
     assert steps
     return [each for step in steps for each in counts(job.run(step))]
 
 
 def written(registry: Registry, mark: int) -> list[str]:
-    """What was written since then, to any repository."""
+    """List what was written to any repository since a mark."""
     requests = registry.requests(mark)
     assert any(each.method == "GET" for each in requests)
     return [each.path for each in requests if each.method in WRITING]
@@ -94,7 +94,7 @@ def written(registry: Registry, mark: int) -> list[str]:
 def test_a_fresh_machine_reuses_every_step_of_the_default_branch(
     example: str, at: MakeRepository, machines: MakeMachine, private_registry: Registry
 ) -> None:
-    """The first run executes all and pushes; the second, elsewhere, executes nothing."""
+    """The first run executes and pushes everything; the second, elsewhere, executes nothing."""
     repository, registry = at(example), private_registry
     mark = len(registry.requests())
     first = run_all(repository.job(new_machine(example, machines, registry)), example)
@@ -108,7 +108,7 @@ def test_a_fresh_machine_reuses_every_step_of_the_default_branch(
 def test_a_fork_starts_from_the_default_branch_and_writes_nothing(
     example: str, at: MakeRepository, machines: MakeMachine, private_registry: Registry
 ) -> None:
-    """The registry's log proves it, of image and cache; the stage that did not change is reused."""
+    """A fork's build reuses an unchanged stage; by the registry's log, it writes nothing."""
     repository, registry = at(example), private_registry
     run_all(repository.job(new_machine(example, machines, registry)), example)
     repository.change()
@@ -125,19 +125,19 @@ def test_a_fork_starts_from_the_default_branch_and_writes_nothing(
         ("buildkite", {"BUILDKITE_SOURCE": "schedule"}),
     ],
 )
-def test_the_scheduled_job_prunes_branches_that_are_gone(
+def test_the_scheduled_job_prunes_deleted_branches(
     example: str,
     schedule: dict[str, str],
     at: MakeRepository,
     machines: MakeMachine,
     private_registry: Registry,
 ) -> None:
-    """It builds nothing, and the default branch's cache stays."""
+    """The scheduled job builds nothing, and keeps the default branch's cache."""
     repository, registry = at(example), private_registry
     machine = new_machine(example, machines, registry)
     run_all(repository.job(machine), example)
     gone = repository.job(machine)
-    # It has logged in by now.
+    # The run before has logged in.
     gone.run(Step((BXCACHE, "build", "--branch", "gone")))
     scopes = {"image.linux-amd64.main", "image.linux-amd64.gone"}
     assert scopes < set(list_tags(gone, registry))
@@ -156,7 +156,7 @@ def list_tags(job: Job, registry: Registry) -> list[str]:
 def test_github_shows_the_layers_of_every_stage(
     at: MakeRepository, machines: MakeMachine, private_registry: Registry
 ) -> None:
-    """On the run's page, as code, after a push; above it the report of the build."""
+    """After a push, the run's page shows the build's report, and below it the layers as code."""
     job = at("github-actions").job(new_machine("github-actions", machines, private_registry))
     run_all(job, "github-actions")
     shown = Path(job.known["GITHUB_STEP_SUMMARY"]).read_text()
@@ -182,13 +182,13 @@ def test_a_release_builds_nothing_that_ci_has_built(
 
 @dataclass
 class Caches:
-    """What CircleCI keeps: folders by keys, found by the beginning of a key, never overwritten."""
+    """CircleCI's caches: folders by keys, found by the beginning of a key, never overwritten."""
 
     folder: Path
     keys: list[str] = field(default_factory=list)
 
     def restore(self, job: Job, keys: list[str]) -> None:
-        """The newest of the first beginning that any key has."""
+        """Restore the newest cache of the first key that is the beginning of a saved one."""
         for key in keys:
             for saved in reversed(self.keys):
                 if saved.startswith(fill_key(job, key)):
@@ -196,7 +196,7 @@ class Caches:
                     return
 
     def save(self, job: Job, key: str, paths: list[str]) -> None:
-        """Unless there is one of that key."""
+        """Save a cache, unless its key exists."""
         filled = fill_key(job, key)
         if filled in self.keys:
             return
@@ -206,7 +206,7 @@ class Caches:
 
 
 def fill_key(job: Job, key: str) -> str:
-    """A key as CircleCI fills it in."""
+    """Fill in a key as CircleCI does."""
 
     def hash_file(match: re.Match[str]) -> str:
         return hashlib.sha256((job.checkout / match[1]).read_bytes()).hexdigest()
@@ -216,7 +216,7 @@ def fill_key(job: Job, key: str) -> str:
 
 
 def run_circleci(job: Job, caches: Caches) -> list[tuple[int, int]]:
-    """Run the job to its end or to where it is halted; the counts of the builds."""
+    """Run the job to its end or to where it halts, and return the counts of the builds."""
     found = []
     for kind, content in circleci_steps(job.checkout, job.known):
         if kind == "restore_cache":
@@ -234,14 +234,14 @@ def run_circleci(job: Job, caches: Caches) -> list[tuple[int, int]]:
 
 @pytest.fixture
 def caches(tmp_path: Path) -> Caches:
-    """Nothing is kept yet."""
+    """Caches in which nothing is kept yet."""
     return Caches(tmp_path / "caches")
 
 
 def test_circleci_brings_every_step_to_a_fresh_machine(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
-    """And saves an unchanged store no second time; a new branch starts from the default one's."""
+    """A fresh machine and a new branch reuse the cache; an unchanged store is not saved again."""
     repository = at("circleci")
     first = run_circleci(repository.job(machines("docker-container")), caches)
     kept = list(caches.keys)
@@ -255,10 +255,10 @@ def test_circleci_brings_every_step_to_a_fresh_machine(
     assert [".topic." in key for key in caches.keys] == [False, True]
 
 
-def test_circleci_saves_nothing_of_a_fork(
+def test_circleci_saves_nothing_for_a_fork(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
-    """Whether it found a cache or not; what it finds, it uses."""
+    """A fork's build saves nothing, whether it finds a cache or not, and uses what it finds."""
     repository = at("circleci")
     empty = Caches(caches.folder.with_name("none"))
     assert run_circleci(repository.job(machines("docker-container"), FORK), empty) == [(0, STEPS)]
@@ -268,10 +268,10 @@ def test_circleci_saves_nothing_of_a_fork(
     assert (len(empty.keys), len(caches.keys)) == (0, 1)
 
 
-def test_circleci_does_not_fail_where_it_does_not_tell_forks(
+def test_circleci_saves_nothing_where_forks_cannot_be_recognized(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
-    """A project of the GitHub App saves nothing, until it says that it builds no forks."""
+    """A project of the GitHub App saves nothing until it is declared trusted."""
     repository, app = at("circleci"), "a project of the GitHub App"
     halted = repository.job(machines("docker-container"), app)
     run_circleci(halted, caches)
@@ -283,7 +283,7 @@ def test_circleci_does_not_fail_where_it_does_not_tell_forks(
 
 
 def run_jenkins(job: Job, *, by_timer: bool = False) -> list[tuple[int, int]]:
-    """Run the stages of a build; the counts of its builds."""
+    """Run the stages of a build, and return the counts of its builds."""
     steps = jenkins_steps(job.checkout, by_timer=by_timer)
     return [each for step in steps for each in counts(job.run(step))]
 
@@ -291,15 +291,15 @@ def run_jenkins(job: Job, *, by_timer: bool = False) -> list[tuple[int, int]]:
 def test_jenkins_reuses_every_step_in_another_workspace(
     at: MakeRepository, machines: MakeMachine
 ) -> None:
-    """With an engine that has forgotten everything, and the agent's home as it was."""
+    """A new engine in another workspace reuses every step from the store in the agent's home."""
     repository = at("jenkins")
     first = run_jenkins(repository.job(machines(), home="agent"))
     second = run_jenkins(repository.job(machines(), home="agent"))
     assert (first, second) == ([(0, STEPS)], [(STEPS, 0)])
 
 
-def test_jenkins_saves_nothing_of_a_fork(at: MakeRepository, machines: MakeMachine) -> None:
-    """The store has the same scopes and layers after it; what it finds there, it uses."""
+def test_jenkins_saves_nothing_for_a_fork(at: MakeRepository, machines: MakeMachine) -> None:
+    """A fork's build uses the store, and leaves its scopes and layers as they were."""
     repository = at("jenkins")
     main = repository.job(machines(), home="agent")
     run_jenkins(main)
@@ -311,8 +311,8 @@ def test_jenkins_saves_nothing_of_a_fork(at: MakeRepository, machines: MakeMachi
     assert after == before
 
 
-def test_jenkins_looks_after_the_store_at_night(at: MakeRepository, machine: Machine) -> None:
-    """A damaged layer fails the nightly build; a store in good order does not."""
+def test_jenkins_verifies_the_store_at_night(at: MakeRepository, machine: Machine) -> None:
+    """A damaged layer fails the nightly build; an intact store does not."""
     repository = at("jenkins")
     run_jenkins(repository.job(machine, home="agent"), by_timer=True)
     broken = repository.job(machine, home="agent")

@@ -1,4 +1,4 @@
-"""What a shell is offered."""
+"""Completion in shells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def complete(words: str, folder: Path) -> list[str]:
-    """What bash is offered for the last of some words."""
+    """Return what bash offers for the last of some words."""
     done = subprocess.run(
         [sys.executable, "-m", "bxcache"],
         cwd=folder,
@@ -36,7 +36,7 @@ def complete(words: str, folder: Path) -> list[str]:
 
 
 def test_images_stages_and_options_are_offered(tmp_path: Path) -> None:
-    """Those that the project has, by their beginnings."""
+    """Images, stages and options of the project are offered by their beginnings."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.app]\n[images.web]\n")
     (tmp_path / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
@@ -58,7 +58,7 @@ printf '%%s\n' "${COMPREPLY[@]}"
 
 
 def complete_in_bash(words: str, folder: Path) -> list[str]:
-    """What bash itself has made of the script, and what it was told to do beside that."""
+    """Return what bash itself makes of the script, and the options that the script sets."""
     program = folder / "bin" / "bxcache"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bxcache "$@"\n')
@@ -78,8 +78,8 @@ def complete_in_bash(words: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_offers_what_it_was_given(tmp_path: Path) -> None:
-    """Images, and folders where none fits; behind a sign it puts no space, elsewhere it does."""
+def test_bash_completes_images_and_folders(tmp_path: Path) -> None:
+    """Bash offers images, or folders if none fits, and puts no space after an equals sign."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images.api]\n[images.app]\n[images.web]\n")
     folders = "compopt -o dirnames"
@@ -90,8 +90,8 @@ def test_bash_offers_what_it_was_given(tmp_path: Path) -> None:
     assert complete_in_bash("bxcache st", tmp_path) == ["store"]
 
 
-def test_a_broken_project_offers_nothing_and_says_nothing(tmp_path: Path) -> None:
-    """A shell that completes must not print errors."""
+def test_a_broken_project_completes_silently(tmp_path: Path) -> None:
+    """Completion in a broken project offers nothing of it and prints no error."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text("[images\n")
     assert complete("bxcache build a", tmp_path) == ["a"]
@@ -100,8 +100,8 @@ def test_a_broken_project_offers_nothing_and_says_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_what_a_shell_reads_is_of_that_shell(shell: str) -> None:
-    """The shell itself, where there is one, takes it without an error."""
+def test_each_shell_accepts_its_script(shell: str) -> None:
+    """Each shell that is installed parses its script without an error."""
     done = subprocess.run(
         [sys.executable, "-m", "bxcache", "completion", shell],
         capture_output=True,
@@ -118,7 +118,7 @@ def test_what_a_shell_reads_is_of_that_shell(shell: str) -> None:
 
 
 def test_an_unknown_shell_is_refused() -> None:
-    """With the known ones."""
+    """An unknown shell is refused with a list of the known ones."""
     done = subprocess.run(
         [sys.executable, "-m", "bxcache", "completion", "tcsh"],
         capture_output=True,

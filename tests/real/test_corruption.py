@@ -116,7 +116,7 @@ def files_of(layer: Path) -> list[str]:
 
 
 def check_image(folder: Path) -> None:
-    """Check that an image has what the Dockerfile says."""
+    """Check that an image contains what the Dockerfile specifies."""
     found = [(folder / name).read_text() for name in ("bottom", "part", "done", "top/main.c")]
     assert found == ["bottom\n", "deps\n", "done\n", "main\n"]
 
@@ -346,7 +346,7 @@ def test_several_broken_layers(cache: Cache, machines: MakeMachine) -> None:
     assert count(cache.build(machines())) == (STEPS, 0)
 
 
-def test_what_plain_buildx_left_in_the_store(cache: Cache, machines: MakeMachine) -> None:
+def test_leftovers_of_plain_buildx_are_harmless(cache: Cache, machines: MakeMachine) -> None:
     """A held lock or a broken ingest makes plain buildx fail, but not bxcache."""
     ingest = cache.store / "ingest" / "0" / "data"
     ingest.parent.mkdir(parents=True)

@@ -19,7 +19,7 @@ HOST = "registry.example.com:5000"
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder on PATH, which is docker's own as well and names a helper."""
+    """A folder on PATH that is also docker's own and names a helper."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "config.json").write_text(json.dumps({"credsStore": "tests"}))
     return tmp_path
@@ -36,7 +36,7 @@ def find(folder: Path) -> Login | None:
 
 
 def test_a_helper_is_given_the_registry_and_gives_the_login(folder: Path) -> None:
-    """On its stdin, with the word `get`; its secret comes as it is."""
+    """The helper gets the word `get` and, on stdin, the registry; its secret is used unchanged."""
     answer = json.dumps({"ServerURL": HOST, "Username": "maria", "Secret": "p:w\\n$(x) ü"})
     (folder / "answer").write_text(answer)
     install(folder, f'echo "$# $1 $(cat)" > {folder}/asked\ncat {folder}/answer')
@@ -55,14 +55,14 @@ def test_a_helper_is_given_the_registry_and_gives_the_login(folder: Path) -> Non
         "head -c 1000000 /dev/zero",
     ],
 )
-def test_a_helper_that_knows_nothing_is_no_error(folder: Path, script: str) -> None:
-    """Whatever it ends with."""
+def test_a_helper_without_a_login_is_not_an_error(folder: Path, script: str) -> None:
+    """A helper without a valid answer yields no login, however it ends."""
     install(folder, script)
     assert find(folder) is None
 
 
-def test_a_helper_that_is_missing_is_no_error(folder: Path) -> None:
-    """Nor one that cannot be run."""
+def test_a_missing_helper_is_not_an_error(folder: Path) -> None:
+    """A helper that is missing or cannot be run yields no login."""
     assert find(folder) is None
     (folder / "docker-credential-tests").write_text("no program")
     assert find(folder) is None
@@ -71,7 +71,7 @@ def test_a_helper_that_is_missing_is_no_error(folder: Path) -> None:
 
 
 def test_a_helper_that_hangs_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keychain can wait for somebody who is not there."""
+    """A helper that hangs, like a keychain that waits for its user, is ended."""
     monkeypatch.setattr("bxcache.registry.credentials._SECONDS_FOR_HELPER", 0.3)
     install(folder, f"echo $$ > {folder}/pid; exec sleep 60")
     begun = time.monotonic()

@@ -155,7 +155,7 @@ def test_a_full_disk_can_be_made_less_full(kind: Kind, disks: MakeDisk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ext4", *more("tmpfs")])
-def test_a_full_disk_fails_no_build(
+def test_a_full_disk_does_not_fail_a_build(
     kind: Kind, machines: MakeMachine, project: Path, disks: MakeDisk
 ) -> None:
     """On a full disk, the image is built with a warning, and the saved cache still hits."""

@@ -96,17 +96,17 @@ def test_docker_has_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_status_by_signal_is_that_of_a_shell(tmp_path: Path) -> None:
-    """The status is 128 plus the signal."""
+    """If a signal ends docker, the status is 128 plus the signal."""
     assert build(script(tmp_path, "kill -9 $$"), tmp_path)[0] == 137
 
 
-def test_what_is_no_text_is_replaced(tmp_path: Path) -> None:
-    """A step may print any bytes."""
+def test_invalid_utf8_is_replaced(tmp_path: Path) -> None:
+    """Bytes of a step that are not valid text are replaced."""
     assert build(script(tmp_path, "printf 'a\\377b\\n' >&2"), tmp_path)[1] == ["a\ufffdb"]
 
 
 def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
-    """The build gets SIGINT, and time to finish."""
+    """An interrupted build gets SIGINT, and time to finish."""
     note = tmp_path / "note"
     text = f'trap "echo stopped > {note}; exit 130" INT; echo up >&2; while :; do sleep 0.1; done'
     docker = script(tmp_path, text)
@@ -116,10 +116,10 @@ def test_an_interrupted_build_is_stopped_in_order(tmp_path: Path) -> None:
     assert not alive(tmp_path)
 
 
-def test_a_build_that_does_not_listen_is_killed(
+def test_a_build_that_ignores_signals_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is killed after its time, even if it keeps printing."""
+    """A build that ignores signals is killed after its time, even if it keeps printing."""
     steps = ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 5))
     monkeypatch.setattr(process, "_SECONDS_TO_STOP", steps)
     docker = script(tmp_path, "trap '' INT TERM; while :; do echo more >&2; sleep 0.01; done")
@@ -129,7 +129,7 @@ def test_a_build_that_does_not_listen_is_killed(
 
 
 def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one error, and no process is left."""
+    """A docker that hangs causes one error and leaves no process."""
     monkeypatch.setattr(driver, "_SECONDS_TO_ANSWER", 0.5)
     docker = script(tmp_path, "exec sleep 1000")
     with (
@@ -141,7 +141,7 @@ def test_a_docker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
-    """This holds whatever fails meanwhile."""
+    """A probe that any error ends leaves no process."""
     docker = script(tmp_path, "exec sleep 1000")
     with pytest.raises(ZeroDivisionError), docker.probe(""):
         raise ZeroDivisionError
@@ -149,7 +149,7 @@ def test_an_abandoned_probe_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_slow_builder_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait is reported once."""
+    """The wait for a slow builder is reported once."""
     monkeypatch.setattr(driver, "_SECONDS_BEFORE_WAITING_IS_SAID", 0.2)
     text = '[ "$1" = buildx ] && sleep 1 && echo "Name: slow" && echo "Driver: remote"; exit 0'
     said: list[str] = []
@@ -173,7 +173,7 @@ def test_a_sleeping_builder_is_started_for_a_build_only(
     asked: int,
     tmp_path: Path,
 ) -> None:
-    """A dry run starts nothing."""
+    """A build starts a sleeping builder, and a dry run does not."""
     docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
     with docker.probe("mine") as ahead:
         docker.learn(ahead, "mine", boot=boot, on_slow=lambda: None)
@@ -181,8 +181,8 @@ def test_a_sleeping_builder_is_started_for_a_build_only(
     assert lines == ["buildx inspect mine", "buildx inspect --bootstrap mine"][:asked]
 
 
-def test_another_builder_than_expected_is_asked_about(tmp_path: Path) -> None:
-    """The config file may name another builder."""
+def test_an_unexpected_builder_is_inspected(tmp_path: Path) -> None:
+    """Docker is asked about the builder that the config file names, even if it is not expected."""
     docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
     with docker.probe("") as ahead:
         found = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
@@ -202,7 +202,7 @@ def quiet_run(docker: Docker, folder: Path, seconds: float) -> tuple[float, str]
 
 
 def test_saving_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    """No process is left."""
+    """Saving that takes too long is stopped and leaves no process."""
     took, ended = quiet_run(script(tmp_path, "exec sleep 1000"), tmp_path, 0.5)
     assert took < 30
     assert "took longer than" in ended

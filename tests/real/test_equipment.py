@@ -1,4 +1,4 @@
-"""What the other tests take for granted: registries, faults, names and logins are what they say.
+"""The equipment of the other tests works: registries, faults, names and logins.
 
 Nothing here runs bxcache.
 """
@@ -57,7 +57,7 @@ def ask(
     body: bytes | None = None,
     within: float = 20,
 ) -> Reply:
-    """What the server at this address answers."""
+    """Return the answer of the server at this address."""
     with closing(http.client.HTTPConnection(address, timeout=within)) as connection:
         connection.request(method, path, body)
         reply = connection.getresponse()
@@ -65,7 +65,7 @@ def ask(
 
 
 def status_with(registry: Registry, login: Login | None) -> int:
-    """What a registry answers to somebody with this login."""
+    """Return the status of a registry's answer to somebody with this login."""
     request = urllib.request.Request(f"http://{registry.address}/v2/")
     if login:
         request.add_header("Authorization", f"Basic {login.encoded}")
@@ -88,19 +88,19 @@ def export(
 
 
 def name_of(folder: Path) -> str:
-    """A repository of a test's own."""
+    """Return the name of a repository of the test's own."""
     return folder.name.lower()
 
 
-def test_a_login_is_asked_for(private_registry: Registry) -> None:
-    """Without it or with a wrong password the answer is 401, and 200 with it."""
+def test_a_private_registry_requires_a_login(private_registry: Registry) -> None:
+    """The answer is 200 with the login, and 401 without it or with a wrong password."""
     wrong = replace(LOGIN, password="wrong")
     statuses = [status_with(private_registry, login) for login in (None, wrong, LOGIN)]
     assert statuses == [401, 401, 200]
 
 
 def test_only_the_authority_vouches_for_a_registry(secure_registry: Registry) -> None:
-    """A client that trusts it gets an answer, and one that trusts the system's does not."""
+    """A client that trusts the authority gets an answer; one that trusts the system's does not."""
     assert secure_registry.authority
     host, port = "localhost", secure_registry.port
     trusting = secure_registry.authority.context()
@@ -115,10 +115,10 @@ def test_only_the_authority_vouches_for_a_registry(secure_registry: Registry) ->
         unknown.request("GET", "/v2/")
 
 
-def test_a_registry_tells_what_it_was_asked(
+def test_a_registry_lists_its_requests(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Each PUT with its answer, and from a mark on only what came after it."""
+    """The list has each PUT with its answer and, from a mark on, only later requests."""
     name = name_of(tmp_path)
     mark = len(registry.requests())
     assert export(machine, f"{registry.address}/{name}:tag", project).returncode == 0
@@ -130,7 +130,7 @@ def test_a_registry_tells_what_it_was_asked(
 
 @pytest.mark.parametrize(("deletes", "status"), [(True, 404), (False, 405)])
 def test_deletes_can_be_forbidden(deletes: bool, status: int) -> None:  # noqa: FBT001
-    """The registry then has no such method; otherwise it looks for what to delete."""
+    """A registry that forbids deletes answers 405; another one looks for what to delete."""
     with Registry(deletes=deletes) as registry:
         manifest = f"/v2/app/manifests/sha256:{'0' * 64}"
         assert registry.ask("DELETE", manifest).status == status
@@ -140,7 +140,7 @@ def test_deletes_can_be_forbidden(deletes: bool, status: int) -> None:  # noqa: 
 def test_docker_logs_in(
     by: str, machine: Machine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """By its settings or by a helper; without either the export is refused."""
+    """Docker logs in by its settings or by a helper; without either, the export is refused."""
     address = private_registry.address
     if by == "settings":
         machine = machine.logged_in(address, LOGIN)
@@ -160,12 +160,12 @@ def test_docker_logs_in(
 def test_docker_verifies_certificates_under_a_name(
     kind: str, machines: MakeMachine, secure_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """It saves and reuses a cache in a registry whose authority it was told."""
+    """Docker saves and reuses a cache in a registry whose authority it trusts."""
     ref = f"{secure_registry.address}/{name_of(tmp_path)}:{kind}"
     machine = machines(kind, near=secure_registry)
     words = ("--progress", "plain", "--cache-from", f"type=registry,ref={ref}")
     if kind == "classic":
-        # Its own builder cannot export, but looks for the cache all the same.
+        # Its own builder cannot export, but still looks for the cache.
         done = machine.raw(*words, ".", folder=project)
         assert "not found" in done.stderr
         assert "x509" not in done.stderr
@@ -180,7 +180,7 @@ def test_docker_verifies_certificates_under_a_name(
 def test_docker_refuses_unknown_certificates(
     kind: str, machines: MakeMachine, secure_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """It knows the registry's name and not its authority, and says so."""
+    """Docker refuses a certificate by an unknown authority, although it knows the name."""
     machine = machines(kind, near=secure_registry, trusting=False)
     done = export(machine, f"{secure_registry.address}/{name_of(tmp_path)}", project, check=False)
     assert done.returncode != 0
@@ -190,7 +190,7 @@ def test_docker_refuses_unknown_certificates(
 def test_clients_share_the_machines_name_and_trust(
     machines: MakeMachine, secure_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Buildx and Python reach the registry under its name, which means nothing elsewhere."""
+    """Buildx and Python reach the registry under a name that is unknown outside the machine."""
     ref = f"{secure_registry.address}/{name_of(tmp_path)}:tag"
     machine = machines(near=secure_registry)
     export(machine, ref, project)
@@ -224,7 +224,7 @@ def test_clients_share_the_machines_name_and_trust(
 def test_a_proxy_answers_in_the_registrys_place(
     fault: Answer, headers: dict[str, str], proxy: FaultyProxy
 ) -> None:
-    """Once, as it was told, also to an upload; what comes after it reaches the registry."""
+    """A proxy gives an injected answer once, also to an upload, and then passes requests on."""
     for method, path, body in (("GET", "/v2/", None), ("PATCH", f"{UPLOADS}none", MANY)):
         proxy.fail(fault=fault, times=1)
         spoiled = ask(proxy.address, method, path, body)
@@ -236,7 +236,7 @@ def test_a_proxy_answers_in_the_registrys_place(
 
 
 def test_a_proxy_breaks_half_way_through_an_upload(proxy: FaultyProxy) -> None:
-    """The answer comes to a client that has sent no more than half."""
+    """The error reaches a client that has sent only half of its body."""
     proxy.fail(fault=BROKEN_HALFWAY)
     with closing(http.client.HTTPConnection(proxy.address, timeout=20)) as connection:
         connection.putrequest("PATCH", f"{UPLOADS}none")
@@ -246,7 +246,7 @@ def test_a_proxy_breaks_half_way_through_an_upload(proxy: FaultyProxy) -> None:
 
 
 def test_a_proxy_stalls_until_the_client_gives_up(proxy: FaultyProxy) -> None:
-    """The request has come in and nothing comes back."""
+    """A stalled proxy takes the request and never answers."""
     proxy.fail(matching=Rule("GET"), fault=Stall())
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -255,8 +255,8 @@ def test_a_proxy_stalls_until_the_client_gives_up(proxy: FaultyProxy) -> None:
     assert proxy.requests == [Request("GET", "/v2/", 0, spoiled=True)]
 
 
-def test_a_proxy_that_stops_lets_go_of_who_waits(registry: Registry) -> None:
-    """Neither a stalled client nor a thread remains."""
+def test_a_proxy_that_stops_releases_waiting_clients(registry: Registry) -> None:
+    """When a proxy stops, no stalled client and no thread remains."""
     ended: list[type[BaseException]] = []
     before = threading.active_count()
 
@@ -277,7 +277,7 @@ def test_a_proxy_that_stops_lets_go_of_who_waits(registry: Registry) -> None:
 
 
 def test_a_proxy_refuses_connections(proxy: FaultyProxy) -> None:
-    """Until it is healed, on the same port."""
+    """A proxy refuses connections until it is healed, and then answers on the same port."""
     proxy.refuse()
     for _ in range(2):
         with pytest.raises(ConnectionRefusedError):
@@ -287,7 +287,7 @@ def test_a_proxy_refuses_connections(proxy: FaultyProxy) -> None:
 
 
 def test_a_registry_can_vanish_at_a_request(proxy: FaultyProxy) -> None:
-    """Those before it are answered, and after it nobody is there."""
+    """A registry answers until a request matches, and then refuses all connections."""
     proxy.fail(matching=Rule("HEAD"), fault=Vanish())
     assert ask(proxy.address).status == 200
     with pytest.raises(ConnectionResetError):
@@ -304,7 +304,7 @@ def test_a_proxy_cuts_connections(
     halfway: bool,  # noqa: FBT001
     proxy: FaultyProxy,
 ) -> None:
-    """With a reset; half-way, the registry was asked and the answer had begun."""
+    """A cut resets the connection; half-way, the registry's answer has begun."""
     proxy.fail(fault=Cut(halfway=halfway), times=1)
     with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
         ask(proxy.address, method, UPLOADS, body)
@@ -313,7 +313,7 @@ def test_a_proxy_cuts_connections(
 
 
 def test_a_proxy_delays(proxy: FaultyProxy) -> None:
-    """The registry's own answer comes later."""
+    """After the delay, the registry's own answer arrives."""
     proxy.fail(fault=Delay(0.5))
     begun = time.monotonic()
     assert ask(proxy.address).status == 200
@@ -323,7 +323,7 @@ def test_a_proxy_delays(proxy: FaultyProxy) -> None:
 def test_a_build_passes_through_a_proxy(
     machine: Machine, proxy: FaultyProxy, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Everything is sent through it, and what is lost there is lost though the registry has it."""
+    """Everything passes through the proxy, which can lose blobs that the registry has."""
     name = name_of(tmp_path)
     ref = f"{proxy.address}/{name}:tag"
     export(machine, ref, project)
@@ -352,7 +352,7 @@ def test_a_build_passes_through_a_proxy(
 def test_a_build_fails_where_its_upload_does(
     machine: Machine, proxy: FaultyProxy, project: Path, tmp_path: Path
 ) -> None:
-    """A rule with a path spoils what it names and nothing else."""
+    """A rule with a path spoils only what it matches, and that makes the export fail."""
     name = name_of(tmp_path)
     proxy.fail(matching=Rule("PUT", re.compile(f"^/v2/{name}/manifests/")), fault=FORBIDDEN)
     done = export(machine, f"{proxy.address}/{name}:tag", project, check=False)
@@ -362,7 +362,7 @@ def test_a_build_fails_where_its_upload_does(
 
 
 def test_a_server_that_is_being_prepared_keeps_its_folder() -> None:
-    """Preparing a server can take minutes, and nobody sweeps its folder meanwhile."""
+    """A server's folder is not swept during its preparation, which can take minutes."""
     seen: list[bool] = []
 
     def prepare(folder: Path) -> Launch:

@@ -1,4 +1,4 @@
-"""What stands in `examples/` works as it stands there; only names of hosts are exchanged."""
+"""The files of `examples/` work as they are; only host names are replaced."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HOST = "registry.example.com"
 
 @pytest.fixture
 def base() -> str:
-    """Busybox as a named context, in place of the one that would be pulled."""
+    """Busybox as a named context, in place of one that would be pulled."""
     return f"busybox=oci-layout://{busybox_image().layout}"
 
 
 def check_out(name: str, folder: Path, host: str = HOST) -> Path:
-    """A checkout of an example, which pushes to the given host."""
+    """Make a checkout of an example, which pushes to the given host."""
     checkout = folder / name
     shutil.copytree(EXAMPLES / name, checkout)
     (checkout / ".git").mkdir()
@@ -52,7 +52,7 @@ def run_release(
 
 
 def test_monorepo(machine: Machine, base: str, tmp_path: Path) -> None:
-    """Three images, each with a scope of its own in one store."""
+    """Three images have scopes of their own in one store."""
     checkout = check_out("monorepo", tmp_path)
     scopes = set()
     for image in ("api", "worker", "web"):
@@ -94,7 +94,7 @@ def test_bake(machine: Machine, registry: Registry, base: str, tmp_path: Path) -
 def test_caches_in_a_registry(
     name: str, machine: Machine, registry: Registry, base: str, tmp_path: Path
 ) -> None:
-    """The second build finds what the first one has pushed."""
+    """The second build reuses every step that the first one pushed."""
     checkout = check_out(name, tmp_path, f"{registry.address}/{tmp_path.name}")
     words = ("--build-context", base)
     first = machine.build(*words, folder=checkout)
@@ -106,8 +106,8 @@ def test_caches_in_a_registry(
     assert second["warnings"] == []
 
 
-def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
-    """Building it needs the network and a minute: `python3 -m tests.quickstart` does."""
+def test_the_quickstart_config_is_valid(machine: Machine, tmp_path: Path) -> None:
+    """A dry run accepts the quickstart; `python3 -m tests.quickstart` builds it."""
     checkout = check_out("quickstart", tmp_path)
     ran = machine.run("build", "--network", "host", "--dry-run", folder=checkout)
     assert f"{checkout}/.bxcache" in ran.out
@@ -115,8 +115,8 @@ def test_quickstart_is_understood(machine: Machine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("bxcache.toml")), ids=str)
-def test_no_key_is_without_effect(file: Path) -> None:
-    """An example shows what works."""
+def test_every_key_has_an_effect(file: Path) -> None:
+    """No key in an example's config file is without effect."""
     command = [sys.executable, "-m", "bxcache", "config", "show", "--config", str(file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "no effect" not in ran.stderr
@@ -134,8 +134,8 @@ def test_release(machine: Machine, base: str, tmp_path: Path) -> None:
     assert f"saved to {machine.home}" in ran[1].stdout
 
 
-def test_a_release_says_how_it_is_used(machine: Machine, base: str, tmp_path: Path) -> None:
-    """A word that is no named context builds nothing."""
+def test_a_wrong_argument_prints_the_usage(machine: Machine, base: str, tmp_path: Path) -> None:
+    """A word that is not a named context builds nothing and prints the usage."""
     checkout = check_out("registry", tmp_path)
     ran = run_release(machine, checkout, "1.0", base.partition("=")[0])
     assert ran.returncode == 2
@@ -143,8 +143,8 @@ def test_a_release_says_how_it_is_used(machine: Machine, base: str, tmp_path: Pa
     assert "Traceback" not in ran.stderr
 
 
-def test_no_release_of_a_failed_build(machine: Machine, base: str, tmp_path: Path) -> None:
-    """It says why, and has docker's exit status."""
+def test_a_failed_build_is_not_released(machine: Machine, base: str, tmp_path: Path) -> None:
+    """A failed build ends the release with the reason and docker's exit status."""
     checkout = check_out("registry", tmp_path)
     (checkout / "bxcache.toml").write_text('[build]\nnetwork = "none"\n')
     with (checkout / "Dockerfile").open("a") as file:

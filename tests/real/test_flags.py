@@ -23,7 +23,7 @@ HERE = ("build", "--network", "none")
 
 
 def test_without_a_config_file_the_local_backend_works(machine: Machine, project: Path) -> None:
-    """The store is in the user's cache folder."""
+    """Without a config file, the store is in the user's cache folder."""
     built = machine.build(folder=project)
     place = Path(built["caches"][0]["place"])
     assert place.parent == machine.home / "bxcache"
@@ -31,7 +31,7 @@ def test_without_a_config_file_the_local_backend_works(machine: Machine, project
 
 
 def test_a_config_file_is_used_from_below(machine: Machine, project: Path) -> None:
-    """Its paths are relative to its own folder."""
+    """A config file is found from a folder below, and its paths are relative to its own folder."""
     (project / "bxcache.toml").write_text(
         "[build]\nnetwork = 'none'\ntags = ['configured:1']\n"
         "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"
@@ -71,7 +71,7 @@ def test_progress_ends_with_two_lines(machine: Machine, project: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [(), ("--", "--provenance=false")])
-def test_quiet_prints_what_names_the_image(
+def test_quiet_prints_the_name_of_the_image(
     extra: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
 ) -> None:
     """Stdout has only one line, docker's name of the image."""
@@ -87,7 +87,7 @@ def test_quiet_prints_what_names_the_image(
 
 
 def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) -> None:
-    """Stdout is empty."""
+    """A quiet failure shows docker's error and leaves stdout empty."""
     (project / "Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
     ran = machine.run(*HERE, "-q", folder=project, status=1)
     assert ran.out == ""
@@ -95,7 +95,7 @@ def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) ->
 
 
 def test_the_raw_stream_is_json(machine: Machine, project: Path) -> None:
-    """The stream is unchanged from BuildKit."""
+    """`--progress rawjson` prints BuildKit's stream unchanged."""
     ran = machine.run(*HERE, "--progress", "rawjson", folder=project)
     documents = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
     assert sum(len(document.get("vertexes", [])) for document in documents) > STEPS
@@ -183,7 +183,7 @@ def test_secret_mounts_work(machine: Machine, project: Path, tmp_path: Path) -> 
 
 
 def test_output_to_stdout_is_the_archive(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """Nothing else is written to stdout."""
+    """With `-o -`, stdout contains the archive and nothing else."""
     command = [sys.executable, "-m", "bxcache", *HERE, "-o", "-"]
     with (tmp_path / "image.tar").open("wb") as stream:
         subprocess.run(
@@ -316,7 +316,7 @@ def test_a_metadata_file_is_left_as_plain_buildx_leaves_it(machine: Machine, pro
     assert not (project / "other.json").exists()
 
 
-def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
+def test_a_failing_cache_from_dockers_own_flags_causes_a_warning(
     machine: Machine, project: Path
 ) -> None:
     """The screen and the document show docker's reason; bxcache's own cache is unaffected."""
@@ -338,7 +338,7 @@ def test_a_cache_that_docker_was_given_and_that_fails_is_warned_of(
 
 
 def test_images_of_a_config_file(machine: Machine, project: Path) -> None:
-    """Each image has its own scope."""
+    """Each image of a config file has its own scope."""
     (project / "bxcache.toml").write_text(
         "[build]\nnetwork = 'none'\n[images.app]\n[images.checks]\ntarget = 'check'\n"
         "[[cache.backends]]\ntype = 'local'\ndir = '.cache'\n"

@@ -1,4 +1,4 @@
-"""Several machines, branches and pull requests with one cache between them."""
+"""Several machines, branches and pull requests that share one cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WRITING = ("PUT", "POST", "PATCH", "DELETE")
 
 
 def writes(requests: list[Request], ref: str) -> list[str]:
-    """What was written to a repository, as `METHOD TAG-OR-KIND`."""
+    """List what was written to a repository, as `METHOD TAG-OR-KIND`."""
     name = ref.partition("/")[2]
     own = [each for each in requests if f"/v2/{name}/" in each.path and each.method in WRITING]
     return [f"{each.method} {each.path.partition(f'/v2/{name}/')[2]}" for each in own]
@@ -40,7 +40,7 @@ def ref(registry: Registry, tmp_path: Path) -> str:
 def test_a_new_branch_starts_from_the_default_branch_and_uploads_nothing(
     kind: str, machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """On a fresh machine all is reused, and the new scope is the old manifest under a new tag."""
+    """A new branch reuses every step, and its scope is the default branch's manifest."""
     backend = ("--backend", f"type=registry,ref={ref}")
     first = machines(kind).build(*backend, folder=project, **push("main", tmp_path / "ci"))
     assert first["caches"][0]["exported"]
@@ -49,7 +49,7 @@ def test_a_new_branch_starts_from_the_default_branch_and_uploads_nothing(
     assert count(second) == (STEPS, 0)
     assert second["warnings"] == []
     if kind == "oldest":
-        # Its buildx does not tell which step made which layer, so what is there is exported.
+        # Its buildx does not report which step made which layer, so bxcache exports the cache.
         assert second["caches"][-1]["exported"]
     else:
         tag = "image.linux-amd64.topic"
@@ -67,7 +67,7 @@ def test_a_new_branch_starts_from_the_default_branch_and_uploads_nothing(
 def test_an_unchanged_build_writes_nothing(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """Its own scope has everything already."""
+    """An unchanged build writes nothing, because its own scope has everything."""
     backend = ("--backend", f"type=registry,ref={ref}")
     here = push("main", tmp_path / "ci")
     machines().build(*backend, folder=project, **here)
@@ -81,7 +81,7 @@ def test_an_unchanged_build_writes_nothing(
 def test_a_change_is_saved_to_its_own_branch_alone(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """And the next machine on that branch reuses it; the default branch's cache is as it was."""
+    """A branch's change is saved and reused on that branch; the default branch's cache stays."""
     backend = ("--backend", f"type=registry,ref={ref}")
     main = machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
     (project / "src" / "main.c").write_text("// changed\n")
@@ -98,7 +98,7 @@ def test_a_change_is_saved_to_its_own_branch_alone(
 def test_a_fork_reads_and_never_writes(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """The registry's own log proves it, even though the fork's files ask for the contrary."""
+    """By the registry's log, a fork never writes, even if its own files allow it."""
     backend = ("--backend", f"type=registry,ref={ref}")
     machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
     (project / "src" / "main.c").write_text("// a stranger's\n")
@@ -114,10 +114,10 @@ def test_a_fork_reads_and_never_writes(
     assert not built["caches"][0]["exported"]
 
 
-def test_a_fork_that_is_told_to_write_does_not_reach_what_others_read(
+def test_a_fork_that_may_write_keeps_to_its_own_scope(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """Though its branch has the default branch's name."""
+    """With `--write always`, a fork writes only its own scope, whatever its branch is called."""
     backend = ("--backend", f"type=registry,ref={ref}")
     machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
     (project / "src" / "main.c").write_text("// a stranger's\n")
@@ -132,7 +132,7 @@ def test_a_fork_that_is_told_to_write_does_not_reach_what_others_read(
 def test_a_local_store_follows_the_same_policy(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """A new branch starts from the default branch's scope, and a fork saves nothing."""
+    """In a store, a new branch starts from the default branch's scope; a fork saves nothing."""
     store = tmp_path / "store"
     backend = ("--backend", f"type=local,dir={store}")
     machine.build(*backend, folder=project, **push("main", tmp_path / "ci"))
@@ -150,10 +150,10 @@ def test_a_local_store_follows_the_same_policy(
     }
 
 
-def test_what_only_the_engine_remembers_is_saved(
+def test_steps_that_only_the_engine_has_are_saved(
     machine: Machine, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """All steps are reused, but the registry has something older."""
+    """A build that reuses every step saves them if the registry has only an older cache."""
     backend = ("--backend", f"type=registry,ref={ref}")
     here = push("main", tmp_path / "ci")
     machine.build(*backend, folder=project, **here)
@@ -164,10 +164,10 @@ def test_what_only_the_engine_remembers_is_saved(
     assert again["caches"][0]["exported"]
 
 
-def test_all_donors_are_imported_when_all_are_asked_for(
+def test_read_all_imports_every_donor(
     machines: MakeMachine, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """From the registry and from a local store."""
+    """`--read-all` imports every donor, from a registry or from a store."""
     store = f"type=local,dir={tmp_path / 'store'}"
     for backend in (f"type=registry,ref={ref}", store):
         for branch in ("main", "topic"):
@@ -178,15 +178,15 @@ def test_all_donors_are_imported_when_all_are_asked_for(
         shown = machines().run("build", *words, folder=project, **here).out
         assert shown.count("--cache-from type=") == 2
         built = machines().build("--backend", backend, "--read-all", folder=project, **here)
-        # How much of them BuildKit finds is left to chance: moby/buildkit#4674.
+        # How much of them BuildKit finds is a matter of chance: moby/buildkit#4674.
         assert built["counts"]["reused"] >= STEPS - CHANGED
         assert [each["imported"] for each in built["caches"]].count(True) == 2
 
 
-def test_the_dry_run_tells_what_became_of_each_candidate(
+def test_the_dry_run_lists_every_candidate(
     machine: Machine, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """And touches neither the registry nor the engine."""
+    """A dry run lists each candidate and whether it is imported."""
     backend = ("--backend", f"type=registry,ref={ref}")
     machine.build(*backend, folder=project, **push("main", tmp_path / "ci"))
     here = pull("topic", tmp_path / "ci", base="release")
@@ -203,7 +203,7 @@ def test_the_dry_run_tells_what_became_of_each_candidate(
 def test_a_build_that_cannot_be_repeated_saves_while_it_builds(
     machines: MakeMachine, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """With `--no-cache` every step is executed once, and all is saved."""
+    """With `--no-cache`, every step is executed once, and all of them are saved."""
     backend = ("--backend", f"type=registry,ref={ref}")
     here = push("main", tmp_path / "ci")
     built = machines().build(*backend, "--no-cache", folder=project, **here)
@@ -211,10 +211,10 @@ def test_a_build_that_cannot_be_repeated_saves_while_it_builds(
     assert count(machines().build(*backend, folder=project, **here)) == (STEPS, 0)
 
 
-def test_a_private_registry_is_entered_with_dockers_login(
+def test_a_private_registry_is_used_with_dockers_login(
     machines: MakeMachine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """From docker's own settings, or from its credential helper."""
+    """The login for a private registry comes from docker's settings or its credential helper."""
     ref = f"{private_registry.address}/{tmp_path.name.lower()}"
     backend = ("--backend", f"type=registry,ref={ref}")
     one = machines().logged_in(private_registry.address, LOGIN)

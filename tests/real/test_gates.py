@@ -1,4 +1,4 @@
-"""What a build must reach, on a real engine."""
+"""The gates that a build must pass, on a real engine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ GATES = ("--gate", "min_hit_ratio=1.0", "--gate", "require_cached=deps")
 
 
 def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, project: Path) -> None:
-    """The first build passes, the next one too; one that changes a stage fails by its own status,
-    and what it made is reused by the next."""
+    """A first build and an unchanged one pass; one that reuses too little fails, but is saved."""
     words = ("--backend", f"type=local,dir={project.parent / 'store'}", *GATES)
     first = machine.build(*words, folder=project)
     assert (first["exit_status"], first["gates"]) == (0, [])
@@ -40,7 +39,7 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
 
 
 def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: Path) -> None:
-    """It is told as a warning, of a first build only where that is asked for."""
+    """A gate that only warns causes a warning, in a first build only if `first` is set."""
     store = ("--backend", f"type=local,dir={project.parent / 'store'}")
     gates = ("--gate", "max_size=1kB", "--gate", "warn=max_size", "--gate", "first=yes")
     command = ("build", "--network", "none", *store)
@@ -51,8 +50,8 @@ def test_a_gate_that_only_warns_lets_the_build_pass(machine: Machine, project: P
     assert warning in machine.run(*command, *gates, folder=project).err
 
 
-def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project: Path) -> None:
-    """Already by the first build."""
+def test_an_unknown_stage_is_reported_with_the_known_ones(machine: Machine, project: Path) -> None:
+    """A gate on an unknown stage fails the first build already, with a list of the known stages."""
     words = ("--backend", f"type=local,dir={project.parent / 'store'}")
     ran = machine.run(
         *("build", "--network", "none", *words, "--gate", "require_cached=dep"),
@@ -62,8 +61,8 @@ def test_an_unknown_stage_is_told_with_the_known_ones(machine: Machine, project:
     assert "there is no stage `dep`; the stages are `base`, `deps`, `build`, `check`" in ran.err
 
 
-def test_github_shows_it_beside_the_job(machine: Machine, project: Path) -> None:
-    """By a line of its own form for each gate."""
+def test_github_shows_failed_gates_beside_the_job(machine: Machine, project: Path) -> None:
+    """On GitHub, each failed gate has an error line of GitHub's own form."""
     gates = ("--gate", "max_seconds=1s", "--gate", "require_cached=none", "--gate", "first=1")
     with (project / "Dockerfile").open("a") as file:
         file.write("RUN sleep 1.5\n")

@@ -87,7 +87,9 @@ def test_a_shallow_clone_knows_its_default_branch(upstream: Path, tmp_path: Path
     assert names(read(tmp_path / "shallow")) == ("develop", None, "develop")
 
 
-def test_a_clone_of_one_branch_does_not(upstream: Path, tmp_path: Path) -> None:
+def test_a_clone_of_one_branch_does_not_know_its_default_branch(
+    upstream: Path, tmp_path: Path
+) -> None:
     """A clone of one branch does not know the default branch."""
     git(
         tmp_path, "clone", "--depth", "1", "-b", "feature/x", "--single-branch", upstream.as_uri(),
@@ -230,7 +232,7 @@ def test_a_repository_runs_no_program(clone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [".", "nowhere", "file"])
-def test_no_repository(tmp_path: Path, folder: str) -> None:
+def test_a_folder_without_a_repository(tmp_path: Path, folder: str) -> None:
     """A folder that is not a checkout, a missing folder and a file have no place."""
     (tmp_path / "file").touch()
     place = read(tmp_path / folder)
@@ -238,7 +240,9 @@ def test_no_repository(tmp_path: Path, folder: str) -> None:
     assert (place.trusted, place.notes) == (True, ())
 
 
-def test_no_git(clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_git(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Without git nothing is known, and that is not an error."""
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     place = read(clone)

@@ -65,7 +65,7 @@ CMD ["x"]
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """A build of six stages that are needed and one that is not, with every construct."""
+    """An application with every construct: six stages are needed, and the rest are not."""
     folder = tmp_path / "app"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text(DOCKERFILE)
@@ -77,12 +77,12 @@ def app(tmp_path: Path) -> Path:
 
 
 def base() -> tuple[str, str]:
-    """Busybox as a named context: no builder has to have it."""
+    """Return busybox as a named context, so that no builder needs to have it."""
     return "--build-context", f"busybox=oci-layout://{busybox_image().layout}"
 
 
 def layers_of(store: Path, document: dict[str, Any]) -> dict[str, int]:
-    """The layers of a saved cache with their sizes, by its manifest."""
+    """Return the layers of a saved cache with their sizes, by its manifest."""
     found = stored_layers(store, document["caches"][0]["digest"])
     return {each["digest"]: each["size"] for each in found}
 
@@ -94,8 +94,10 @@ def quietly(machine: Machine, folder: Path, *words: str) -> list[str]:
 def pulled_by_docker(
     machine: Machine, app: Path, store: str, target: str, folder: Path, *words: str
 ) -> list[str]:
-    """The layers of a stage with all it builds on: plain docker builds it as an image from the
-    cache, and the image's manifest lists them."""
+    """Return the layers of a stage with all that it builds on.
+
+    Plain docker builds the stage as an image from the cache, and the image's manifest lists them.
+    """
     file = folder / f"{target}.tar"
     output = ("-o", f"type=oci,dest={file}", "--provenance=false", "--target", target)
     machine.raw("--cache-from", store, *output, *words, ".", folder=app)
@@ -115,7 +117,7 @@ def pulled_by_docker(
 def test_every_layer_belongs_to_a_stage(
     kind: str, machines: MakeMachine, app: Path, tmp_path: Path
 ) -> None:
-    """The cache's manifest lists these layers and no others; each has the size that it says."""
+    """The stages list exactly the layers of the cache's manifest, with the right sizes."""
     store = tmp_path / "store"
     machine = machines(kind)
     words = ("--backend", f"type=local,dir={store}", *base())
@@ -131,7 +133,7 @@ def test_every_layer_belongs_to_a_stage(
     for digest, place in ((e["digest"], e["place"]) for e in blobs(machine, app, store)):
         assert hashlib.sha256(Path(place).read_bytes()).hexdigest() == digest[7:]
     assert [s["needed"] for s in told["stages"]] == [name != "unused" for name in NAMES]
-    # The same from the document of the build.
+    # The document of the build lists the same layers.
     assert {e["digest"] for s in built["stages"] for e in s["layers"]} == set(expected)
 
 
@@ -145,7 +147,7 @@ def blobs(machine: Machine, app: Path, store: Path) -> list[dict[str, Any]]:
 def test_the_layers_of_a_stage_are_those_of_its_image(
     kind: str, machines: MakeMachine, app: Path, tmp_path: Path
 ) -> None:
-    """What docker puts into an image of that stage; its own are those its base stage has not."""
+    """A stage has the layers of docker's image of it; its own are those its base stage lacks."""
     store = tmp_path / "store"
     machine = machines(kind)
     built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
@@ -165,7 +167,7 @@ def test_the_layers_of_a_stage_are_those_of_its_image(
 def test_one_blob_of_two_instructions_is_marked(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
-    """`RUN cp /x /z` and the COPY of it elsewhere have one layer; it is told of both."""
+    """A layer that a RUN and a COPY share is listed for both, and the table marks it."""
     store = tmp_path / "store"
     machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
     told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
@@ -182,10 +184,10 @@ def test_one_blob_of_two_instructions_is_marked(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
+def test_a_fresh_machine_reads_the_same_history_from_the_registry(
     kind: str, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
-    """Every line of it: the record lies beside the scope."""
+    """A fresh machine reads the complete record, which the registry keeps beside the scope."""
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     first = machines(kind)
     built = first.build("--backend", f"type=registry,ref={ref}", *base(), folder=app)
@@ -202,7 +204,7 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
     assert {e["digest"] for s in told["stages"] for e in s["layers"]} == layers
     assert set(quietly(second, checkout, "--from", ref)) == layers
     executed = [s for stage in told["stages"] for s in stage["steps"] if s["outcome"]]
-    # The document of the build itself has the same, although the layers were made after it.
+    # The build's document lists the same, although the layers were made after it.
     found = {tuple(each["digest"] for each in step["layers"]) for step in built["steps"]}
     assert found == {tuple(step["layers"]) for step in executed}
     assert {step["outcome"] for step in executed} == {"executed"}
@@ -212,7 +214,7 @@ def test_a_fresh_machine_that_has_only_the_registry_tells_the_same(
 def test_the_builds_of_several_machines_can_be_compared(
     machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
-    """Their records lie beside one scope, and the same build argument has the same hash in both."""
+    """Records of several machines share a scope, and equal build arguments have equal hashes."""
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     for argument, notes in (("MODE=a", "one"), ("MODE=a", "two"), ("MODE=b", "three")):
         (app / "notes").write_text(f"{notes}\n")
@@ -230,10 +232,10 @@ def test_the_builds_of_several_machines_can_be_compared(
     assert "base" not in changed
 
 
-def test_a_store_and_a_registry_with_another_compression_tell_their_own_layers(
+def test_each_backend_lists_its_own_layers(
     machine: Machine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
-    """One step has a gzip layer here and a zstd layer there."""
+    """A store with gzip layers and a registry with zstd layers list their own."""
     ref, store = f"{registry.address}/{tmp_path.name.lower()}", tmp_path / "store"
     backends = (f"type=local,dir={store}", f"type=registry,ref={ref},compression=zstd")
     words = [word for each in backends for word in ("--backend", each)]
@@ -257,15 +259,15 @@ COPY project /project
 
 
 def describe(step: dict[str, Any]) -> dict[str, Any]:
-    """A step of a build's document, less what another run of it changes."""
+    """Return a step of a build's document without what another run changes."""
     return {key: value for key, value in step.items() if key not in ("outcome", "seconds")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Path) -> None:
-    """Each layer of the cache is told; those of one platform are the ones its image has.
+    """All layers of the cache are listed, and those of a platform are the layers of its image.
 
-    What the build makes of it, an image or nothing, changes nothing of what is known of its steps.
+    The kind of output, an image or nothing, does not affect what is known of the steps.
     """
     (app / "Dockerfile").write_text(TWO)
     for name in ("amd64", "arm64"):
@@ -275,7 +277,7 @@ def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Pa
     platforms = ("linux/amd64", "linux/arm64")
     words = ("--backend", f"type=local,dir={store}", "--platform", ",".join(platforms))
     output = ("-o", f"type=oci,dest={tmp_path / 'image.tar'}", "-t", "app")
-    # What a person asks for in the caller's own metadata file is no wish about the record.
+    # The variable concerns the caller's own metadata file, and not the record.
     built = machine.build(*words, *output, folder=app, BUILDX_METADATA_PROVENANCE="disabled")
     [page] = (store / ".bxcache" / "scopes").iterdir()
     assert json.loads(page.read_text())["seconds"].keys() == layers_of(store, built).keys()
@@ -295,7 +297,7 @@ def test_two_platforms(kind: str, machines: MakeMachine, app: Path, tmp_path: Pa
 
 
 def test_a_target_that_is_not_the_last_stage(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """What it needs is told, the rest is no part of that build."""
+    """History lists the stages that the target needs, and names the others."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", "--target", "deps", *base())
     built = machine.build(*words, folder=app)
@@ -307,8 +309,10 @@ def test_a_target_that_is_not_the_last_stage(machine: Machine, app: Path, tmp_pa
     assert "not part of this build" in said.err
 
 
-def test_the_layers_right_after_a_build(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """`--layers`, `history` without a word, and Python tell the same."""
+def test_build_and_history_list_the_same_layers(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    """`build --layers`, `history` and the build's document list the same layers."""
     backend = f"type=local,dir={tmp_path / 'store'}"
     (app / "bxcache.toml").write_text(
         f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
@@ -327,8 +331,8 @@ def test_the_layers_right_after_a_build(machine: Machine, app: Path, tmp_path: P
         assert quietly(machine, app, "--stage", name) == [each["digest"] for each in stages[name]]
 
 
-def test_what_differs_between_two_builds(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """The stages with the changed file, in bytes, as the two manifests say."""
+def test_diff_lists_the_layers_that_changed(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """`diff` lists the stages with the changed file, and the layers that differ."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", *base())
     before = layers_of(store, machine.build(*words, folder=app))
@@ -347,7 +351,7 @@ def test_what_differs_between_two_builds(machine: Machine, app: Path, tmp_path: 
 
 
 def test_an_evicted_layer_is_shown_as_one(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """The store had to get small; the record still tells what there was."""
+    """Layers that the store evicted stay in the record and are shown as evicted."""
     store = tmp_path / "store"
     built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
     before = set(layers_of(store, built))
@@ -368,11 +372,13 @@ COPY --from=tool /bin/busybox /tool
 """
 
 
-def test_what_was_never_saved_is_not_called_evicted(
+def test_a_layer_that_was_never_saved_is_not_called_evicted(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
-    """BuildKit exports no base image that is only copied from, and nothing where nothing is built:
-    the cache's manifest does not list those layers, or there is none."""
+    """A layer that BuildKit does not export is shown as not saved.
+
+    BuildKit exports no base image that is only copied from, and nothing if nothing is built.
+    """
     for name, dockerfile in (("borrowed", BORROWED), ("bare", "FROM busybox AS tool\n")):
         store = tmp_path / name
         (app / "Dockerfile").write_text(dockerfile)
@@ -388,7 +394,7 @@ def test_what_was_never_saved_is_not_called_evicted(
 
 
 def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """Its layers, sizes and chains are shown; stage names need a record."""
+    """Without a record, layers, sizes and chains are shown, but not the names of stages."""
     store = tmp_path / "plain"
     machine.raw("--cache-to", f"type=local,dest={store},mode=max", *base(), ".", folder=app)
     [entry] = json.loads((store / "index.json").read_text())["manifests"]
@@ -405,8 +411,8 @@ def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) ->
     assert "no record" in said.err
 
 
-def test_a_packed_store_tells_the_same(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """On the machine that unpacks it."""
+def test_a_packed_store_keeps_its_history(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """A machine that unpacks a store reads the same history from it."""
     store, other, file = tmp_path / "store", tmp_path / "other", tmp_path / "cache.tar.zst"
     machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
     machine.run("store", "pack", str(file), "--dir", str(store), folder=app)
@@ -419,10 +425,10 @@ def test_a_packed_store_tells_the_same(machine: Machine, app: Path, tmp_path: Pa
     assert here == there
 
 
-def test_an_old_buildx_tells_what_it_can(
+def test_an_old_buildx_has_a_history_without_layers(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Stages, steps and outcomes; and that the layers are not known."""
+    """With an old buildx, history lists stages and steps, and reports that layers are unknown."""
     store = tmp_path / "store"
     machine = machines("oldest")
     machine.build("--backend", f"type=local,dir={store}", folder=project)
@@ -432,10 +438,10 @@ def test_an_old_buildx_tells_what_it_can(
     assert quietly(machine, project, "--from", str(store)) == []
 
 
-def test_a_classic_engine_tells_the_final_stage(
+def test_a_classic_engine_lists_the_final_stage(
     machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    """All that it can export; every stage has its steps."""
+    """A classic engine lists the layers of the final stage, which is all that it can export."""
     machine = machines("classic")
     ref = f"{registry.address}/{tmp_path.name.lower()}:main"
     words = ("--backend", f"type=inline,ref={ref}", "-t", ref, "--push")
@@ -445,20 +451,20 @@ def test_a_classic_engine_tells_the_final_stage(
     [image] = json.loads(inspected)
     digests = [each["digest"] for each in stages["stage-4"]["layers"]]
     assert len(digests) == 2
-    # Such an engine knows its layers by the digests of what they hold.
+    # Such an engine knows its layers by the digests of their content.
     assert digests == image["RootFS"]["Layers"][-2:]
     here: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": words[1]}
-    # The cache keeps no record, and the machine does.
+    # The cache keeps no record, but the machine does.
     told = machine.run("history", folder=project, **here).out
     assert all(digest[:19] in told for digest in digests)
     here["XDG_CACHE_HOME"] = str(tmp_path / "empty")
     assert "keeps records" in machine.run("history", folder=project, status=66, **here).err
 
 
-def test_a_classic_engine_tells_the_layers_that_it_imports(
+def test_a_classic_engine_lists_the_layers_that_it_imports(
     machines: MakeMachine, project: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    """Those of the registry, though the engine knows its own layers by other digests."""
+    """A classic engine lists the registry's layers, though it knows its own by other digests."""
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     words = ("--backend", f"type=registry,ref={ref}")
     first = machines().build(*words, folder=project)
@@ -471,7 +477,7 @@ def test_a_classic_engine_tells_the_layers_that_it_imports(
 def test_a_secret_in_the_name_of_a_dockerfile_is_in_no_record(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
-    """Nor one in its place; the name of the image is the configuration's."""
+    """A Dockerfile's name that is a secret is masked in the record."""
     (app / "Dockerfile").rename(app / "hunter2-secret")
     (app / "bxcache.toml").write_text("[images.app]\nfile = 'hunter2-secret'\n")
     store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
@@ -483,7 +489,7 @@ def test_a_secret_in_the_name_of_a_dockerfile_is_in_no_record(
 
 
 def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path) -> None:
-    """One that changed nothing and one that failed too; the last ten, and no secret in any."""
+    """Unchanged and failed builds leave records too, and no record contains a secret."""
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", *base())
     given = ("--build-arg", "MODE=release", "--build-arg", "API_TOKEN=hunter2-secret")
@@ -517,8 +523,11 @@ PLAIN = "FROM scratch AS one\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /b\n"
 
 
 def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_path: Path) -> None:
-    """Whatever was built, and what became of it. A generated Dockerfile is one image in all runs:
-    its steps are reused on a fresh machine, and the store has one scope of them."""
+    """History finds the last build here, whatever was built and however it ended.
+
+    A generated Dockerfile is one image in all runs: its steps are reused on a fresh machine, and
+    the store has one scope of them.
+    """
     machine, project, store = machines(), tmp_path / "app", tmp_path / "store"
     (project / ".git").mkdir(parents=True)
     (project / "api").mkdir()
@@ -553,7 +562,7 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
     assert count(again) == (3, 0)
     assert {*Store(store).read_scopes()} == {each["scope"] for each in seen[:2]}
 
-    # A cache that another build had saved of this scope is not that of the last one.
+    # A cache that another build saved to this scope is not the last build's.
     other = tmp_path / "other"
     for words in ((), ("--backend", f"type=local,dir={other}")):
         (project / "a").write_text(f"{tmp_path} {words}")
@@ -564,10 +573,10 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
-def test_the_files_of_a_stage_come_out_of_the_cache(
+def test_the_files_of_a_stage_are_exported_from_the_cache(
     kind: str, machines: MakeMachine, app: Path, tmp_path: Path
 ) -> None:
-    """On a fresh machine, without running its steps; the same files as docker's own export."""
+    """A fresh machine exports a stage's files without executing a step; docker's are the same."""
     store = tmp_path / "store"
     first = machines(kind)
     config = f'[build]\nnetwork = "none"\n[[cache.backends]]\ntype = "local"\ndir = "{store}"\n'
@@ -587,10 +596,10 @@ def test_the_files_of_a_stage_come_out_of_the_cache(
     assert [len(each.read_text().splitlines()) for each in records] == [1]
 
 
-def test_a_build_is_found_again_by_where_its_files_lie(
+def test_a_build_is_found_by_its_context_and_dockerfile(
     machine: Machine, app: Path, tmp_path: Path
 ) -> None:
-    """Its context and Dockerfile are remembered, from the project's top folder."""
+    """The record has the build's context and Dockerfile, relative to the project's top folder."""
     (app / ".git").rmdir()
     (tmp_path / ".git").mkdir()
     (app / "Dockerfile").rename(tmp_path / "build.file")
@@ -613,10 +622,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_stands_in_the_way_of_an_export_is_told_before(
-    machine: Machine, app: Path, tmp_path: Path
-) -> None:
-    """A full folder, several stages, other build arguments, an unknown stage, a forged record."""
+def test_an_impossible_export_is_refused(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """An export is refused for a full folder, an ambiguous or unknown stage, or a forged record."""
     (app / "bxcache.toml").write_text(
         f'[[cache.backends]]\ntype = "local"\ndir = "{tmp_path / "store"}"\n'
     )
@@ -668,10 +675,10 @@ FETCHED = textwrap.dedent(
 )
 
 
-def test_what_is_fetched_belongs_to_its_stage(
+def test_fetched_files_belong_to_their_stage(
     machine: Machine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
-    """An ADD of a URL is two steps of BuildKit's; every layer of both is told."""
+    """An ADD of a URL is two steps of BuildKit, and every layer of both is listed."""
     (app / "Dockerfile").write_text(FETCHED.format(url=f"http://{registry.address}/v2/"))
     store = tmp_path / "store"
     built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)

@@ -111,7 +111,7 @@ def test_every_executed_step_stays_on_the_screen_once(stream: str, columns: int,
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
-    """This holds for any terminal size while the view is drawn."""
+    """The tally is the last line of every screen, at any terminal size."""
     terminal = Terminal(columns, rows)
     assert show("cold", terminal, lambda: len(list_drawn(terminal)) > 3) == 0
     for lines in list_drawn(terminal):
@@ -121,7 +121,7 @@ def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
 
 
 def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
-    """The last line of output is below the step."""
+    """A running step has its last line of output below it."""
     name = "[build 1/2] RUN make"
     stream = write_stream(
         tmp_path / "s.ndjson", vertex(name), log(name, b"first\nsecond\n"), "waiting", "waiting"
@@ -135,7 +135,7 @@ def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
 
 
 def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
-    """The log is complete, however long, and follows docker's error."""
+    """The log of a failed step is complete, however long, and follows docker's error."""
     name = "[build 1/1] RUN make"
     printed = b"".join(b"line %d\n" % number for number in range(2000))
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
@@ -171,8 +171,8 @@ def test_several_images_have_one_view() -> None:
     assert not terminal.is_cursor_hidden
 
 
-def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: Path) -> None:
-    """It names its image, even if another one still prints."""
+def test_the_log_of_a_failed_image_is_last(tmp_path: Path) -> None:
+    """The log of a failed image is last and names the image, even if another one still prints."""
     name = "[build 1/1] RUN make"
     printed = b"".join(b"line %d\n" % number for number in range(500))
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")
@@ -187,7 +187,7 @@ def test_of_several_images_the_log_of_the_one_that_failed_stands_last(tmp_path: 
     assert lines[-502] == "worker | ERROR: failed to build: exit code: 2"
 
 
-def test_what_a_step_prints_moves_no_cursor(tmp_path: Path) -> None:
+def test_control_sequences_of_a_step_are_made_visible(tmp_path: Path) -> None:
     """Control sequences are made visible, during the step and after its failure."""
     name = "[build 1/1] RUN \x1b[2Jmake"
     failed = vertex(name, completed="2026-01-01T00:00:01Z", error="exit code: 2")

@@ -29,24 +29,24 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def local(store: Path, **attributes: str) -> str:
-    """The `--backend` of a store."""
+    """Return the `--backend` of a store."""
     return ",".join(
         ["type=local", f"dir={store}", *(f"{name}={value}" for name, value in attributes.items())]
     )
 
 
 def layers_in(store: Path, cache: dict[str, Any]) -> set[str]:
-    """The layers that a saved cache has, by its manifest in the store."""
+    """Return the layers of a saved cache, by its manifest in the store."""
     return {layer["digest"] for layer in stored_layers(store, cache["digest"])}
 
 
 def output(folder: Path) -> str:
-    """The `--output` that leaves the image's files in a folder."""
+    """Return the `--output` that writes the image's files to a folder."""
     return f"type=local,dest={folder}"
 
 
 def snapshot(store: Path) -> dict[str, tuple[int, int]]:
-    """Every file of a store, less bxcache's lock."""
+    """Return every file of a store except bxcache's own."""
     return {
         str(path.relative_to(store)): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(store.rglob("*"))
@@ -58,7 +58,7 @@ def snapshot(store: Path) -> dict[str, tuple[int, int]]:
 def test_a_fresh_machine_reuses_every_stage(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Also the stages that the image does not hold: a random file of one comes out the same."""
+    """A fresh machine reuses every stage, even those that the image does not contain."""
     backend = ("--backend", local(tmp_path / "store"))
     first = machines(kind)
     cold = first.build(*backend, "-o", output(tmp_path / "a"), folder=project)
@@ -72,7 +72,7 @@ def test_a_fresh_machine_reuses_every_stage(
     (cache,) = warm["caches"]
     assert (cache["imported"], cache["exported"]) == (True, True)
     assert layers_in(tmp_path / "store", cache) == layers
-    # What reuse saved is what the first machine spent; the store keeps that too.
+    # Reuse saves the time that the first machine spent, which the store keeps too.
     spent = sum(step["seconds"] for step in cold["steps"])
     assert warm["saved_seconds"] == pytest.approx(spent)
     assert cache["store_bytes"] <= cache["store_budget"] == 20_000_000_000
@@ -82,7 +82,7 @@ def test_a_fresh_machine_reuses_every_stage(
 def test_plain_buildx_reads_the_store(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """No lock-in: `--cache-from type=local,src=STORE,tag=SCOPE`, and every step is cached."""
+    """Plain buildx finds every step with `--cache-from type=local,src=STORE,tag=SCOPE`."""
     built = machines(kind).build("--backend", local(tmp_path / "store"), folder=project)
     scope = built["caches"][0]["scope"]
     source = f"type=local,src={tmp_path / 'store'},tag={scope}"
@@ -92,7 +92,7 @@ def test_plain_buildx_reads_the_store(
 def test_the_store_is_what_plain_buildx_would_have_exported(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """The same layers, by digest, and the very manifest."""
+    """The store has the same manifest and blobs as an export by plain buildx."""
     built = machine.build("--backend", local(tmp_path / "store"), folder=project)
     target = f"type=local,dest={tmp_path / 'raw'},mode=max"
     machine.raw("--cache-to", target, ".", folder=project)
@@ -107,7 +107,7 @@ def test_the_store_is_what_plain_buildx_would_have_exported(
 def test_layers_of_all_stages_are_in_the_result(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Each step has its line and its layers, and all the cache's layers belong to a step."""
+    """Each step has its line and its layers, and all layers of the cache belong to a step."""
     built = machine.build("--backend", local(tmp_path / "store"), folder=project)
     lines = (project / "Dockerfile").read_text().splitlines()
     for step in built["steps"]:
@@ -118,7 +118,7 @@ def test_layers_of_all_stages_are_in_the_result(
 
 
 def test_two_targets_keep_both_scopes(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
-    """Each is reused whole on a fresh machine, whichever was saved last."""
+    """Two targets keep a scope each, and a fresh machine reuses every step of both."""
     backend = ("--backend", local(tmp_path / "store"))
     first = machines()
     first.build(*backend, folder=project)
@@ -132,7 +132,7 @@ def test_two_targets_keep_both_scopes(machines: MakeMachine, project: Path, tmp_
 
 
 def first_scope(target: str) -> str:
-    """A scope's name on this machine's platform, where there is no branch."""
+    """Return the name of a scope on this machine's platform, without a branch."""
     machine = os.uname().machine
     kind = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
     return f"image.{target}linux-{kind}.no-branch"
@@ -141,17 +141,17 @@ def first_scope(target: str) -> str:
 def test_a_new_target_starts_from_the_whole_image(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Whose stages it shares: only its own step is executed."""
+    """A new target shares the image's stages, so that only its own step is executed."""
     backend = ("--backend", local(tmp_path / "store"))
     machines().build(*backend, folder=project)
     built = machines().build(*backend, "--target", "check", folder=project)
     assert count(built) == (STEPS_OF_CHECK - 1, 1)
 
 
-def test_an_edit_executes_only_what_follows_from_it(
+def test_an_edit_executes_only_dependent_steps(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """The COPY of the sources, the build, and what is copied from it: base and deps are reused."""
+    """An edit executes the COPY of the sources, the build, and the steps that copy from it."""
     backend = ("--backend", local(tmp_path / "store"))
     machines().build(*backend, folder=project)
     (project / "src" / "main.c").write_text("// edited\n")
@@ -173,7 +173,7 @@ def test_an_edit_executes_only_what_follows_from_it(
 def test_a_stopped_build_leaves_the_previous_cache(
     number: signal.Signals, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """Stopped or killed: the store is as it was, and the next build removes what is left."""
+    """A stopped or killed build leaves the store as it was; the next one removes its remains."""
     store = tmp_path / "store"
     backend = ("--backend", local(store))
     first = machines()
@@ -207,7 +207,7 @@ def test_a_stopped_build_leaves_the_previous_cache(
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    """Read the progress until it says a text."""
+    """Read the progress until it contains a text."""
     assert process.stderr is not None
     for line in process.stderr:
         if text in line:
@@ -219,7 +219,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 def test_no_process_outlives_bxcache(
     number: signal.Signals, machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """Neither Ctrl-C nor a kill leaves docker or buildx, which have a session of their own."""
+    """Docker and buildx, which have a session of their own, end after Ctrl-C and after a kill."""
     (project / "Dockerfile").write_text((project / "Dockerfile").read_text() + "RUN sleep 61\n")
     backend = ("--backend", local(tmp_path / "store"))
     process = machine.start("build", "--network", "none", *backend, folder=project)
@@ -234,7 +234,7 @@ def test_no_process_outlives_bxcache(
 
 
 def mentioned(text: str) -> list[str]:
-    """The command lines of living processes that name a text."""
+    """Return the command lines of living processes that mention a text."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -249,7 +249,7 @@ def mentioned(text: str) -> list[str]:
 def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """With docker's exit status, and the store as it was."""
+    """A failed build ends with docker's error and status, and leaves the store as it was."""
     store = tmp_path / "store"
     machine.build("--backend", local(store), folder=project)
     before = snapshot(store)
@@ -272,10 +272,8 @@ FAILURES = {
 }
 
 
-def test_the_step_that_failed_has_the_line_that_docker_tells(
-    machine: Machine, project: Path
-) -> None:
-    """And so have the steps before it, in a Dockerfile of any name."""
+def test_a_failed_step_has_the_line_that_docker_reports(machine: Machine, project: Path) -> None:
+    """A failed step and those before it have the right lines, in a Dockerfile of any name."""
     base = (project / "Dockerfile").read_text().partition("FROM base")[0]
     file = ("--file", "odd.df")
     for what, words in FAILURES.items():
@@ -289,7 +287,7 @@ def test_the_step_that_failed_has_the_line_that_docker_tells(
         before = [each for each in steps if each["stage"] == "base"]
         assert before
         assert [lines[each["line"] - 1] for each in before] == [each["text"] for each in before]
-    # Of two equal steps of two platforms BuildKit executes one, and stops the other one as well.
+    # BuildKit executes one of two equal steps of two platforms, and stops the other one as well.
     both = ("--platform=linux/amd64,linux/amd64/v2", "--output=type=cacheonly", *file)
     ran = machine.run(
         "build", "--network=none", "--progress=plain", *both, folder=project, status=1
@@ -301,10 +299,10 @@ def test_the_step_that_failed_has_the_line_that_docker_tells(
 
 
 @pytest.mark.parametrize("how", ["build", "export"])
-def test_nodes_that_meet_in_the_store_fail_no_build(
+def test_nodes_that_meet_in_the_store_do_not_fail_a_build(
     how: str, machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """buildx does not let one wait for the other. What they built is saved afterwards."""
+    """If nodes meet in the store, what they built is saved afterwards, without a warning."""
     backend = ("--backend", local(tmp_path / "store"))
     met = machine.where_nodes_meet(how, tmp_path / "met")
     built = met.build(*backend, folder=project)
@@ -316,7 +314,7 @@ def test_nodes_that_meet_in_the_store_fail_no_build(
 
 
 def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """The layers in the store have zstd's magic number."""
+    """The layers in the store have zstd's magic number if the config asks for zstd."""
     backend = local(tmp_path / "store", compression="zstd", force_compression="true")
     built = machine.build("--backend", backend, folder=project)
     manifest = tmp_path / "store" / "blobs" / built["caches"][0]["digest"].replace(":", "/")
@@ -328,7 +326,7 @@ def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_
 
 
 def test_never_write_reads_only(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
-    """Everything is reused and nothing changed."""
+    """With `--write never`, every step is reused, and the store does not change."""
     store = tmp_path / "store"
     backend = ("--backend", local(store))
     machines().build(*backend, folder=project)
@@ -341,7 +339,7 @@ def test_never_write_reads_only(machines: MakeMachine, project: Path, tmp_path: 
 def test_no_cache_executes_everything_and_saves(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """The scope is made anew."""
+    """With `--no-cache`, every step is executed, and the scope is saved anew."""
     backend = ("--backend", local(tmp_path / "store"))
     first = machine.build(*backend, folder=project)
     built = machine.build(*backend, "--no-cache", folder=project)
@@ -353,10 +351,10 @@ def test_no_cache_executes_everything_and_saves(
 def test_several_platforms_share_a_scope(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """Without emulation: nothing is run. Every step of both is reused on a fresh machine.
+    """A fresh machine reuses every step of all platforms in a scope.
 
-    Before, what one platform has saved is reused when another is added, from a store or a registry;
-    afterwards, what both have saved by one of them.
+    A build that adds a platform reuses the other one's steps, from a store or a registry; a later
+    build of one platform reuses what both have saved. Nothing is run, so no emulation is needed.
     """
     (project / "Dockerfile").write_text(
         "FROM scratch AS a\nARG TARGETARCH\nCOPY deps.txt /$TARGETARCH\n"

@@ -38,14 +38,14 @@ def only(tmp_path: Path, *names: str) -> str:
     return str(folder)
 
 
-def test_no_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
+def test_a_missing_docker_is_refused(machine: Machine, project: Path, tmp_path: Path) -> None:
     """Without `docker` on PATH, the build is refused."""
     error = refused(machine, folder=project, PATH=only(tmp_path))
     assert "there is no `docker` on PATH" in error
     assert "apt-get install" in error
 
 
-def test_no_buildx(machine: Machine, project: Path, tmp_path: Path) -> None:
+def test_a_missing_buildx_is_refused(machine: Machine, project: Path, tmp_path: Path) -> None:
     """A docker without the plugin is refused."""
     (tmp_path / "empty").mkdir()
     # Docker also finds a plugin installed for all users.
@@ -74,11 +74,13 @@ def test_the_engine_is_down(machine: Machine, project: Path, tmp_path: Path) -> 
 CREATE = "docker buildx create --name bxcache --driver docker-container --use"
 
 
-def test_the_classic_store_builds_and_reads_and_says_what_it_cannot_save(
+def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     machine: Machine, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """This holds without configuration, with another machine's caches, a bake, several images and
-    `strict`.
+    """A classic engine builds and reads caches, and warns once that it cannot save any.
+
+    This holds without configuration, with another machine's caches, in a bake, with several
+    images and with `strict`.
     """
     classic = machines("classic")
     raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
@@ -120,8 +122,8 @@ def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str,
     return caches
 
 
-def test_no_such_builder(machine: Machine, project: Path) -> None:
-    """The error names the builder."""
+def test_an_unknown_builder_is_refused(machine: Machine, project: Path) -> None:
+    """The error of an unknown builder names it."""
     error = refused(machine, "--builder", "nobody", folder=project)
     assert "there is no builder `nobody`" in error
     assert "docker buildx ls" in error
@@ -154,7 +156,10 @@ esac
 def test_buildx_is_too_old(
     flags: tuple[str, ...], machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """A shim prints such a version, which no Debian has; everything else is real docker."""
+    """A buildx that is too old is refused.
+
+    A shim prints the version, which no Debian has; everything else is real docker.
+    """
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "docker").write_text(OLD_BUILDX)
@@ -172,7 +177,10 @@ def test_buildx_is_too_old(
 
 
 def test_an_engine_that_is_too_old_builds(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """It saves no cache. A shim prints the version, which no available Debian has."""
+    """An engine that is too old builds without saving a cache.
+
+    A shim prints the version, which no available Debian has.
+    """
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "docker").write_text(
@@ -200,8 +208,10 @@ def test_a_bad_config_builds_nothing(machine: Machine, project: Path) -> None:
     assert sorted(project.rglob("*")) == before
 
 
-def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, project: Path) -> None:
-    """The directory is unchanged and the image is built; `strict` makes it an error."""
+def test_a_directory_that_cannot_be_a_store_costs_a_warning(
+    machine: Machine, project: Path
+) -> None:
+    """An unusable directory stays unchanged and costs a warning, which `strict` makes an error."""
     for name in ("linked", "newer", "damaged"):
         (project / name / ".bxcache").mkdir(parents=True)
     (project / "linked" / ".bxcache").rmdir()
@@ -232,7 +242,7 @@ def test_a_directory_that_can_be_no_store_costs_a_warning(machine: Machine, proj
 
 
 def test_a_missing_context_is_dockers_error(machine: Machine, project: Path) -> None:
-    """The error and the status are docker's."""
+    """A missing context has docker's error and exit status."""
     raw = machine.raw("nowhere", folder=project, check=False)
     ran = machine.run("build", "nowhere", folder=project, status=raw.returncode)
     assert 'path "nowhere" not found' in ran.err

@@ -21,7 +21,7 @@ CLOSED = "127.0.0.1:1"
 
 
 def fetch(registry: Registry, path: str) -> dict[str, Any]:
-    """A document of the registry, over its own API."""
+    """Return a document of the registry, through its own API."""
     accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
     request = urllib.request.Request(
         f"http://{registry.address}/v2/{path}", headers={"Accept": accept}
@@ -94,9 +94,9 @@ def test_a_new_target_starts_from_the_whole_image(
 def test_inline_reuses_the_final_stages_chain(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """From the pushed image: its own steps and the base's; those of the other stages run again.
+    """The final stage's chain is reused from the pushed image; the other stages run again.
 
-    Whoever asks for it in docker's old way too is asked for it once.
+    Docker's own build argument for an inline cache may be given too.
     """
     ref = f"{registry.address}/{tmp_path.name.lower()}:main"
     words = ("--backend", f"type=inline,ref={ref}", "-t", ref, "--push", "--network", "none")
@@ -157,7 +157,7 @@ def test_a_registry_that_is_down_costs_a_warning(
     assert exported == {"local": True, "registry": False}
 
 
-def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
+def test_strict_fails_without_the_registry(machine: Machine, project: Path) -> None:
     """`strict` fails with its own status, after the result is reported."""
     backend = ("--backend", f"type=registry,ref={CLOSED}/cache")
     built = machine.build(*backend, "--strict", folder=project, status=75)
@@ -165,7 +165,7 @@ def test_strict_makes_it_an_error(machine: Machine, project: Path) -> None:
     assert built["warnings"]
 
 
-def test_a_registry_without_the_cache_is_no_trouble(
+def test_an_empty_registry_costs_no_warning(
     machine: Machine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
     """A first build, without anything to import, does not warn."""

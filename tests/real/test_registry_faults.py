@@ -64,7 +64,7 @@ LOOKING_UP = [
 @pytest.mark.parametrize(
     ("fault", "cause"), [row[1:] for row in LOOKING_UP], ids=[row[0] for row in LOOKING_UP]
 )
-def test_a_registry_that_cannot_be_asked_is_left_out(
+def test_a_registry_that_fails_a_lookup_is_left_out(
     fault: Fault,
     cause: str,
     machine: Machine,
@@ -92,7 +92,7 @@ def test_a_registry_that_refuses_connections_is_left_out(
 
 
 @pytest.mark.parametrize("fault", [UNAUTHORIZED, FORBIDDEN], ids=["401", "403"])
-def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
+def test_a_registry_that_denies_access_costs_advice_to_log_in(
     fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
     """A registry that denies access costs one warning with the advice to log in."""
@@ -145,7 +145,7 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
 
 
 @pytest.mark.parametrize("fault", [too_many(1), BROKEN], ids=["429", "500"])
-def test_a_passing_trouble_is_waited_for(
+def test_a_temporary_failure_is_retried(
     fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
 ) -> None:
     """A registry that recovers after one failed answer costs nothing."""

@@ -58,7 +58,7 @@ def test_branches_and_tags_have_their_short_names(work: Path) -> None:
     assert list_remote(work, "origin") == expected
 
 
-def test_what_was_deleted_there_is_gone(work: Path, remote: Path) -> None:
+def test_deleted_refs_are_not_listed(work: Path, remote: Path) -> None:
     """A deleted ref is not listed, although the clone still has it."""
     git(work, "push", "origin", "main", "main:old", "main:refs/tags/v1")
     git(work, "fetch", "--tags")
@@ -83,14 +83,14 @@ def test_a_url_needs_no_repository(work: Path, remote: Path, tmp_path: Path) -> 
     assert list_remote(folder, remote.as_uri()) == refs({"main"}, set())
 
 
-def test_the_whole_repository_is_meant(work: Path) -> None:
+def test_a_folder_below_lists_the_repositorys_remote(work: Path) -> None:
     """A folder below the root lists the repository's remote."""
     git(work, "push", "origin", "main")
     (work / "below").mkdir()
     assert list_remote(work / "below", "origin") == refs({"main"}, set())
 
 
-def test_a_remote_without_branches_is_not_believed(work: Path) -> None:
+def test_a_remote_without_branches_is_an_error(work: Path) -> None:
     """A remote without branches is an error, since all scopes would be removed."""
     with pytest.raises(PlaceError, match="no branches; refusing to remove"):
         list_remote(work, "origin")
@@ -102,7 +102,7 @@ def test_a_remote_without_branches_is_not_believed(work: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["upstream", "--upload-pack=touch pwned", "-x", "--help", "", "/nowhere"]
 )
-def test_a_remote_that_is_none_is_an_error(work: Path, name: str) -> None:
+def test_an_unknown_remote_is_an_error(work: Path, name: str) -> None:
     """An unknown remote is an error; one that looks like an option runs nothing."""
     git(work, "push", "origin", "main")
     with pytest.raises(PlaceError, match="git cannot list the remote's branches: fatal: ") as error:
@@ -120,7 +120,7 @@ def test_outside_of_a_repository_there_is_no_remote(tmp_path: Path) -> None:
 
 
 def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
-    """Neither the message nor the hint contains the password."""
+    """The password in a URL is in neither the message nor the hint."""
     with pytest.raises(PlaceError) as error:
         list_remote(tmp_path, "http://maria:only-for-tests@127.0.0.1:1/x.git")
     assert "only-for-tests" not in str(error.value)
@@ -128,13 +128,13 @@ def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_without_git_listing_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without git, the error says so."""
+    """Without git, the error names the missing program."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PlaceError, match="no `git` on PATH"):
         list_remote(tmp_path, "origin")
 
 
-def test_a_git_that_does_not_end_is_ended(
+def test_a_hanging_git_is_stopped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, work: Path
 ) -> None:
     """A git that waits for the network is stopped."""
@@ -150,7 +150,7 @@ def test_a_git_that_does_not_end_is_ended(
 def test_prune_needs_git(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside a repository, it asks no registry and ends with the status for git."""
+    """Outside a repository, `prune` contacts no registry and ends with the status for git."""
     monkeypatch.chdir(tmp_path)
     assert run(["registry", "prune", "--gone", "--ref", "127.0.0.1:1/app"]) == 72
     shown = capsys.readouterr()

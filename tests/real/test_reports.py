@@ -90,8 +90,9 @@ def test_a_past_build_has_the_report_that_it_wrote(
 
 
 def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_path: Path) -> None:
-    """It has the step, its log and docker's error, until the next build; the exit status is
-    docker's.
+    """A failed build has a report with the step, its log and docker's error.
+
+    The report is the same until the next build, and the exit status is docker's.
     """
     store = tmp_path / "store"
     backend = ("--backend", f"type=local,dir={store}")
@@ -150,7 +151,7 @@ def test_github_has_the_report_on_the_summary_page(
 def test_a_file_that_cannot_be_written_stops_the_build_before_docker_runs(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """This holds even without docker."""
+    """A report file that cannot be written stops the build, even without docker."""
     for name in ("nowhere/r.md", "r.pdf"):
         words = ("build", "--report", str(tmp_path / name), ".")
         said = machine.run(*words, folder=project, status=2, DOCKER_HOST="unix:///nowhere").err

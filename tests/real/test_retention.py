@@ -106,7 +106,7 @@ def removed(repository: Repository, *branches: str) -> set[str]:
     return {each.scope.tag for each in found.removed}
 
 
-def test_a_scope_goes_and_all_else_stays(repository: Repository) -> None:
+def test_pruning_a_scope_keeps_everything_else(repository: Repository) -> None:
     """Pruning removes a scope, and every other tag keeps its digest."""
     kept = repository.save("main", b"1")
     gone = repository.save("gone", b"2")

@@ -1,4 +1,4 @@
-"""What docker is given to keep secret is nowhere in what bxcache says, keeps or leaves."""
+"""No secret that docker gets is in anything that bxcache prints, keeps or leaves behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.real.machines import Machine, Ran
 from tests.support.secret_forms import FORMS
 
 ODD = ' "x" &<é+/$\\'
-"""What encodings write in another way, where a secret can have it."""
+"""Characters that encodings change, where a secret can contain them."""
 VARIABLES = {name: f"c4n4ry-{name.lower()}-9q{ODD}" for name in ("AUTH", "QUOTED", "FOLDED", "OWN")}
 VARIABLES |= {
     name: f"c4n4ry-{name.lower()}-9q{ODD}" for name in ("IN_CONFIG", "TYPED", "SHELL_JWT")
@@ -25,7 +25,7 @@ NESTED = "c4n4ry-nested-9q"
 ARGUMENT, ATTRIBUTE, LABEL = "c4n4ry-argument-9q", "c4n4ry-attribute-9q", "c4n4ry-label-9q"
 USER, DECLARED = "c4n4ry-user-9q", "c4n4ry-declared-9q"
 SECRETS = (*VARIABLES.values(), *FILES.values(), NESTED, ARGUMENT, ATTRIBUTE, LABEL, USER, DECLARED)
-"""Every one that docker is given, and that steps print in every form."""
+"""Every secret that docker gets; the steps print each in every form."""
 DOCKERFILE = """\
 ARG NPM_TOKEN
 ARG INDEX
@@ -86,20 +86,20 @@ SETS = (
 
 
 def fill(words: tuple[str, ...]) -> list[str]:
-    """The words of a command with their secrets."""
+    """Return the words of a command with their secrets."""
     known = {"user": USER, "label": LABEL, "argument": ARGUMENT, "attribute": ATTRIBUTE}
     return [word.format(**known, shell=VARIABLES["SHELL_JWT"]) for word in words]
 
 
 def reveal(data: bytes) -> Iterator[bytes]:
-    """Bytes, and what is encoded in them: logs of BuildKit's stream are."""
+    """Yield some bytes and what is encoded in them, like the logs in BuildKit's stream."""
     yield data
     for word in re.findall(rb'"data": ?"([A-Za-z0-9+/=]+)"', data):
         yield base64.b64decode(word)
 
 
 def find_leaks(data: bytes) -> list[tuple[str, str]]:
-    """The secrets that stand in some bytes, each with the form that it has there."""
+    """Return the secrets in some bytes, each with its form there."""
     return [
         (secret, name)
         for text in reveal(data)
@@ -110,7 +110,7 @@ def find_leaks(data: bytes) -> list[tuple[str, str]]:
 
 
 def list_files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return every file below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -119,7 +119,7 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 
 def make_project(folder: Path, ref: str) -> Path:
-    """A project whose steps print every secret in every form."""
+    """Make a project whose steps print every secret in every form."""
     folder.mkdir()
     (folder / ".git").mkdir()
     (folder / "Dockerfile").write_text(busybox_context(folder) + DOCKERFILE)
@@ -137,14 +137,14 @@ def make_project(folder: Path, ref: str) -> Path:
 
 
 def collect(ran: Ran) -> dict[str, bytes]:
-    """What a command printed."""
+    """Return what a command printed."""
     return {"stdout": ran.out.encode(), "stderr": ran.err.encode()}
 
 
 def test_no_secret_leaves_a_build_or_a_bake(
     machines: MakeMachine, private_registry: Registry, tmp_path: Path
 ) -> None:
-    """Every way in, every form, every way out: streams, reports, records, archives, registry."""
+    """No secret, in any form, is in a stream, report, record, archive or registry."""
     ref = f"{private_registry.address}/{tmp_path.name.lower()}"
     project = make_project(tmp_path / "app", ref)
     machine = machines().logged_in(private_registry.address, LOGIN)
@@ -190,7 +190,7 @@ def test_no_secret_leaves_a_build_or_a_bake(
         "registry": list_files(private_registry.storage),
     }
     assert not kept["left"]
-    # What is looked for is found where it is.
+    # The search finds the secrets where they are.
     assert len(find_leaks((project / "forms").read_bytes())) == len(SECRETS) * len(FORMS)
     leaks = {
         (where, name): found

@@ -1,4 +1,4 @@
-"""A builder that trusted and untrusted builds share: what the one left, the other must not save."""
+"""A trusted build must not save what an untrusted one left in a builder that both share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSE = {"BXCACHE_CACHE_SHARED_BUILDER": "refuse"}
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """A build of which one step has something in it that BuildKit's keys leave out."""
+    """A build with a step whose input BuildKit leaves out of its cache keys."""
     folder = tmp_path / "app"
     (folder / ".git").mkdir(parents=True)
     (folder / "own").write_text(f"{tmp_path}\n")
@@ -36,7 +36,7 @@ def app(tmp_path: Path) -> Path:
 
 
 def build(machine: Machine, app: Path, *words: str, **variables: Any) -> dict[str, Any]:  # noqa: ANN401  # variables as they are
-    """A build whose files are written beside the repository."""
+    """Build, and write the image's files beside the repository."""
     output = ("-o", f"type=local,dest={app.parent / 'out'}")
     return machine.build(*output, *words, ".", folder=app, **variables)
 
@@ -49,18 +49,20 @@ def executed(document: dict[str, Any]) -> list[str]:
     return [each["text"].split()[0] for each in document["steps"] if each["outcome"] == "executed"]
 
 
-def test_what_an_untrusted_build_left_in_the_builder(
+def test_a_trusted_build_warns_of_an_untrusted_builds_steps(
     machine: Machine, machines: MakeMachine, registry: Registry, app: Path, tmp_path: Path
 ) -> None:
-    """A trusted build that takes it says so, and saves it only if it may; a fresh machine that
-    starts from what was saved without makes its own."""
+    """A trusted build warns of an untrusted build's steps, and saves them only if it may.
+
+    A fresh machine that starts from a cache without them executes those steps itself.
+    """
     trusted, stranger = push("main", tmp_path / "a"), pull("evil", tmp_path / "b", head=FORK)
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     words = ("--backend", f"type=local,dir={tmp_path / 'store'}")
     both = (*words, "--backend", f"type=registry,ref={ref}")
     assert build(machine, app, *words, "--target", "base", **trusted)["warnings"] == []
     build(machine, app, *words, "--build-arg", "HTTP_PROXY=evil", **stranger)
-    # A step of its own on what was left is no better than that.
+    # A step that builds on an untrusted one is not saved either.
     with (app / "Dockerfile").open("a") as file:
         file.write("RUN cat /out > /last\n")
     refused = build(machine, app, *both, **trusted, **REFUSE)
@@ -79,8 +81,8 @@ def test_what_an_untrusted_build_left_in_the_builder(
         [warning] = document["warnings"]
         assert all(part in warning for part in ("[build 1/1]", "RUN echo", "COPY --from=build"))
         assert "shared_builder" in warning
-        # The store has the stage that was built before, the registry does not.
+        # The store has the stage that was built before; the registry does not.
         assert ("COPY own" in warning) == (document is saved)
     assert "/last" not in refused["warnings"][0]
-    # What a build starts from is known.
+    # The origin of an imported step is known.
     assert build(machine, app, *remote, **trusted)["warnings"] == []

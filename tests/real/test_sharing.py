@@ -104,7 +104,7 @@ def test_eight_builds_of_four_scopes_share_a_store(
         assert count(second.build(*words, *choice, folder=project)) == (steps, 0), target
 
 
-def test_who_waits_for_the_store_says_for_what(tmp_path: Path) -> None:
+def test_a_wait_for_the_store_is_explained(tmp_path: Path) -> None:
     """A command that waits for the store reports why, and continues when the store is free."""
     store = Store(tmp_path / "store")
     store.collect()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bare(project: Path) -> Path:
-    """The project with its first stage alone, to write others behind it."""
+    """The project with only its first stage, to which tests add others."""
     dockerfile = project / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text().partition("FROM base AS deps")[0])
     return project
@@ -33,7 +33,7 @@ def extend(project: Path, text: str) -> None:
 def build_twice(
     machines: MakeMachine, shelf: Shelf, project: Path, *words: str, kind: str = "classic"
 ) -> dict[str, Any]:
-    """Build on two fresh machines; the second executes nothing, and is told as it should be."""
+    """Build on two fresh machines, and check that the second one executes and saves nothing."""
     cold = machines(kind).build(*shelf.backend(), *words, folder=project)
     assert (told(cold), cold["warnings"]) == (SAVED, [])
     warm = machines(kind).build(*shelf.backend(), *words, folder=project)
@@ -44,8 +44,11 @@ def build_twice(
 def test_stages_without_names_are_pushed_too(
     machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """Used by their numbers; the name of a base goes on behind a comment, or stands in RUN. One is
-    called as docker shows another; history has the names that docker shows."""
+    """Stages without names are pushed too, and history shows them under docker's names.
+
+    Stages are used by number, a base's name follows a comment, and one stage has the name that
+    docker shows for another.
+    """
     extend(
         bare,
         "FROM base\nRUN echo base > /one\n"
@@ -63,10 +66,10 @@ def test_stages_without_names_are_pushed_too(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_a_stage_that_comes_in_front_takes_no_image_of_another(
+def test_a_stage_inserted_in_front_keeps_images_apart(
     kind: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """Stages without names are called by their places; each still has its own layers afterwards."""
+    """Unnamed stages are named by position, and each has its own layers after a reordering."""
     start = (bare / "Dockerfile").read_text()
     one, two = (f"FROM base\nRUN echo {name} > /{name}\n" for name in ("one", "two"))
     last = "FROM base\nCOPY --from=1 /{} /x\nCOPY --from=2 /{} /y\n"
@@ -90,10 +93,10 @@ def test_a_stage_that_comes_in_front_takes_no_image_of_another(
 @pytest.mark.parametrize(
     ("words", "unneeded"), [((), "small"), (("--build-arg", "KIND=small"), "full")]
 )
-def test_a_stage_that_a_variable_names_is_one_that_is_needed(
+def test_a_stage_that_a_variable_names_is_needed(
     words: tuple[str, ...], unneeded: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """It is saved, and history has it as a part of the build; the other one is not built."""
+    """A stage that a variable names is saved and in the history; the other one is not built."""
     text = (bare / "Dockerfile").read_text()
     stages = "".join(
         f"FROM base AS {name}\nRUN echo {name} > /kind\n" for name in ("small", "full")
@@ -112,8 +115,8 @@ def test_a_stage_that_a_variable_names_is_one_that_is_needed(
 ODD = ["from", "context", "all", "as", "copy", "stage-0", "v1.2", "a_b", "bxcache", "final"]
 
 
-def test_stages_may_be_called_anything(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
-    """Keywords, dots, what looks like a number's name, what the label is called."""
+def test_stages_may_have_any_name(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
+    """A stage may be named like a keyword, an unnamed stage or the label, or contain dots."""
     names = ["base", *ODD]
     stages = [
         f"FROM base AS {name}\nCOPY --from={below} /bin/busybox /{name}\n"
@@ -127,7 +130,7 @@ def test_stages_may_be_called_anything(machines: MakeMachine, shelf: Shelf, bare
 def test_a_stage_that_nothing_needs_is_not_built(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """And it is said so."""
+    """A stage that nothing needs is not built, and a message names it."""
     words = ("build", "--network", "none", *shelf.backend())
     said = machines("classic").run(*words, folder=project).err
     assert "not built, and so not saved, as nothing needs them: `check`" in said
@@ -140,7 +143,7 @@ def test_a_stage_that_nothing_needs_is_not_built(
 def test_a_build_that_fails_pushes_nothing(
     text: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """docker's error is the error."""
+    """A build that fails ends with docker's error and pushes nothing."""
     extend(bare, text)
     machines("classic").build(*shelf.backend(), folder=bare, status=1)
     assert shelf.registry.ask("GET", f"/v2/{shelf.name}/tags/list").status == 404
@@ -149,7 +152,7 @@ def test_a_build_that_fails_pushes_nothing(
 def test_a_target_that_is_not_the_last_stage(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """It and what it needs are pushed, to a scope of its own."""
+    """A target and the stages that it needs are pushed to a scope of their own."""
     build_twice(machines, shelf, project, "--target", "deps")
     scope = SCOPE.replace("image", "image.deps")
     assert shelf.stages(scope) == {"base", "deps"}
@@ -169,7 +172,7 @@ COPY src /src
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
 def test_two_platforms(kind: str, machines: MakeMachine, shelf: Shelf, project: Path) -> None:
-    """One image of a stage has both, and so has the one image."""
+    """The image of each stage has both platforms, and so has the scope's image."""
     (project / "Dockerfile").write_text(COPYING)
     platforms = ("linux/amd64", "linux/arm64")
     for platform in platforms:
@@ -187,10 +190,8 @@ def test_two_platforms(kind: str, machines: MakeMachine, shelf: Shelf, project: 
 VALUES = ["${X}", "$${X}", "%{if}", "%%{ if }", "a b\"c'\\d", "$", "é", "a=b,c", " ", "${"]
 
 
-def test_build_arguments_arrive_as_they_are(
-    machines: MakeMachine, shelf: Shelf, bare: Path
-) -> None:
-    """With any sign in them, and those that the environment has; else every stage would differ."""
+def test_build_arguments_arrive_unchanged(machines: MakeMachine, shelf: Shelf, bare: Path) -> None:
+    """Build arguments with any character, or from the environment, arrive in every stage."""
     numbered = [(f"A{number}", value) for number, value in enumerate(VALUES)]
     lines = [f'ARG {name}\nRUN printf %s "${name}" > /{name}\n' for name, _ in numbered]
     extend(bare, "FROM base AS args\n" + "".join(lines) + "FROM args\nCOPY deps.txt /again\n")
@@ -199,14 +200,15 @@ def test_build_arguments_arrive_as_they_are(
     cold = machines("classic").build(*backend, folder=bare, A0=VALUES[0])
     assert (told(cold), cold["warnings"]) == (SAVED, [])
     warm = machines("classic").build(*backend, folder=bare, A0=VALUES[0])
-    assert (count(warm), told(warm)) == ((cold["counts"]["executed"], 0), UNCHANGED)
+    assert (told(warm), warm["warnings"]) == (UNCHANGED, [])
+    assert count(warm) == (cold["counts"]["executed"], 0)
 
 
 @pytest.mark.parametrize("name", [".dockerignore", "Dockerfile.dockerignore"])
-def test_what_docker_ignores_is_ignored_for_every_stage(
+def test_ignore_files_apply_to_every_stage(
     name: str, machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """Stages without names are built by a copy of the Dockerfile, which lies elsewhere."""
+    """Ignore files apply to unnamed stages too, which a copy of the Dockerfile builds."""
     (bare / name).write_text("secret*\n")
     (bare / "secret.txt").write_text("1")
     extend(bare, "FROM base\nCOPY . /all\nFROM base\nCOPY --from=1 /all /all\n")
@@ -215,13 +217,13 @@ def test_what_docker_ignores_is_ignored_for_every_stage(
     assert shelf.stages() == {"base", "stage-1", "stage-2"}
     (bare / "secret.txt").write_text("2")
     warm = machines("classic").build(*shelf.backend(), folder=bare)
-    assert told(warm) == UNCHANGED
+    assert (told(warm), warm["warnings"]) == (UNCHANGED, [])
 
 
-def test_named_contexts_are_the_stages_too(
+def test_named_contexts_can_replace_stages(
     machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
 ) -> None:
-    """One of them in place of a stage, which is then not pushed."""
+    """A named context can replace a stage, which is then not pushed."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes").write_text("of the other context\n")
@@ -238,7 +240,7 @@ def test_named_contexts_are_the_stages_too(
 def test_a_dockerfile_elsewhere_and_a_context_elsewhere(
     machines: MakeMachine, shelf: Shelf, bare: Path
 ) -> None:
-    """Both relative to the working directory, as for docker."""
+    """The Dockerfile and the context are relative to the working directory, as for docker."""
     folder = bare / "docker"
     folder.mkdir()
     extend(bare, "FROM base\nCOPY deps.txt /\nFROM base\nCOPY --from=1 /deps.txt /\n")
@@ -250,10 +252,10 @@ def test_a_dockerfile_elsewhere_and_a_context_elsewhere(
         assert (told(built), built["warnings"]) == (expected, [])
 
 
-def test_one_stage_is_one_image_and_the_one_image(
+def test_a_single_stage_is_pushed_as_an_image(
     machines: MakeMachine, shelf: Shelf, bare: Path, tmp_path: Path
 ) -> None:
-    """BuildKit does not name the only stage of a Dockerfile. Another branch has it too."""
+    """The only stage of a Dockerfile, which BuildKit does not name, is pushed on each branch."""
     build_twice(machines, shelf, bare)
     assert shelf.stages() == {"base"}
     main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
@@ -263,8 +265,10 @@ def test_one_stage_is_one_image_and_the_one_image(
     assert shelf.stages(main) == shelf.stages(topic) == {"base"}
 
 
-def test_no_layer_no_image(machines: MakeMachine, shelf: Shelf, project: Path) -> None:
-    """An image without a step has nothing to keep, which is no trouble."""
+def test_an_image_without_layers_saves_nothing(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
+    """An image without a step has nothing to save, and that causes no warning."""
     (project / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
     built = machines("docker").build(*shelf.backend(), folder=project)
     assert built["warnings"] == []

@@ -1,4 +1,4 @@
-"""A registry in trouble costs a warning where the stages of a build are pushed as images."""
+"""A failing registry costs one warning when the stages of a build are pushed as images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_push_that_fails_costs_a_warning(
     proxy: FaultyProxy,
     project: Path,
 ) -> None:
-    """The image is built, what was saved before is read as before, and the next build saves."""
+    """After a failed push, the image is built, the old cache is read, and the next build saves."""
     source = project / "src" / "main.c"
     machine = machines("classic")
     machine.build(*faulty.backend(), folder=project)
@@ -89,17 +89,17 @@ def test_a_push_that_fails_costs_a_warning(
 def test_strict_fails_when_the_stages_are_not_saved(
     machines: MakeMachine, faulty: Shelf, proxy: FaultyProxy, project: Path
 ) -> None:
-    """After the image was built, with the registry's error."""
+    """`strict` fails with the registry's error, after the image is built."""
     proxy.fail(fault=BROKEN, matching=writing_manifests())
     built = machines("classic").build(*faulty.backend(), "--strict", folder=project, status=75)
     assert built["exit_status"] == 0
     assert "500" in " ".join(built["warnings"])
 
 
-def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
+def test_a_registry_that_denies_access_costs_advice_to_log_in(
     machines: MakeMachine, private_registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """And the build succeeds."""
+    """A registry that denies access costs a warning with advice, and the build succeeds."""
     shelf = Shelf.of(private_registry, tmp_path)
     built = machines("classic").build(*shelf.backend(), folder=project)
     assert count(built) == (0, STEPS)
@@ -108,7 +108,7 @@ def test_a_registry_that_lets_nobody_in_says_how_to_log_in(
 
 
 def processes(mark: str) -> list[str]:
-    """The command lines of the processes that have a text in their environment."""
+    """Return the command lines of the processes that have a text in their environment."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -129,7 +129,7 @@ def test_a_push_that_is_stopped_leaves_nothing_behind(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """No process, no file; what was saved before is read as before."""
+    """A stopped push leaves no process and no file, and does not change the saved cache."""
     machine = machines("classic")
     machine.build(*faulty.backend(), folder=project)
     before = faulty.tags()[SCOPE]
@@ -160,7 +160,7 @@ def test_a_build_leaves_nothing_behind(
     project: Path,
     tmp_path: Path,
 ) -> None:
-    """Whether or not its stages could be pushed."""
+    """A build leaves no process and no file, whether or not its stages could be pushed."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     if fails:
@@ -171,10 +171,10 @@ def test_a_build_leaves_nothing_behind(
     assert processes(f"TMPDIR={folder}") == []
 
 
-def test_a_registry_that_fails_for_a_moment(
+def test_a_push_is_repeated_after_a_temporary_failure(
     machines: MakeMachine, faulty: Shelf, proxy: FaultyProxy, project: Path
 ) -> None:
-    """What an engine pushes only once is pushed again."""
+    """A push is repeated after a temporary failure, even if the engine itself pushes only once."""
     proxy.fail(fault=BROKEN, matching=writing_manifests(), times=2)
     built = machines("classic").build(*faulty.backend(), folder=project)
     assert built["warnings"] == []

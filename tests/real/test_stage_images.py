@@ -1,4 +1,4 @@
-"""Every stage as an image with an inline cache, and all of them read back as one."""
+"""Every stage is an image with an inline cache, and all of them are read back as one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 def test_a_fresh_machine_reuses_every_stage(
     first: str, second: str, machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """Also those that the image does not hold: a random file of one comes out the same. Then there
-    is nothing to push."""
+    """A fresh machine reuses every stage, even those outside of the image, and pushes nothing."""
     outputs = [("-o", f"type=local,dest={tmp_path / name}") for name in "ab"]
     cold = machines(first).build(*shelf.backend(), *outputs[0], folder=project)
     assert (count(cold), told(cold), cold["warnings"]) == ((0, STEPS), SAVED, [])
@@ -41,20 +40,20 @@ def test_a_fresh_machine_reuses_every_stage(
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_plain_docker_reuses_every_stage_from_the_one_image(
+def test_plain_docker_reuses_every_stage_from_one_image(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """Without bxcache, by one flag."""
+    """Plain docker reuses every stage with one flag, from the scope's image."""
     machines("classic").build(*shelf.backend(), folder=project)
     source = f"type=registry,ref={shelf.ref}:{SCOPE}"
     assert len(machines("classic").list_cached(source, project)) == STEPS
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_only_what_changed_is_pushed(
+def test_only_changed_stages_are_pushed(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """The other stages keep their digests, and no manifest is put under their tags again."""
+    """Unchanged stages keep their digests, and no manifest is put under their tags again."""
     machines(kind).build(*shelf.backend(), folder=project)
     before = shelf.tags()
     (project / "src" / "main.c").write_text("// another one\n")
@@ -76,11 +75,13 @@ def test_only_what_changed_is_pushed(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_the_image_of_a_stage_is_what_plain_docker_makes_of_it(
+def test_the_image_of_a_stage_has_plain_dockers_layers(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """The same files in the same layers, as `--target STAGE` gives; the last one as no target. The
-    engine keeps none of them."""
+    """The image of a stage has the layers that plain docker's `--target STAGE` makes.
+
+    The last stage is built without a target, and the engine keeps none of these images.
+    """
     machine = machines(kind)
     machine.build(*shelf.backend(), folder=project)
     kept = machine.docker("image", "ls", "--format", "{{.Repository}}", folder=project)
@@ -94,11 +95,10 @@ def test_the_image_of_a_stage_is_what_plain_docker_makes_of_it(
 
 
 @pytest.mark.parametrize("kind", ["classic", "docker"])
-def test_history_tells_the_layers_of_every_stage(
+def test_history_lists_the_layers_of_every_stage(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """From the registry alone: of each stage those that its image has, in their order, and of all
-    together those that the one image has."""
+    """History lists the layers of each stage's image in order, from the registry alone."""
     machine = machines(kind)
     machine.build(*shelf.backend(), folder=project)
 
@@ -113,10 +113,10 @@ def test_history_tells_the_layers_of_every_stage(
     assert listed == set(shelf.layers(SCOPE))
 
 
-def test_history_still_tells_them_when_some_were_not_pushed_again(
+def test_history_lists_layers_that_were_not_pushed_again(
     machines: MakeMachine, shelf: Shelf, project: Path
 ) -> None:
-    """What was reused has the names that the registry knows too."""
+    """Reused layers, which are not pushed again, have the digests that the registry has."""
     machines("classic").build(*shelf.backend(), folder=project)
     (project / "src" / "main.c").write_text("// another one\n")
     machine = machines("classic")
@@ -128,8 +128,10 @@ def test_history_still_tells_them_when_some_were_not_pushed_again(
 def test_a_branch_starts_from_the_default_branch(
     machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """Unchanged, all its tags are copied and nothing is uploaded; changed, it pushes its own. They
-    go with the branch, and a tag that somebody made beside them stays."""
+    """A branch starts from the default branch, pushes its own changes, and is pruned alone.
+
+    If nothing changed, all tags are copied and nothing is uploaded. Another client's tag stays.
+    """
     main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
     machines("classic").build(*shelf.backend(), folder=project, **push("main", tmp_path / "m"))
     before = shelf.tags()
@@ -156,7 +158,7 @@ def test_a_branch_starts_from_the_default_branch(
 def test_a_new_branch_with_a_change_has_every_stage(
     machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """What did not change is copied from the branch that it started from."""
+    """A new branch pushes its changed stages and copies the others from the default branch."""
     main, topic = (SCOPE.replace("no-branch", name) for name in ("main", "topic"))
     machines("classic").build(*shelf.backend(), folder=project, **push("main", tmp_path / "m"))
     (project / "src" / "main.c").write_text("// another one\n")
@@ -172,7 +174,7 @@ def test_a_new_branch_with_a_change_has_every_stage(
 def test_a_fork_pushes_nothing(
     machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """It reads what there is."""
+    """A fork reads the cache, and sends only requests that read."""
     machine = machines("classic")
     machine.build(*shelf.backend(), folder=project, **push("main", tmp_path / "m"))
     before = shelf.tags()
@@ -186,11 +188,13 @@ def test_a_fork_pushes_nothing(
 
 
 @pytest.mark.parametrize("name", ["src/large", "deps.txt"])
-def test_at_most_one_transfer_of_the_context_more(
+def test_the_context_is_sent_at_most_once_more(
     name: str, machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path
 ) -> None:
-    """Than a plain build has, in bytes of the raw streams; though stages that read different parts
-    of it are pushed."""
+    """Stages that read different parts of the context cost at most one more transfer of it.
+
+    The raw streams are compared with a plain build's.
+    """
     (project / name).write_bytes(bytes(range(256)) * 20_000)
     machine, log = machines("classic"), tmp_path / "log"
     path = listen(machine.environment(), tmp_path / "bin", log)["PATH"]
@@ -205,5 +209,5 @@ def test_at_most_one_transfer_of_the_context_more(
 
 
 def count_bytes(log: Path) -> int:
-    """What was sent; a transfer in which nothing was asked for has some bytes too."""
+    """Count the bytes sent, without transfers that sent no file and still have some bytes."""
     return sum(sent for sent in read_transfers(log) if sent > 1000)

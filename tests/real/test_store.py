@@ -58,7 +58,7 @@ def test_an_adopted_directory_is_reused_whole(
 ) -> None:
     """A build of an image that has no scope yet starts from what plain buildx has left.
 
-    Until then the directory is only warned of, and nothing in it is changed.
+    Before that, a warning names the directory, and nothing in it changes.
     """
     store = tmp_path / "cache"
     first = machines(kind)
@@ -95,7 +95,7 @@ def test_an_unpacked_store_is_reused_whole(
         assert count(machines().build(*backend(tmp_path / "c"), folder=project)) == (STEPS, 0)
 
 
-def test_over_budget_the_dear_steps_still_hit(
+def test_over_budget_expensive_steps_still_hit(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """Over budget, a small layer that took a second stays; a large one that took no time goes."""
@@ -112,7 +112,7 @@ def test_over_budget_the_dear_steps_still_hit(
     assert count(built) == (0, STEPS + 3)
     (cache,) = built["caches"]
     assert cache["bytes"] <= cache["store_bytes"] <= 4_000_000
-    # With the size that its warning names nothing is dropped.
+    # With the size that the warning names, nothing is dropped.
     [warning] = built["warnings"]
     [named] = re.findall(r"a `max_size` of (\w+)", warning)
     whole = machine.build(*backend(tmp_path / "whole", max_size=named), folder=project)
@@ -129,7 +129,7 @@ def test_over_budget_the_dear_steps_still_hit(
 
 
 @pytest.mark.parametrize("kind", ["docker", "oldest", "remote"])
-def test_a_scope_without_layers_is_a_miss_and_no_more(
+def test_a_scope_without_layers_is_only_a_miss(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """A scope that lost all layers, for BuildKit an empty cache, is only a miss."""

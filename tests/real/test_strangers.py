@@ -1,4 +1,4 @@
-"""A stranger's pull request owns the files of the checkout: what they reach, on real engines."""
+"""The files of a stranger's pull request cannot reach the runner or trusted caches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALWAYS: dict[str, Any] = {"BXCACHE_CACHE_WRITE": "always"}
 
 @pytest.fixture
 def fork(tmp_path: Path) -> Path:
-    """A checkout of somebody else's, whose Dockerfile has busybox."""
+    """A stranger's checkout, whose Dockerfile contains busybox."""
     folder = tmp_path / "fork" / "app"
     (folder / ".git").mkdir(parents=True)
     base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY own.txt /own\n")
@@ -42,8 +42,8 @@ def event(tmp_path: Path) -> Variables:
 
 
 def read_tree(folder: Path) -> dict[str, str]:
-    """Every file of a folder with a digest of its bytes."""
-    # Who holds the lock is written down by whoever reads.
+    """Return every file of a folder with a digest of its bytes."""
+    # Every reader writes this file, which names the holder of the lock.
     every = (path for path in sorted(folder.rglob("*")) if path.name != "holder")
     files = (path for path in every if path.is_file())
     return {
@@ -59,10 +59,10 @@ def write(folder: Path, config: str, dockerfile: str = "") -> None:
             file.write(dockerfile)
 
 
-def test_no_output_replaces_what_is_in_a_store(
+def test_outputs_never_replace_a_stores_content(
     machine: Machine, project: Path, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
-    """A stranger's is not heard, and a caller's is refused in any build; nothing is evicted."""
+    """A stranger's output into a store is ignored, a caller's is refused; nothing is evicted."""
     store = tmp_path / "store"
     shared: dict[str, Any] = {"BXCACHE_CACHE_BACKENDS": f"type=local,dir={store}"}
     main = machine.build(folder=project, **shared)
@@ -78,7 +78,7 @@ def test_no_output_replaces_what_is_in_a_store(
     ran = machine.run("build", "-o", output, folder=fork, status=78, **shared)
     assert f"would be written into the store `{store}`" in ran.err
     assert read_tree(store) == before
-    # One that may save saves beside it, whatever bounds its file has.
+    # A stranger who may save saves beside it, whatever limits the config file has.
     write(fork, "[[cache.backends]]\ntype = 'local'\nmax_size = '1kB'\n")
     machine.build(folder=fork, **event, **shared, **ALWAYS)
     blobs = {name: digest for name, digest in before.items() if name.startswith("blobs/")}
@@ -88,10 +88,10 @@ def test_no_output_replaces_what_is_in_a_store(
     assert again["caches"][0]["digest"] == main["caches"][0]["digest"]
 
 
-def test_no_variable_file_or_proxy_of_the_runner_is_reached(
+def test_a_stranger_reaches_no_variable_file_or_proxy_of_the_runner(
     machine: Machine, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
-    """What asks does not count, and the build goes on without; a caller's own flags count."""
+    """A stranger's settings that ask for them are ignored, and a caller's own flags apply."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "Dockerfile").write_text("FROM nowhere\n")
@@ -144,10 +144,10 @@ RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
     assert (tmp_path / "own" / "host").read_text() == SECRET
 
 
-def test_no_tag_that_a_trusted_build_reads_is_written(
+def test_a_stranger_writes_no_tag_that_a_trusted_build_reads(
     machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
-    """Neither by pushing, nor by an output, nor as a cache of a declared tag, even where it may."""
+    """A stranger cannot write such a tag by a push, an output or a declared cache."""
     name = tmp_path.name.lower()
     ref = f"{registry.address}/{name}"
     main = push("main", tmp_path / "main")
@@ -180,7 +180,7 @@ def test_no_tag_that_a_trusted_build_reads_is_written(
         write(fork, config)
         machine.build(folder=fork, **event, **variables)
         assert list_tags() == before
-    # And docker's login is not sent in clear because a stranger says so.
+    # A stranger cannot make docker send its login in clear.
     write(fork, f"{cache.format(ref)}insecure = true\n")
     ran = machine.run("build", "--dry-run", folder=fork, **event)
     assert f"ref={ref}:{scope}" in ran.out
@@ -230,10 +230,10 @@ RUN --mount=type=secret,id=a --mount=type=secret,id=b \\
 """
 
 
-def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
+def test_a_strangers_bake_file_applies_where_it_is_harmless(
     machine: Machine, registry: Registry, fork: Path, event: Variables, tmp_path: Path
 ) -> None:
-    """Its files are evaluated without the runner's variables; the caller's word counts."""
+    """Bake files are evaluated without the runner's variables; the caller's values apply."""
     outside, name = tmp_path / "outside", tmp_path.name.lower()
     outside.mkdir()
     (outside / "file").write_text(SECRET)
@@ -269,7 +269,7 @@ def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
     assert "app.output" not in ran.err
     assert registry.manifest(name, "kept") == kept
     assert read_tree(tmp_path / "store") == before
-    # A Compose file reads files while it is evaluated, so it is not, unless all may be read.
+    # A Compose file reads files during evaluation, so it is refused unless all may be read.
     question = ("bake", "-f", "compose.yml", "--", "--print")
     refused = machine.run(*question, folder=fork, status=78, **event, **runner)
     assert "compose.yml: a Compose file can read any file of the runner" in refused.err
@@ -278,7 +278,7 @@ def test_a_bake_file_is_heard_as_far_as_it_is_harmless(
     args = json.loads(asked.out)["target"]["app"]["args"]
     assert args == {"WORD": "", "OWN": ""}
     assert "DEPLOY_PASSWORD" not in asked.out
-    # What the caller says counts.
+    # The caller's values apply.
     own_words = (*words, "--set", "app.args.WORD=said", "--", "--allow", f"fs.read={outside}")
     machine.run(*own_words, folder=fork, **event, **shared, **runner)
     assert (out / "said").read_text().startswith("${HOME} %{if},said,,")

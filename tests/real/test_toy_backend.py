@@ -1,4 +1,4 @@
-"""A backend that is registered from outside is one like any other, from one file and one line."""
+"""A backend that is registered from outside works like any other, with one file and one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def play(machine: Machine, project: Path, *words: str, status: int = 0) -> str:
-    """Run bxcache with the toy; give all that it printed."""
+    """Run bxcache with the toy, and return all that it printed."""
     ran = subprocess.run(
         [sys.executable, str(TOY), *words],
         cwd=project,
@@ -53,7 +53,7 @@ def play(machine: Machine, project: Path, *words: str, status: int = 0) -> str:
 
 
 def test_a_backend_from_outside_works_everywhere(machine: Machine, project: Path) -> None:
-    """It is validated, shown, saved to, read and named in every view."""
+    """A backend from outside is validated, shown, saved to, read and named in every view."""
     name = "the toy `image.linux-amd64.no-branch`"
     assert "cache.backends[0].folder" in play(machine, project, "config", "show")
     preview = play(machine, project, "build", "--dry-run")
@@ -70,8 +70,8 @@ def test_a_backend_from_outside_works_everywhere(machine: Machine, project: Path
     assert "no registry is declared" in play(machine, project, "registry", "ls", status=78)
 
 
-def test_its_declaration_is_checked(machine: Machine, project: Path) -> None:
-    """An unknown key, and a type that nobody has registered."""
+def test_the_declaration_of_a_backend_is_checked(machine: Machine, project: Path) -> None:
+    """An unknown key and an unregistered type are configuration errors."""
     file = project / "bxcache.toml"
     file.write_text(file.read_text().replace("folder", "directory"))
     text = play(machine, project, "build", status=78)

@@ -1,7 +1,7 @@
-"""Runs bxcache in processes that have its modules loaded already, which is a quarter of a build.
+"""Runs of bxcache in forks of a process with its modules loaded, whose loading takes a while.
 
-One process for each worker of the tests loads the modules and does nothing with them; whatever is
-asked for runs in a fork of it, with its own environment, folder and files, as `python -m bxcache`.
+One process for each worker of the tests loads the modules and does nothing with them. Each run is
+a fork of it, with its own environment, folder and files, like `python -m bxcache`.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _started: list[WarmPython] = []
 
 
 def find_warm() -> WarmPython | None:
-    """The one that is running, if one is."""
+    """Return the running process, if any."""
     return _started[-1] if _started else None
 
 
 class WarmPython:
-    """The process that others are forked from, as long as a block lasts."""
+    """The process that others are forked from, for the duration of a block."""
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the process."""
         listener = socket.socket(socket.AF_UNIX)
         with listener:
             # The kernel draws a name, which is in no folder.
@@ -60,7 +60,7 @@ class WarmPython:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """It ends when nobody holds the other side of its standard input."""
+        """End the process by closing its standard input."""
         _started.remove(self)
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -100,7 +100,7 @@ def serve(listener: socket.socket) -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # It ends with the tests, however those are stopped.
+    # This process ends with the tests, however they are stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])

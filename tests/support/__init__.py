@@ -1,1 +1,1 @@
-"""What several kinds of tests and the benchmarks share."""
+"""Helpers shared by several kinds of tests and the benchmarks."""

@@ -1,4 +1,4 @@
-"""Backends as a configuration declares them, without a configuration."""
+"""Backends made from declared settings, without a configuration file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PARSER: TypeAdapter[BackendSettings] = TypeAdapter(BackendSettings)
 
 
 def make_backend(declared: dict[str, Any]) -> Backend:
-    """A backend of a trusted build."""
+    """Return a backend of a trusted build."""
     setup = SimpleNamespace(root=Path("/project"), is_guarded=False, is_callers=lambda _key: True)
     settings = PARSER.validate_python(declared)
     return BACKENDS[settings.type](settings, cast("Setup", setup))
 
 
 def plan_uses(scope: Scope, uses: Sequence[CacheUse]) -> BuildPlan:
-    """The plan of a build with these cache flags."""
+    """Return the plan of a build with these cache flags."""
     imports = tuple(use for use in uses if use.flag == IMPORT)
     return BuildPlan(scope, imports, tuple(Save(use) for use in uses if use.flag == EXPORT))
 
 
 def make_local() -> Backend:
-    """A store at `/store`."""
+    """Return a backend with a store at `/store`."""
     return make_backend({"type": "local", "dir": "/store"})
 
 
 def make_registry(ref: str) -> Backend:
-    """A repository of a registry."""
+    """Return a backend with a repository of a registry."""
     return make_backend({"type": "registry", "ref": ref})

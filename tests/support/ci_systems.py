@@ -1,4 +1,4 @@
-"""What the CI files of `examples/` have their systems run, taken from the files as they are."""
+"""The commands that the CI files of `examples/` run, read from the unchanged files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FILES = {
 }
 Environment = Mapping[str, str]
 
-# Each condition that a file has, and what it means in that system's variables. A condition that is
-# not here fails the test that meets it.
+# Each condition in the files, as a function of that system's variables. A test fails on any
+# condition that is missing here.
 CONDITIONS: dict[str, Callable[[Environment], bool]] = {
     "github.event_name == 'push'": lambda known: known["GITHUB_EVENT_NAME"] == "push",
     '$CI_PIPELINE_SOURCE == "schedule"': lambda known: known["CI_PIPELINE_SOURCE"] == "schedule",
@@ -42,7 +42,7 @@ CONDITIONS: dict[str, Callable[[Environment], bool]] = {
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a system runs.
+    """A command that a CI system runs.
 
     Attributes:
         command: the shell with its options and the script, as the system starts it.
@@ -54,17 +54,17 @@ class Step:
 
 
 def read_file(system: str, folder: Path | None = None) -> Any:  # noqa: ANN401  # any YAML
-    """The system's own file, of the example or of a copy of it."""
+    """Read the system's own file, from the example or from a copy of it."""
     return yaml.safe_load(((folder or EXAMPLES / system) / FILES[system]).read_text())
 
 
 def holds(condition: str, known: Environment) -> bool:
-    """Whether a condition of a file, or none, is true in a build."""
+    """Return whether a condition of a file is true in a build; an empty one is."""
     return all(CONDITIONS[part.strip()](known) for part in condition.split("&&") if condition)
 
 
 def github_steps(folder: Path, known: Environment) -> list[Step]:
-    """The `run` steps, in the shell that GitHub has when none is named."""
+    """Return the `run` steps, in GitHub's default shell."""
     job = read_file("github-actions", folder)["jobs"]["image"]
     variables = {name: _fill(text, known) for name, text in job["env"].items()}
     return [
@@ -75,12 +75,12 @@ def github_steps(folder: Path, known: Environment) -> list[Step]:
 
 
 def _fill(text: str, known: Environment) -> str:
-    """A text with each `${{ condition }}` as GitHub writes its truth."""
+    """Replace each `${{ condition }}` with its value as GitHub writes it."""
     return re.sub(r"\$\{\{ (.+?) \}\}", lambda match: str(holds(match[1], known)).lower(), text)
 
 
 def gitlab_steps(folder: Path, known: Environment) -> list[Step]:
-    """One script for each job that the pipeline has, in the one shell of Docker's image."""
+    """Return one script per job of the pipeline, run in the only shell of Docker's image."""
     file = read_file("gitlab", folder)
     before = file["default"]["before_script"]
     steps = []
@@ -98,7 +98,7 @@ def _first_rule(rules: list[dict[str, Any]], known: Environment) -> dict[str, An
 
 
 def buildkite_steps(folder: Path, known: Environment) -> list[Step]:
-    """The commands of the steps whose condition is true."""
+    """Return the commands of the steps whose condition is true."""
     return [
         Step(("bash", "-e", "-c", step["command"]))
         for step in read_file("buildkite", folder)["steps"]
@@ -107,7 +107,7 @@ def buildkite_steps(folder: Path, known: Environment) -> list[Step]:
 
 
 def circleci_steps(folder: Path, known: Environment) -> Iterator[tuple[str, Any]]:
-    """The steps of the job by their kinds, with those of `when` where its condition is true."""
+    """Yield the job's steps with their kinds, including those of each `when` that is true."""
     for step in read_file("circleci", folder)["jobs"]["image"]["steps"]:
         pairs: dict[str, Any] = step if isinstance(step, dict) else {step: None}
         kind, content = next(iter(pairs.items()))
@@ -118,14 +118,14 @@ def circleci_steps(folder: Path, known: Environment) -> Iterator[tuple[str, Any]
 
 
 def _matches_not(condition: dict[str, Any], known: Environment) -> bool:
-    """The one kind of condition that the file has."""
+    """Evaluate the only kind of condition in the file."""
     test = condition["not"]["matches"]
     value = test["value"].replace("<< pipeline.git.branch >>", known["CIRCLE_BRANCH"])
     return re.search(test["pattern"], value) is None
 
 
 def circleci_run(content: str | dict[str, str]) -> Step:
-    """A `run` step, in CircleCI's default shell."""
+    """Return a `run` step, in CircleCI's default shell."""
     text = content if isinstance(content, str) else content["command"]
     return Step(("bash", "-eo", "pipefail", "-c", text))
 
@@ -137,26 +137,26 @@ TOKENS = re.compile(
 
 @dataclass
 class Block:
-    """A block of a Jenkinsfile: what is before its brace, its statements and its blocks."""
+    """A block of a Jenkinsfile: the text before its brace, its statements and its blocks."""
 
     head: str
     statements: list[str] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
     def find(self, head: str) -> Block:
-        """The block inside it that begins so."""
+        """Return the inner block with this head."""
         return next(each for each in self.blocks if each.head == head)
 
     def has(self, head: str) -> bool:
-        """Whether there is one."""
+        """Return whether an inner block has this head."""
         return any(each.head == head for each in self.blocks)
 
 
 def parse_jenkinsfile(text: str) -> Block:
-    """The blocks of a Jenkinsfile that has blocks, statements of one line and texts alone.
+    """Parse a Jenkinsfile that contains only blocks, one-line statements and texts.
 
     Raises:
-        ValueError: a text or a block is not closed, or one too many is, or there is something else.
+        ValueError: a text or block is not closed, a brace is unmatched, or a token is unknown.
     """
     open_blocks, words, position = [Block("")], "", 0
     while position < len(text):
@@ -182,13 +182,13 @@ def parse_jenkinsfile(text: str) -> Block:
 
 
 def jenkins_stages(folder: Path | None = None) -> list[Block]:
-    """The stages of the Jenkinsfile in their order."""
+    """Return the stages of the Jenkinsfile in order."""
     text = ((folder or EXAMPLES / "jenkins") / FILES["jenkins"]).read_text()
     return parse_jenkinsfile(text).find("pipeline").find("stages").blocks
 
 
 def jenkins_steps(folder: Path, *, by_timer: bool = False) -> list[Step]:
-    """The `sh` steps, in Jenkins' shell; the stages that wait for the timer only where it rang."""
+    """Return the `sh` steps in Jenkins' shell; stages with a `when` run only by timer."""
     return [
         Step(("sh", "-xe", "-c", text))
         for stage in jenkins_stages(folder)
@@ -198,10 +198,10 @@ def jenkins_steps(folder: Path, *, by_timer: bool = False) -> list[Step]:
 
 
 def shell_texts(stage: Block) -> list[str]:
-    """What the `sh` steps of a stage run.
+    """Return the commands of a stage's `sh` steps.
 
     Raises:
-        ValueError: there is another kind of step.
+        ValueError: the stage has another kind of step.
     """
     found = []
     for statement in stage.find("steps").statements:

@@ -1,4 +1,4 @@
-"""A process that is cut off, or finds the disk full, at the n-th call that changes files."""
+"""Runs a process that is killed, or finds the disk full, at its n-th call that changes files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _KILLED = 77
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a process.
+    """The outcome of a process.
 
     Attributes:
-        killed: it was cut off.
-        calls: the calls that it made, each with its path; a call that was cut off is not there.
+        killed: whether it was killed.
+        calls: the calls that it made, each with its path, without the call at which it was killed.
         error: the name of the exception that ended it, or an empty string.
-        message: what that says.
+        message: the exception's message.
     """
 
     killed: bool
@@ -43,10 +43,10 @@ class Ran:
 
 
 def run_cut(operation: Callable[[], object], at: int, how: How) -> Ran:
-    """Run something in a process of its own, up to its call number `at`, counted from 1.
+    """Run an operation in its own process, up to its call number `at`, counted from 1.
 
-    `killed`: that call does not happen, a write half. `full`: from that call on the disk is full.
-    `traced`: all is done.
+    `killed`: that call does not happen, or only half of a write does. `full`: the disk is full
+    from that call on. `traced`: every call happens.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -72,7 +72,7 @@ def _be_child(operation: Callable[[], object], calls: _Calls, report: int) -> No
         sys.dont_write_bytecode = True
         calls.watch()
         operation()
-    except BaseException as caught:  # noqa: BLE001  # all of it is told
+    except BaseException as caught:  # noqa: BLE001  # every exception is reported
         error = caught
     finally:
         calls.over = True
@@ -95,12 +95,12 @@ class _Calls:
         self._opened_in: int | None = None
 
     def watch(self) -> None:
-        """Watch from now on, until the process ends: https://peps.python.org/pep-0578/."""
+        """Watch all calls until the process ends: https://peps.python.org/pep-0578/."""
         sys.addaudithook(self._hear)
         real_open, real_sync, real_handle = io.open, os.fsync, os.open
 
         def open_handle(path: Any, flags: int, *rest: Any, dir_fd: int | None = None) -> int:  # noqa: ANN401
-            # The audit event does not tell the folder.
+            # The audit event does not contain the folder.
             self._opened_in = dir_fd
             return real_handle(path, flags, *rest, dir_fd=dir_fd)
 
@@ -124,13 +124,13 @@ class _Calls:
             if not self.over and arguments[2] & _WRITING:
                 self.count(event, _locate(arguments[0], folder))
         elif event in _CHANGING and not self.over:
-            # What is renamed is known by its new name.
+            # A renamed file is recorded under its new name.
             renamed = event in ("os.rename", "os.link")
             folder = arguments[-1] if event != "os.truncate" else None
             self.count(event, _locate(arguments[1 if renamed else 0], folder))
 
     def count(self, name: str, path: str, half: Callable[[], object] = lambda: None) -> None:
-        """A call is about to be made; `half` does a part of it."""
+        """Count a call that is about to be made; `half` does a part of it."""
         if self.over:
             return
         number = len(self.seen) + 1
@@ -145,13 +145,13 @@ class _Calls:
 
 
 def kind_of(call: tuple[str, str]) -> tuple[str, str]:
-    """What a call has in common with others: what it does, and to which folder of a store."""
+    """Return what similar calls share: the function, and the folder of the store."""
     name, path = call
     return name, re.sub(r"[0-9a-f]{8,}", "", Path(path).parent.name)
 
 
 def _locate(path: Any, folder: int | None = None) -> str:  # noqa: ANN401
-    """The whole path of a file that is known by its handle, or by its name in an open folder."""
+    """Return the full path of a file, given its handle or its name in an open folder."""
     if isinstance(path, int):
         return str(Path(f"/proc/self/fd/{path}").readlink())
     inside = folder is not None and folder >= 0
@@ -170,14 +170,14 @@ class _Raw(io.FileIO):
 
 
 def read_entries(store: Path) -> dict[str, str]:
-    """The digest of each scope's manifest, read as the OCI format says."""
+    """Return the digest of each scope's manifest, read by the OCI format."""
     path = store / "index.json"
     manifests = json.loads(path.read_bytes())["manifests"] if path.exists() else []
     return {each["annotations"][REF_NAME]: each["digest"] for each in manifests}
 
 
 def read_needed(store: Path) -> dict[str, set[str]]:
-    """The blobs that each scope needs by name, every one of them there and what it says."""
+    """Return the blobs that each scope needs, after checking each one's size and digest."""
     needed: dict[str, set[str]] = {}
     for scope, digest in read_entries(store).items():
         manifest = json.loads(_read_blob(store, digest))

@@ -1,4 +1,4 @@
-"""Small disks of the tests' own, gone at the end. Only root can mount them."""
+"""Small disks for tests, removed at the end. Only root can mount them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SECONDS = 60
 
 
 class DiskError(Exception):
-    """No disk can be had here."""
+    """A disk cannot be mounted here."""
 
 
 @contextmanager
 def small_disk(kind: Kind, folder: Path, size: int) -> Iterator[Path]:
-    """An empty file system of so many bytes, mounted below a folder."""
+    """Mount an empty file system of this many bytes below a folder."""
     target, image = folder / f"{kind}-disk", folder / f"{kind}.img"
     target.mkdir()
     try:
         if kind == "ext4":
             with image.open("xb") as stream:
                 stream.truncate(size)
-            # No blocks are kept back for root, so that it is full when it is full.
+            # No blocks are reserved for root, so root also finds the disk full.
             _run("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image))
             _run("mount", "-o", "loop", str(image), str(target))
         else:
@@ -54,11 +54,11 @@ def _run(*command: str) -> None:
 
 @contextmanager
 def filled(disk: Path, left: int) -> Iterator[None]:
-    """A disk with at most so many bytes left."""
+    """Fill a disk until at most this many bytes are left."""
     filler = disk / "lost+found" / "filler"
     filler.parent.mkdir(exist_ok=True)
     try:
-        # What a file system needs for itself may come off before it is asked for.
+        # A file system may reserve space for itself before it is needed.
         with filler.open("xb", buffering=0) as stream, suppress(OSError):
             while (excess := _count_free(disk) - left) > 0:
                 stream.write(bytes(min(excess, 1 << 20)))

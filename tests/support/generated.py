@@ -1,6 +1,6 @@
-"""The files of the repository that are made from its code: schemas, and reports of recorded builds.
+"""The repository's generated files: schemas, and reports of recorded builds.
 
-`python3 -m tests.regenerate` writes them anew.
+`python3 -m tests.regenerate` regenerates them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _render_record_schema() -> str:
 
 
 def _render_report_schema() -> str:
-    # A reader can rely on every key, also on one that has a default.
+    # Readers can rely on every key, even one with a default.
     document = report.Report.model_json_schema(mode="serialization")
     return _render(report, document, "bxcache report")
 
@@ -56,6 +56,6 @@ GENERATED: dict[Path, Callable[[], str]] = {
 
 
 def list_unknown() -> set[Path]:
-    """The files beside them that nothing makes."""
+    """Return the files in these folders that are not generated."""
     kept = [path for folder in (SCHEMAS, GOLDEN) for path in (ROOT / folder).iterdir()]
     return {path.relative_to(ROOT) for path in kept} - set(GENERATED)

@@ -1,6 +1,6 @@
-"""Reports of recorded builds, as they were when somebody last looked at them.
+"""Reports of recorded builds, as last reviewed.
 
-They stand in `tests/golden`. A page is kept without its style and script, which stand in files of
+They are kept in `tests/golden`. A page is kept without its style and script, which have files of
 their own.
 """
 
@@ -20,7 +20,7 @@ from tests.support.histories import STARTED, read_recorded
 SUFFIXES = (*get_args(Form), "txt", "trace.json")
 # https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-# What was built, and what before it; tests/streams/README.md says how.
+# The stream of each build, and of the builds before it; see tests/streams/README.md.
 BUILDS = {
     "cold": ("cold",),
     "source-edit": ("fresh-builder-source-edit", "cold"),
@@ -41,7 +41,7 @@ CACHE = RecordedCache(
 
 
 def make_golden(name: str) -> Report:
-    """The report of a recorded build."""
+    """Return the report of a recorded build."""
     return make_report([_read(stream, hours) for hours, stream in enumerate(BUILDS[name])])
 
 
@@ -59,7 +59,7 @@ def _read(stream: str, hours: int) -> Record:
 
 
 def render_golden(name: str, suffix: str) -> str:
-    """The text of a golden file."""
+    """Return the text of a golden file."""
     report = make_golden(name)
     if suffix == "txt":
         return render_plain(report) + "\n"
@@ -69,6 +69,6 @@ def render_golden(name: str, suffix: str) -> str:
     if suffix == "html":
         text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.DOTALL)
         text = re.sub(r"sha256-[\w+/=]+", "sha256-", text)
-        # A line for each element, so that a difference can be read.
+        # Each element gets its own line, so that differences are readable.
         text = text.replace("><", ">\n<")
     return text

@@ -35,7 +35,7 @@ def make_layer(name: str, size: int = 100) -> RecordedLayer:
 
 
 def make_step(text: str, *lines: int, layers: str = "", **more: Any) -> RecordedStep:  # noqa: ANN401  # a step's fields
-    """A step; `layers` are their names with their sizes: `a:100 b:20`."""
+    """Return a step; `layers` contains names with sizes, such as `a:100 b:20`."""
     parts = (each.partition(":") for each in layers.split())
     known = {"outcome": None if text.startswith("FROM") else Outcome.EXECUTED, **more}
     if text.startswith("FROM"):
@@ -45,7 +45,7 @@ def make_step(text: str, *lines: int, layers: str = "", **more: Any) -> Recorded
 
 
 def make_stages(*heads: tuple[str, int, str]) -> tuple[RecordedStage, ...]:
-    """Stages from name, line and base; one whose name begins with `-` was not needed."""
+    """Return stages made from name, line and base; a leading `-` marks an unneeded stage."""
     return tuple(
         RecordedStage(
             name=name.removeprefix("-"), line=line, base=base, needed=not name.startswith("-")
@@ -76,7 +76,7 @@ def make_history(record: Record | None, **more: Any) -> History:  # noqa: ANN401
 
 
 def read_recorded(name: str) -> Record:
-    """The record of a build whose stream was recorded."""
+    """Return the record of a build whose stream was recorded."""
     reader = TraceReader()
     for line in join_documents((STREAMS / f"{name}.ndjson").read_text().splitlines()):
         list(reader.feed(line))

@@ -1,6 +1,6 @@
-"""How providers read the log of a job, after what their documentation and their own code say.
+"""How providers read a job's log, by their documentation and their own code.
 
-Nothing of bxcache is used here: what a provider obeys is decided by the provider.
+Nothing of bxcache is used here: each provider decides which commands it obeys.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass
 class Shown:
-    """What a provider makes of a log.
+    """A job's log as a provider shows it.
 
     Attributes:
-        folded: the lines inside of a section.
-        open: the lines outside of all.
-        obeyed: the commands that it has obeyed.
+        folded: the lines inside a section.
+        open: the lines outside all sections.
+        obeyed: the commands that the provider obeyed.
     """
 
     folded: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ COMMANDS = {"group", "endgroup", "error", "warning", "set-output", "set-env", "a
 
 
 def read_github(text: str) -> Shown:
-    """The runner: `::` first after spaces, or `##[` anywhere; the page reads `##[group]` too."""
+    """Read as GitHub's runner: `::` after spaces, `##[` anywhere; the page adds `##[group]`."""
     shown = Shown()
     stopped = ""
     for line in re.split(r"\r\n|\r|\n", text):
@@ -62,7 +62,7 @@ def read_github(text: str) -> Shown:
 
 
 def read_gitlab(text: str) -> Shown:
-    """Sections are found anywhere; their signs end in a carriage return and an escape."""
+    """Find sections anywhere; their markers end in a carriage return and an escape sequence."""
     sign = re.compile(
         r"section_(start|end):\d+:([A-Za-z0-9_.-]+)(?:\[\w+=\w+(?:, ?\w+=\w+)*\])?\r\x1b\[0K"
     )
@@ -78,7 +78,7 @@ def read_gitlab(text: str) -> Shown:
 
 
 def read_azure(text: str) -> Shown:
-    """`##vso[` is found anywhere, and `##[` is taken to be, to be sure."""
+    """Find `##vso[` anywhere, and treat `##[` the same way to be safe."""
     shown = Shown()
     for line in re.split(r"\r\n|\r|\n", text):
         found = re.search(r"##(?:vso)?\[([\w.]+)", COLOR.sub("", line), re.IGNORECASE)
@@ -91,7 +91,7 @@ def read_azure(text: str) -> Shown:
 
 
 def read_buildkite(text: str) -> Shown:
-    """A header is first in its line, colours apart; `+++` is open, the others are folded."""
+    """Find headers at the start of a line, ignoring colours; `+++` is open, the others fold."""
     shown = Shown()
     for line in re.split(r"\r\n|\r|\n", text):
         found = re.match(r"(---|\+\+\+|~~~|\^\^\^)\s", COLOR.sub("", line))
@@ -105,7 +105,7 @@ def read_buildkite(text: str) -> Shown:
 
 
 def read_travis(text: str) -> Shown:
-    """A fold is told by its name and a carriage return."""
+    """Find folds by their name; each marker ends in a carriage return."""
     shown = Shown()
     for line in text.split("\n"):
         found = re.search(r"travis_(?:fold|time):(start|end):?\S*", line)
@@ -118,7 +118,7 @@ def read_travis(text: str) -> Shown:
 
 
 def read_teamcity(text: str) -> Shown:
-    """A service message may stand anywhere in a line."""
+    """Find service messages anywhere in a line."""
     shown = Shown()
     for line in re.split(r"\r\n|\r|\n", text):
         if "##teamcity[" in COLOR.sub("", line):
@@ -129,7 +129,7 @@ def read_teamcity(text: str) -> Shown:
 
 
 def read_plainly(text: str) -> Shown:
-    """A provider that has neither sections nor commands."""
+    """Read as a provider without sections and commands."""
     return Shown(open=text.split("\n"))
 
 
@@ -156,5 +156,5 @@ HOSTILE = (
 
 
 def list_others(lines: Iterable[str]) -> list[str]:
-    """The lines that are not empty."""
+    """Return the lines that are not empty."""
     return [line for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""Layouts written by hand, as the OCI format and BuildKit's cache format say."""
+"""Layouts written by hand, in the OCI format and BuildKit's cache format."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def put_blob(layout: Path, data: bytes, kind: str = LAYER_TYPE) -> dict[str, Any
 
 
 def make_config(chains: Iterable[Sequence[bytes]]) -> bytes:
-    """A cache config with these chains, each from the bottom to the top.
+    """Return a cache config with these chains, each from bottom to top.
 
-    As BuildKit writes it: a shared beginning is there once, a parent that is the first link is
-    left out, the bottom has the parent -1.
+    As in BuildKit's own configs, a shared beginning is stored once, a parent that is the first link
+    is omitted, and the bottom has the parent -1.
     """
     links: dict[tuple[bytes, ...], int] = {}
     layers: list[dict[str, Any]] = []
@@ -60,9 +60,9 @@ def export(
     chains: Iterable[Sequence[bytes]] = (),
     as_index: bool = False,
 ) -> str:
-    """Export a cache into a layout, in either form that BuildKit has, and give its digest.
+    """Export a cache into a layout, in either of BuildKit's forms, and return its digest.
 
-    `layers` are one chain; `chains` are more.
+    `layers` form one chain; `chains` adds others.
     """
     every = [each for each in (layers, *chains) if each]
     config = put_blob(layout, make_config(every), CONFIG_TYPE)
@@ -75,7 +75,7 @@ def export(
 
 
 def write_index(layout: Path, entries: dict[str, dict[str, Any]]) -> None:
-    """Name manifests in a layout, besides those that it names already."""
+    """Name manifests in a layout, in addition to those already named."""
     path = layout / "index.json"
     before = json.loads(path.read_text())["manifests"] if path.exists() else []
     kept = [each for each in before if each["annotations"][REF_NAME] not in entries]
@@ -93,7 +93,7 @@ def build(
     seconds: dict[bytes, float] | None = None,
     as_index: bool = False,
 ) -> Saved:
-    """What a build does to a store; `seconds` is what its layers took."""
+    """Change a store as a build does; `seconds` contains the duration of each layer."""
     work = Work(len(layers), {digest_of(each): took for each, took in (seconds or {}).items()})
     with store.snapshot(draw_name(), [donor] if donor else []) as staging:
         digest = export(staging.path, scope, *layers, chains=chains, as_index=as_index)
@@ -105,12 +105,12 @@ def blobs_of(path: Path) -> set[str]:
 
 
 def blob_file(layout: Path, data: bytes) -> Path:
-    """Where a layout has a blob with this content."""
+    """Return the path of the blob with this content in a layout."""
     return layout / "blobs" / "sha256" / digest_of(data)[7:]
 
 
 def layers_of(layout: Path, digest: str) -> list[str]:
-    """The layers that a manifest lists."""
+    """Return the layers that a manifest lists."""
     text = (layout / "blobs" / "sha256" / digest[7:]).read_text()
     return [layer["digest"] for layer in json.loads(text)["layers"]]
 

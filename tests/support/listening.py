@@ -1,4 +1,4 @@
-"""A docker whose streams are kept, for what bxcache has it do without showing it."""
+"""A docker whose streams are saved, including those that bxcache does not show."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ sys.exit(process.returncode)
 
 
 def listen(environment: Mapping[str, str], folder: Path, log: Path) -> dict[str, str]:
-    """An environment in which what docker says on stderr is in a file too.
+    """Return an environment in which docker's stderr is also written to a file.
 
     Args:
         environment: the environment.
-        folder: a folder for the program that stands before docker.
+        folder: a folder for the wrapper that is found before docker.
         log: the file.
     """
     path = environment["PATH"]
@@ -39,7 +39,7 @@ def listen(environment: Mapping[str, str], folder: Path, log: Path) -> dict[str,
 
 
 def read_transfers(log: Path) -> list[int]:
-    """The bytes of each transfer of a context, as BuildKit's streams in a file told them."""
+    """Return the bytes of each transfer of a context, from BuildKit's streams in a file."""
     most: dict[tuple[str, str], int] = {}
     for line in log.read_text().splitlines():
         for status in json.loads(line).get("statuses") or () if line.startswith("{") else ():

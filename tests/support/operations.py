@@ -1,4 +1,4 @@
-"""Everything that changes a store, each with a store to do it to and what may become of that."""
+"""Every operation that changes a store, with a store to run it on and its possible effects."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that changes a store.
+    """An operation that changes a store.
 
     Attributes:
-        prepare: makes the store, in an empty folder.
-        run: does it; done twice, it is as done once.
-        changes: the scopes that it changes; all others stay as they are.
-        mends: the store is damaged before, and until this has been done to its end.
+        prepare: makes the store in an empty folder.
+        run: performs it; running it twice has the same effect as once.
+        changes: the scopes that it changes; all others stay unchanged.
+        mends: the store is damaged until the operation has finished.
     """
 
     prepare: Callable[[Path], object]
@@ -43,7 +43,7 @@ class Operation:
 
 
 def make_store(path: Path) -> Store:
-    """Three scopes that share layers, and what an earlier build of one has left."""
+    """Make three scopes that share layers, with leftovers of an earlier build."""
     store = Store(path)
     build(store, "app", BIG["a"], b"early")
     build(store, "app", BIG["a"], BIG["b"], donor="app", seconds={BIG["a"]: 9.0, BIG["b"]: 8.0})
@@ -92,7 +92,7 @@ def _make_torn(path: Path) -> None:
 
 
 def pack_archive(folder: Path) -> bytes:
-    """A store with a later version of `app`, and with `more`, as one file."""
+    """Return a store with a later version of `app` and a scope `more`, packed as an archive."""
     store = Store(folder)
     build(store, "app", BIG["a"], b"packed")
     build(store, "more", b"more")
@@ -126,7 +126,7 @@ def _make_foreign(path: Path) -> None:
 def _remember(path: Path) -> None:
     store = Store(path)
     store.add_record("app", b'{"version":1,"of":"the last build"}\n')
-    # Whatever was cut off before, each line is whole, and the last one is there.
+    # Wherever a run was cut off before, each line is complete, and the last one exists.
     assert store.read_records("app")[-1].startswith(b'{"version":1,')
     assert all(line.endswith(b"}\n") for line in store.read_records("app"))
 
@@ -168,7 +168,7 @@ OPERATIONS = {
 
 
 def check_usable(path: Path) -> None:
-    """It is valid, every scope can be imported whole, and nothing is left over after that."""
+    """Check that the store is valid, each scope can be imported whole, and nothing is left over."""
     store = Store(path)
     store.check()
     assert not store.verify(full=True).damages
@@ -188,7 +188,7 @@ def check_usable(path: Path) -> None:
 
 
 def check_clean(path: Path) -> None:
-    """A collection leaves exactly the live set, one record for each scope, and nothing else."""
+    """Check that a collection leaves only the live set and one record per scope."""
     before = read_entries(path)
     Store(path).collect()
     assert read_entries(path) == before
@@ -200,7 +200,7 @@ def check_clean(path: Path) -> None:
 
 
 def leave_staging(store: Store, name: str) -> None:
-    """What a build leaves that is killed."""
+    """Leave a staging layout behind, as a killed build does."""
 
     def begin() -> None:
         with store.snapshot(name) as staging:
@@ -214,13 +214,13 @@ def leave_staging(store: Store, name: str) -> None:
 
 
 def list_left(path: Path) -> list[str]:
-    """The staging layouts that there are, with their locks."""
+    """List the existing staging layouts and their locks."""
     folder = path / ".bxcache" / "staging"
     return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
 
 def copy_store(folder: Path, name: str) -> Path:
-    """The store `before` as a new one, instead of what has that name."""
+    """Copy the store `before` to this name, replacing any previous copy."""
     shutil.rmtree(folder / name, ignore_errors=True)
     if (folder / "before").exists():
         shutil.copytree(folder / "before", folder / name, symlinks=True)
@@ -229,7 +229,7 @@ def copy_store(folder: Path, name: str) -> Path:
 
 @contextmanager
 def quick_folder(otherwise: Path) -> Iterator[Path]:
-    """An empty folder in memory, where there is such a place: syncing costs nothing there."""
+    """Make an empty folder in memory if possible, where syncing costs nothing."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     with TemporaryDirectory(dir=memory if usable else otherwise) as name:

@@ -1,6 +1,6 @@
-"""An image registry in the tests' own memory, over real HTTP on the loopback interface.
+"""An image registry in the memory of the tests, over real HTTP on the loopback interface.
 
-It does what the OCI distribution spec says, remembers what it was asked, and fails as it is told.
+It follows the OCI distribution spec, records its requests, and fails on demand.
 https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#endpoints
 https://distribution.github.io/distribution/spec/auth/token/
 """
@@ -32,17 +32,17 @@ _ACTIONS = {"GET": {"pull"}, "HEAD": {"pull"}, "DELETE": {"delete"}}
 
 
 def digest_of(data: bytes) -> str:
-    """What a blob or a manifest is addressed by."""
+    """Return the digest that addresses a blob or a manifest."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def basic(user: str = USER, password: str = PASSWORD) -> str:
-    """The header of a login (RFC 7617)."""
+    """Return the header of a login (RFC 7617)."""
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def cache_manifest(*layers: bytes) -> bytes:
-    """A cache as BuildKit writes it: `image-manifest=true`."""
+    """Return the manifest of a cache, in BuildKit's form for `image-manifest=true`."""
     config = b'{"layers":[]}'
     document = {
         "schemaVersion": 2,
@@ -57,7 +57,7 @@ def cache_manifest(*layers: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """A request."""
 
     method: str
     path: str
@@ -67,7 +67,7 @@ class Asked:
 
     @property
     def authorization(self) -> str:
-        """What it was sent with to prove who asks."""
+        """The credentials of the request."""
         return self.headers.get("authorization", "")
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered; one that is `cut` ends before it is whole."""
+    """An answer; if `cut`, it ends early."""
 
     status: int
     body: bytes = b""
@@ -85,7 +85,7 @@ class Answer:
 
 
 def refuse(status: int, code: str, message: str, **headers: str) -> Answer:
-    """An error as the spec writes it."""
+    """Return an error in the format of the spec."""
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, body, {"Content-Type": "application/json", **named})
@@ -93,7 +93,7 @@ def refuse(status: int, code: str, message: str, **headers: str) -> Answer:
 
 @dataclass
 class Shelf:
-    """What one repository holds."""
+    """The content of a repository."""
 
     manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -101,18 +101,18 @@ class Shelf:
 
 
 class MemoryRegistry:
-    """A registry of its own, empty at the start.
+    """A registry of the tests, empty at the start.
 
     Attributes:
         deletes: whether manifests can be deleted.
-        tag_deletes: whether a tag can be deleted by itself.
+        tag_deletes: whether a tag can be deleted separately.
         access: `open`, `basic`, or `bearer`.
-        realm: where tokens are had; its own where it is empty.
-        page: how many tags it lists at once.
-        identity: the identity token that it gives tokens for.
-        interfere: is asked first; what it answers is the answer.
-        asked: all that it was asked.
-        connections: how often somebody connected.
+        realm: the address that issues tokens; the registry itself if empty.
+        page: the number of tags in one page of a list.
+        identity: the identity token that it accepts for issuing tokens.
+        interfere: sees each request first; if it returns an answer, that is sent.
+        asked: all requests.
+        connections: the number of connections.
     """
 
     def __init__(self, *, context: ssl.SSLContext | None = None, access: str = "open") -> None:
@@ -148,30 +148,30 @@ class MemoryRegistry:
 
     @property
     def address(self) -> str:
-        """As in the name of an image."""
+        """The registry's address, as in the name of an image."""
         return f"127.0.0.1:{self.port}"
 
     def shelf(self, name: str = "app") -> Shelf:
-        """What a repository holds; it is made where there is none."""
+        """Return the content of a repository, which is created if it does not exist."""
         return self.shelves.setdefault(name, Shelf())
 
     def put(self, tag: str, body: bytes, name: str = "app", kind: str = MANIFEST) -> str:
-        """Lay a manifest under a tag, past all rules, and give its digest."""
+        """Put a manifest under a tag, without any checks, and return its digest."""
         shelf, digest = self.shelf(name), digest_of(body)
         shelf.manifests[digest] = kind, body
         shelf.tags[tag] = digest
         return digest
 
     def requests(self) -> list[str]:
-        """What it was asked, in short."""
+        """Return the method and path of each request."""
         return [str(asked) for asked in self.asked]
 
     def forget_tokens(self) -> None:
-        """As when they have expired."""
+        """Forget all tokens, as if they had expired."""
         self._tokens.clear()
 
     def answer(self, asked: Asked) -> Answer:
-        """The answer to a request."""
+        """Answer a request."""
         with self._lock:
             self.asked.append(asked)
         found = self.interfere(asked)
@@ -301,7 +301,7 @@ class _Server(ThreadingHTTPServer):
     context: ssl.SSLContext | None = None
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is what some of the tests are about."""
+        """Ignore errors: some tests disconnect clients on purpose."""
 
 
 def _make_handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
@@ -313,7 +313,7 @@ def _make_handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
             registry.connections += 1
             context = self.server.context if isinstance(self.server, _Server) else None
             if context is not None:
-                # Here, and not where the connection is accepted: a client may say nothing at all.
+                # Accepting a connection does not wait for the handshake: a client may stay silent.
                 self.request = context.wrap_socket(self.request, server_side=True)
             super().setup()
 
@@ -346,11 +346,11 @@ def _make_handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815  # as it is called
 
         def log_message(self, *_: object) -> None:
-            """What was asked is in `asked`."""
+            """Log nothing: `asked` contains the requests."""
 
     return Handler
 
 
 def kind_of_request(asked: Asked) -> tuple[str, ...]:
-    """What a request has in common with others: the method, and what it is about."""
+    """Return what similar requests share: the method and the kind of object."""
     return asked.method, *re.findall(r"/(manifests|blobs|tags)/", asked.path)

@@ -1,8 +1,8 @@
 """Replays recorded streams into the live view: `python -m tests.support.replay STREAM [SECONDS]`.
 
-Every message waits its share of the seconds, so that there is something to see. Several images are
-replayed side by side as `NAME=STREAM NAME=STREAM [SECONDS]`. Where `REPLAY_UNTIL` names a file, the
-replay stays at the middle until there is such a file.
+The messages are spread over the seconds, so that progress is visible. Several images are replayed
+side by side as `NAME=STREAM NAME=STREAM [SECONDS]`. If `REPLAY_UNTIL` names a file, the replay
+pauses halfway until that file exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STREAMS = Path(__file__).parents[1] / "streams"
 
 
 def replay(streams: Mapping[str, Path], seconds: float, until: Path | None = None) -> None:
-    """Show streams by their images, a message of each in turn."""
+    """Show the streams of images, taking one message of each in turn."""
     readers = {name: TraceReader() for name in streams}
     lines = [
         [(name, line) for line in join_documents(path.read_text().splitlines())]
@@ -35,7 +35,7 @@ def replay(streams: Mapping[str, Path], seconds: float, until: Path | None = Non
     with Failures(sys.stderr) as failures, LiveProgress(sys.stderr, failures) as live:
         for at, (name, line) in enumerate(mixed):
             while until and at == len(mixed) // 2 and not until.exists():
-                # It is drawn at once after any event, and seldom without.
+                # Any event redraws the view at once, while it is seldom redrawn without one.
                 live(Streamed(""), name)
                 time.sleep(_PAUSE)
             for event in readers[name].feed(line):
@@ -44,7 +44,7 @@ def replay(streams: Mapping[str, Path], seconds: float, until: Path | None = Non
 
 
 def read_stream(word: str) -> tuple[str, Path]:
-    """The image and the stream that a word names; one alone has no image."""
+    """Return the image and the stream that an argument names; a single stream has no image."""
     name, _, stream = word.rpartition("=")
     return name, Path(stream) if Path(stream).exists() else STREAMS / f"{stream}.ndjson"
 

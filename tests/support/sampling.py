@@ -1,7 +1,7 @@
-"""How much of what can be tried is tried: a sample that covers each kind, or all with `--thorough`.
+"""Tries a sample that covers each kind of case, or every case with `--thorough`.
 
-A plugin of pytest, named in `pyproject.toml`. A parameter that is marked `thorough` is one more of
-a kind that another parameter stands for.
+A plugin of pytest, named in `pyproject.toml`. A parameter marked `thorough` belongs to a kind that
+another parameter already covers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Set the budget of hypothesis.
 
-    How long an example takes says nothing on a machine that others use too. On CI the examples
-    follow from the commit alone; new ones are found on a laptop.
+    The duration of an example means nothing on a shared machine. On CI, the examples depend only on
+    the commit; new examples are found on developers' machines.
     """
     config.addinivalue_line("markers", "thorough: one more of a kind; needs --thorough")
     settings.register_profile(
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only a thorough run tries."""
+    """Deselect the tests that only a thorough run tries."""
     if config.getoption("thorough"):
         return
     more = [item for item in items if item.get_closest_marker("thorough")]
@@ -54,14 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def more(*cases: object) -> list[ParameterSet]:
-    """Values of a parameter that only a thorough run tries; a tuple has one for each name."""
+    """Return parameter values that only a thorough run tries; a tuple has one value per name."""
     listed = (case if isinstance(case, tuple) else (case,) for case in cases)
     return [pytest.param(*values, marks=pytest.mark.thorough) for values in listed]
 
 
 @pytest.fixture(scope="session")
 def effort(pytestconfig: pytest.Config) -> Effort:
-    """How much a test tries."""
+    """Return how much a test tries."""
     return _find_effort(pytestconfig)
 
 
@@ -72,13 +72,13 @@ def _find_effort(config: pytest.Config) -> Effort:
 def choose(
     cases: Sequence[Case], kind: Callable[[Case], Hashable], every: int, *, effort: Effort
 ) -> Iterator[tuple[int, Case]]:
-    """The cases to try, numbered from 1: the first of each kind, the last one, and some between.
+    """Choose the cases to try, numbered from 1: the first of each kind, the last and some between.
 
     Args:
-        cases: all of them, in order.
-        kind: what a case has in common with those that it stands for.
-        every: one in so many is chosen besides.
-        effort: a thorough one chooses all.
+        cases: all cases in order.
+        kind: a function that returns what similar cases share.
+        every: one in this many is chosen in addition.
+        effort: `thorough` chooses every case.
 
     >>> [number for number, _ in choose("aabbbab", str, 5, effort="sample")]
     [1, 3, 5, 7]

@@ -1,4 +1,4 @@
-"""How docker is given a secret, and how programs print one. Nothing of bxcache is used here."""
+"""How docker takes a secret, and how programs print one. Nothing of bxcache is used here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAIN = "c4n4ry-0f-letters"
 
 
 def quote_in_go(text: str) -> str:
-    r"""Go's `%q`, for letters, quotes and backslashes: https://pkg.go.dev/strconv#Quote"""
+    r"""Quote as Go's `%q`, for letters, quotes and backslashes: https://pkg.go.dev/strconv#Quote"""
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -50,9 +50,9 @@ class Way:
     """A way in which docker takes a secret.
 
     Attributes:
-        words: what a command has, with `{}` for the secret.
-        variables: the environment.
-        files: files below the working directory, with their content.
+        words: the arguments of the command, with `{}` for the secret.
+        variables: the environment variables.
+        files: the content of files below the working directory.
     """
 
     words: tuple[str, ...]

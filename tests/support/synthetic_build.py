@@ -1,4 +1,4 @@
-"""Builds as large as real ones, as BuildKit would tell of them, and what bxcache knew before."""
+"""Builds as large as real ones, as BuildKit would report them, and the state before docker runs."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ find /usr/local -type f -executable -exec ldd '{}' ';' | awk '/=>/ { print $(NF-
 apt-get purge -y --auto-remove -o APT::AutoRemove::RecommendsImportant=false;
 rm -rf /var/lib/apt/lists/*; NAME --version
 """
-# BuildKit shows the lines of an instruction as one, and leaves their indent in it.
+# BuildKit shows an instruction's lines as one, and keeps their indentation.
 INSTRUCTIONS = ["    ".join(text.splitlines()) for text in TEXTS.split("\n\n")]
 NAMES = ("accounts", "billing", "catalog", "gateway", "mailer", "orders", "search", "worker")
 
 
 def write_instruction(number: int) -> str:
-    """An instruction as people write them, another one for each number."""
+    """Return a realistic instruction, different for each number."""
     name = f"{NAMES[number % len(NAMES)]}{number}"
     return INSTRUCTIONS[number % len(INSTRUCTIONS)].replace("NAME", name)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One vertex; its layers are those of its whole chain."""
+    """A vertex; its layers are those of its whole chain."""
 
     number: int
     stage: str
@@ -95,7 +95,7 @@ class _Step:
 
     @property
     def operation(self) -> dict[str, Any]:
-        """What the provenance tells of it, besides its place and its layers."""
+        """The operation in the provenance, without its location and its layers."""
         told: dict[str, Any] = {"exec": {"mounts": [{"dest": "/"}]}}
         if self.below is None:
             told = {"source": {"identifier": f"docker-image://{IMAGE}@{digest_of(b'image')}"}}
@@ -106,9 +106,9 @@ class _Step:
 
 
 def make_build(count: int) -> tuple[Trace, Metadata]:
-    """A build of so many steps, its base image being the first.
+    """Return a build with this many steps, whose first is the base image.
 
-    All stages build on the first one, and each of the others copies from the one before.
+    All stages build on the first one, and each of the others copies from the previous one.
     """
     lines, steps = _write_build(count)
     reader = TraceReader()
@@ -174,7 +174,7 @@ def _describe_build(dockerfile: str, steps: Sequence[_Step]) -> dict[str, Any]:
 
 
 def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
-    """A build of the project in a folder, as far as it is known before docker runs."""
+    """Return a build of the project in a folder, as prepared before docker runs."""
     node = Node("default", "running", "v0.25.2", platforms=scope.platforms)
     setup = load_setup(folder, {}, flags=declare_store(store))
     return Prepared(
@@ -194,14 +194,14 @@ def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
 
 
 def declare_store(store: Store) -> Layer:
-    """The flags that declare one store and nothing else."""
+    """Return the flags that declare one store and nothing else."""
     return BuildRequest(
         options={"backends": [{"type": "local", "dir": str(store.path)}]}
     ).to_layer()
 
 
 def make_silent_runner(prepared: Prepared) -> Runner:
-    """What runs docker for it, and gives no events."""
+    """Return the build's docker runner, without a receiver of events."""
     redact = Redactor(["correct horse battery staple"])
     return prepared.make_runner(redact, lambda _event: None, prepared.render_save)
 

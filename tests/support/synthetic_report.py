@@ -36,9 +36,9 @@ LONGEST_TEXT, LONGEST_LOG = 330, 200
 
 
 def make_builds(count: int, builds: int = 10, *, failing: bool = False) -> list[Record]:
-    """The records of builds of so many steps, the last one's first.
+    """Return the records of builds with this many steps, the last build first.
 
-    The first of them executed everything, each later one a part; the last but two failed.
+    The first build executed everything, each later one only a part; the third last failed.
     """
     found = [
         _make_build(count, number, fails=number == builds - 3 or (failing and number == builds - 1))
@@ -48,7 +48,7 @@ def make_builds(count: int, builds: int = 10, *, failing: bool = False) -> list[
 
 
 def make_large_report(count: int = 300, *, failing: bool = False) -> Report:
-    """The report of the last of ten builds of so many steps."""
+    """Return the report of the last of ten builds with this many steps."""
     return make_report(make_builds(count, failing=failing))
 
 
@@ -117,7 +117,7 @@ def _make_step(at: int, stage: str, outcome: Outcome, clock: float, *, fails: bo
 
 
 def main() -> None:
-    """Run from the command line."""
+    """Write a page, as the command line says."""
     report = make_large_report(int(sys.argv[2]), failing="failing" in sys.argv)
     Path(sys.argv[1]).write_text(render_report(report, "html"))
 

@@ -1,4 +1,4 @@
-"""A terminal that a test can read: a program runs on a pty, an emulator keeps what it shows."""
+"""A terminal that a test can read: a program runs on a pty, an emulator keeps its output."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Terminal:
     """A terminal with a program on it.
 
     Attributes:
-        columns: how wide it is.
-        rows: how high it is.
-        seen: each different screen that nothing was written to for two polls, one after the other.
-        bytes: how much was written to it.
+        columns: its width.
+        rows: its height.
+        seen: each new screen that stayed unchanged for two polls, in order.
+        bytes: the number of bytes written to it.
     """
 
     columns: int = 80
@@ -42,17 +42,17 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines that it shows, without what is empty at their ends."""
+        """The lines on the screen, without trailing spaces."""
         return [line.rstrip() for line in self._screen.display]
 
     @property
     def is_cursor_hidden(self) -> bool:
-        """Whether a program has hidden the cursor and not shown it again."""
+        """Whether the program has hidden the cursor and not shown it again."""
         return bool(self._screen.cursor.hidden)
 
     @property
     def all_lines(self) -> list[str]:
-        """What has scrolled out at the top, then the screen."""
+        """The lines that have scrolled off the top, then the screen."""
         above = [
             "".join(row[at].data for at in range(self.columns)).rstrip()
             for row in self._screen.history.top
@@ -67,13 +67,13 @@ class Terminal:
         environment: Mapping[str, str],
         watch: Callable[[Terminal, int], None] = lambda *_: None,
     ) -> int:
-        """Run a program to its end and give its exit status.
+        """Run a program to its end and return its exit status.
 
         Args:
             command: the program.
             folder: its working directory.
             environment: its variables.
-            watch: is called after each such change with the terminal and its file descriptor.
+            watch: is called with the terminal and its file descriptor after each new screen.
         """
         child, master = pty.fork()
         if child == 0:
@@ -88,7 +88,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
     def resize(self, master: int, columns: int, rows: int) -> None:
-        """Change its size, as somebody who drags a window does."""
+        """Change the size, as dragging a window does."""
         self.columns, self.rows = columns, rows
         self._screen.resize(rows, columns)
         _set_size(master, columns, rows)
@@ -99,7 +99,7 @@ class Terminal:
             ready, _, _ = select.select([master], [], [], _POLL)
             quiet = 0 if ready else quiet + 1
             if not ready:
-                # On a machine that has much to do, one poll may fall between two halves.
+                # On a busy machine, one poll may fall between two halves of a screen.
                 if quiet > 1 and (not self.seen or self.seen[-1] != self.screen):
                     self.seen.append(self.screen)
                     watch(self, master)
@@ -107,7 +107,7 @@ class Terminal:
             try:
                 data = os.read(master, 65_536)
             except OSError:
-                # Linux says so when the program has closed its side.
+                # Linux raises this when the program has closed its side.
                 return
             if not data:
                 return

@@ -1,4 +1,4 @@
-"""A backend from outside: a folder that docker writes by itself, in one file and one line."""
+"""An external backend: a folder that plain docker writes, in one file and one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bxcache.store.store import Store
 
 
 class ToySettings(Declaration):
-    """A folder."""
+    """The settings of the backend."""
 
     type: Annotated[Literal["toy"], HARMLESS]
 
@@ -50,11 +50,11 @@ class ToyBackend(Backend):
     settings: ToySettings
 
     def find_place(self, scope: str) -> str:  # noqa: ARG002  # it has them all
-        """The folder."""
+        """Return the folder."""
         return self.settings.folder
 
     def name_cache(self, scope: str) -> str:
-        """The tag in the folder."""
+        """Return the tag in the folder."""
         return f"the toy `{scope}` of {self.settings.folder}"
 
     def _read_digests(self) -> dict[str, str]:
@@ -65,15 +65,15 @@ class ToyBackend(Backend):
         return {name: entry.digest for name, entry in entries.items()}
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Nothing: a folder is read when it is asked."""
+        """Do nothing: the folder is read when a candidate is judged."""
 
     def judge(self, candidate: Candidate) -> Sight:
-        """Whether the folder has a tag."""
+        """Return whether the folder has the candidate's tag."""
         there = candidate.scope in self._read_digests()
         return Sight(there, "the toy is there" if there else "the toy is away")
 
     def import_flag(self, candidate: Candidate) -> CacheUse:
-        """The flag that imports a tag."""
+        """Return the flag that imports a tag."""
         digest = self._read_digests()[candidate.scope]
         attributes = (("type", "local"), ("src", self.settings.folder), ("digest", digest))
         return CacheUse(
@@ -81,20 +81,20 @@ class ToyBackend(Backend):
         )
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:  # noqa: ARG002
-        """The build exports to the folder."""
+        """Plan the build's export to the folder."""
         folder, name = self.settings.folder, wish.scope.name
         attributes = (("type", "local"), ("dest", folder), ("tag", name), ("mode", "max"))
         return SavePlan((Save(CacheUse(EXPORT, self, folder, name, attributes, "put it back")),))
 
     def save(self, save: Save, built: Built) -> SavedScope:
-        """The build has exported it."""
+        """Return the result of the build's export."""
         digest = next((each.digest for each in built.transfers if each.digest), None)
         return SavedScope(replace(save.use.result, digest=digest, exported=digest is not None))
 
     def keep_record(
         self, scope: Scope, record: bytes, key: str, saved: SavedScope | None
     ) -> KeptRecord:
-        """Keep it as a store does."""
+        """Keep a record as a store does."""
         del key
         store = Store(Path(self.settings.folder))
         if not store.exists():
@@ -103,7 +103,7 @@ class ToyBackend(Backend):
         return KeptRecord(is_kept=True, saved=saved)
 
     def open_holder(self) -> DirectoryHolder:
-        """What reads the folder."""
+        """Return the reader of the folder."""
         return DirectoryHolder(Path(self.settings.folder))
 
 

@@ -1,4 +1,4 @@
-"""Unit tests start no process: what needs one belongs to the real tests."""
+"""Unit tests start no process; tests that need one belong to the real tests."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _own_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A store that is not there yet."""
+    """Return a store that does not exist yet."""
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user without a login, who does not wait between attempts."""
+    """Set up a user without a login, whose retries do not wait."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
     monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
@@ -54,20 +54,20 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def registry() -> Iterator[MemoryRegistry]:
-    """A registry that is empty."""
+    """Start an empty registry."""
     with MemoryRegistry() as started:
         yield started
 
 
 @pytest.fixture
 def repository(registry: MemoryRegistry) -> Repository:
-    """Its repository `app`."""
+    """Return the repository `app` of the registry."""
     return open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
 
 
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither on a CI system nor in a checkout: there is no git."""
+    """Hide every CI system and git, so that tests run in no known place."""
 
     def absent(*_: object, **__: object) -> NoReturn:
         raise FileNotFoundError("git")

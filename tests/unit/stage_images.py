@@ -1,4 +1,4 @@
-"""Images with an inline cache, written by hand as BuildKit writes them, and read as it reads them.
+"""Images with an inline cache, written by hand in BuildKit's format and read by its rules.
 
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/inline/inline.go
 https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/import.go
@@ -38,17 +38,17 @@ Told = dict[Key, set[tuple[str, ...]]]
 
 
 def layer_of(name: str) -> str:
-    """The digest of a layer that is called so."""
+    """Return the digest of the layer with this name."""
     return digest_of(name.encode())
 
 
 def diff_id_of(name: str) -> str:
-    """The digest of what that layer holds."""
+    """Return the digest of the layer's unpacked content."""
     return digest_of(b"unpacked " + name.encode())
 
 
 def history_of(layers: Iterable[str]) -> list[dict[str, Any]]:
-    """The history of an image with these layers; every second instruction made none."""
+    """Return the history of an image with these layers; every second instruction makes none."""
     history: list[dict[str, Any]] = []
     for name in layers:
         history += [{"created_by": f"RUN {name}"}, {"created_by": "ENV A=b", "empty_layer": True}]
@@ -56,12 +56,12 @@ def history_of(layers: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def write_records(records: Sequence[Record]) -> str:
-    """Records as a config has them."""
+    """Encode records as in an image's config."""
     return base64.b64encode(json.dumps(records).encode()).decode()
 
 
 def write_config(layers: Sequence[str], records: Sequence[Record] | None, **more: Any) -> bytes:  # noqa: ANN401
-    """The config of an image; without records it has no inline cache."""
+    """Return the config of an image; without records, it has no inline cache."""
     document: dict[str, Any] = {
         "architecture": "amd64",
         "os": "linux",
@@ -75,7 +75,7 @@ def write_config(layers: Sequence[str], records: Sequence[Record] | None, **more
 
 
 def write_manifest(layers: Sequence[str], config: bytes, kind: str = "oci") -> bytes:
-    """The manifest of an image."""
+    """Return the manifest of an image."""
     types = KINDS[kind]
     document = {
         "schemaVersion": 2,
@@ -94,7 +94,7 @@ def write_manifest(layers: Sequence[str], config: bytes, kind: str = "oci") -> b
 
 
 def write_index(*manifests: bytes) -> bytes:
-    """The index of an image for several platforms."""
+    """Return the index of an image for several platforms."""
     entries = [
         {
             "mediaType": json.loads(each)["mediaType"],
@@ -108,7 +108,7 @@ def write_index(*manifests: bytes) -> bytes:
 
 
 def read_cache(manifest: bytes, config: bytes) -> Told:
-    """What BuildKit learns from an image: its layers are one chain, in their order."""
+    """Return the layers that BuildKit reads from an image, whose layers form one chain in order."""
     layers = [each["digest"] for each in json.loads(manifest)["layers"]]
     document = json.loads(config)
     assert len(document["rootfs"]["diff_ids"]) == len(layers)

@@ -28,7 +28,7 @@ from tests.support.layouts import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The result of two exports of plain buildx: the first one's layers are dead."""
+    """Make the result of two exports of plain buildx, where the first one's layers are dead."""
     path = tmp_path / "cache"
     path.mkdir()
     export(path, "latest", b"base", b"old")
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_adopted_directory_is_a_store(folder: Path) -> None:
-    """The tags become scopes that can be imported; a collection drops what no tag needs."""
+    """The tags become scopes that can be imported, and a collection drops what no tag needs."""
     adopted = Store(folder).adopt()
     assert adopted.scopes == ("latest",)
     assert not adopted.notes
@@ -60,7 +60,7 @@ def test_an_adopted_directory_is_a_store(folder: Path) -> None:
     assert not store.verify(full=True).damages
 
 
-def test_adopting_twice_is_the_same(folder: Path) -> None:
+def test_adopting_twice_changes_nothing(folder: Path) -> None:
     """Adopting a store changes nothing."""
     Store(folder).adopt()
     before = contents(folder)
@@ -70,7 +70,7 @@ def test_adopting_twice_is_the_same(folder: Path) -> None:
     }
 
 
-def test_without_adopting_it_is_refused_with_the_way(folder: Path) -> None:
+def test_an_unadopted_directory_is_refused_with_the_command(folder: Path) -> None:
     """Without adoption, the directory is refused, and the hint names the command."""
     with pytest.raises(StoreError, match="cache of plain buildx") as caught:
         Store(folder).check()
@@ -86,7 +86,7 @@ def test_broken_layers_are_cut_out(folder: Path) -> None:
     assert not Store(folder).verify(full=True).damages
 
 
-def test_a_store_that_plain_buildx_exported_to_keeps_both(tmp_path: Path) -> None:
+def test_tags_of_plain_buildx_in_a_store_are_scopes(tmp_path: Path) -> None:
     """Tags that plain buildx exported to a store are scopes like the others."""
     store = Store(tmp_path / "store")
     build(store, "app", b"one")
@@ -134,7 +134,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_adopted_stays_as_it_is(case: str, folder: Path) -> None:
+def test_a_failed_adoption_changes_nothing(case: str, folder: Path) -> None:
     """A directory that cannot be adopted gives one error and stays unchanged."""
     change, message = REFUSED[case]
     change(folder)
@@ -155,7 +155,7 @@ def test_every_obstacle_is_reported_at_once(folder: Path) -> None:
     assert "'c d'" in caught.value.message
 
 
-def test_an_unknown_directory_is_no_cache(tmp_path: Path) -> None:
+def test_a_directory_without_an_index_is_not_a_cache(tmp_path: Path) -> None:
     """A directory without an index is not a buildx cache, even if it is empty."""
     with pytest.raises(StoreError, match="not a buildx cache"):
         Store(tmp_path).adopt()

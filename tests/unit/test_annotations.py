@@ -1,4 +1,4 @@
-"""Tests of annotations: their text and line, and that no text adds others."""
+"""Tests of annotations: their text and line, and that no text adds other annotations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_failed_step_has_its_file_and_line(file: str, context: str, expected: 
     assert note == Annotation("exit code: 2", True, "[build] RUN make", expected, 17)  # noqa: FBT003
 
 
-def test_the_line_of_one_is_no_line_of_another() -> None:
+def test_a_steps_line_does_not_go_to_another_step() -> None:
     """Docker quotes only one step's line, and a step's own line comes first."""
     several = failed(STEP, replace(STEP, stage="test", line=3))
     assert [position(each) for each in annotate_failure(several, "it broke", WORDS)] == [
@@ -64,14 +64,14 @@ def test_the_line_of_one_is_no_line_of_another() -> None:
     ]
 
 
-def test_of_several_platforms_the_one_is_named() -> None:
+def test_the_platform_of_a_failed_step_is_named() -> None:
     """The platform distinguishes steps with the same text."""
     [note] = annotate_failure(failed(replace(STEP, platform="linux/arm64")), "it broke", WORDS)
     assert note.title == "[build (linux/arm64)] RUN make"
 
 
 def test_an_error_without_a_failed_step_is_reported() -> None:
-    """An unreadable Dockerfile has the line that docker quotes."""
+    """The annotation of an unreadable Dockerfile has the line that docker quotes."""
     [note] = annotate_failure(failed(), "unknown instruction: RUNN", WORDS, "api")
     assert note == Annotation("unknown instruction: RUNN", True, "api: bxcache", "Dockerfile", 17)  # noqa: FBT003
     [note] = annotate_failure(failed(), "no space left", ())
@@ -103,7 +103,7 @@ def test_an_error_without_a_failed_step_is_reported() -> None:
     ],
 )
 def test_each_provider_has_its_own_format(provider: str, expected: list[str]) -> None:
-    """A note is one line with the provider's signs escaped; some providers have none."""
+    """An annotation is one line with the provider's markers escaped; some providers have none."""
     notes = [
         Annotation("50% of\n::error::y", title="x::%", file="a,b", line=7),
         *annotate_gates([Verdict(gate="max_size", reason="too large", fails=False)]),
@@ -117,8 +117,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
 
 
 @given(TEXTS, TEXTS.filter(bool), TEXTS)
-def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None:
-    """A provider reads exactly the note's parts, whatever they contain."""
+def test_no_text_changes_other_parts_of_an_annotation(text: str, title: str, file: str) -> None:
+    """A provider reads exactly the annotation's parts, whatever they contain."""
     note = Annotation(text, title=title, file=file, line=7)
     [github] = render_annotations([note], "github")
     match = re.fullmatch(r"::error ([^:]*)::(.*)", github)
@@ -138,5 +138,5 @@ def test_no_text_gets_out_of_its_place(text: str, title: str, file: str) -> None
 
 
 def escape(text: str) -> str:
-    """Show a text with unprintable characters escaped as in Python."""
+    """Escape a text's unprintable characters as Python does."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -76,7 +76,7 @@ def expected(members: list[Member]) -> list[tuple[str, int, int, bytes]]:
 
 
 def tar_block(name: str = "blob", **fields: object) -> bytes:
-    """A header written by the standard library."""
+    """Return a header written by the standard library."""
     info = tarfile.TarInfo(name)
     for key, value in fields.items():
         setattr(info, key, value)
@@ -84,19 +84,19 @@ def tar_block(name: str = "blob", **fields: object) -> bytes:
 
 
 def sealed(block: bytes) -> bytes:
-    """A header with a corrected checksum."""
+    """Return a header with a corrected checksum."""
     total = sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
     return block[:148] + b"%06o\0 " % total + block[156:]
 
 
 def patched(at: int, data: bytes) -> bytes:
-    """A header with changed bytes and a corrected checksum."""
+    """Return a header with changed bytes and a corrected checksum."""
     block = tar_block()
     return sealed(block[:at] + data + block[at + len(data) :])
 
 
 class Trickle(io.RawIOBase):
-    """A stream that gives a few bytes at a time, and counts them."""
+    """A stream that returns a few bytes at a time."""
 
     def __init__(self, data: bytes, most: int = MIB) -> None:
         self.left = io.BytesIO(data)
@@ -111,14 +111,14 @@ class Trickle(io.RawIOBase):
 
 @settings(max_examples=40)
 @given(member_lists(SIZES))
-def test_what_was_written_is_read(members: list[Member]) -> None:
+def test_written_archives_can_be_read(members: list[Member]) -> None:
     """Names, sizes, times and bytes are read back in order, for any sizes."""
     assert unpack(pack(*members)) == expected(members)
 
 
 @settings(max_examples=40)
 @given(member_lists(SIZES))
-def test_tar_and_zstd_read_what_was_written(members: list[Member]) -> None:
+def test_tar_and_zstd_read_written_archives(members: list[Member]) -> None:
     """An archive is a plain `tar.zst` of read-only files without an owner."""
     data = io.BytesIO(pack(*members))
     with zstd.open(data) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
@@ -134,7 +134,7 @@ def test_tar_and_zstd_read_what_was_written(members: list[Member]) -> None:
 
 @pytest.mark.parametrize("blocking", [1, 20, 2048])
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_what_tar_and_zstd_wrote_is_read(form: int, blocking: int) -> None:
+def test_archives_of_tar_and_zstd_can_be_read(form: int, blocking: int) -> None:
     """An archive packed by hand, with tar's padding, is readable."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=form) as tar:
@@ -148,7 +148,9 @@ def test_what_tar_and_zstd_wrote_is_read(form: int, blocking: int) -> None:
 
 @settings(max_examples=20)
 @given(member_lists(SMALL_SIZES), st.integers(1, 700), st.integers(1, 3000))
-def test_where_pieces_end_does_not_matter(members: list[Member], step: int, cut: int) -> None:
+def test_the_size_of_reads_and_frames_does_not_matter(
+    members: list[Member], step: int, cut: int
+) -> None:
     """A source may return few bytes at a time, in any frames, including skippable ones."""
     plain = zstd.decompress(pack(*members))
     note = b"\x50\x2a\x4d\x18\x03\0\0\0abc"
@@ -186,7 +188,7 @@ def first(data: bytes) -> Entry:
 
 
 @pytest.mark.parametrize("cores", [None, 1, 2, 4, 300])
-def test_the_number_of_cores_changes_no_byte(
+def test_the_number_of_cores_does_not_change_the_bytes(
     cores: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Machines with different numbers of cores write the same bytes, also in a second run."""
@@ -230,7 +232,7 @@ def test_frames_change_with_the_kind_only() -> None:
     assert [len(frame) for frame in frames] == [2 * 1536, 3 * 1536, 1536 + len(END)]
 
 
-def test_an_archive_of_nothing_is_an_archive() -> None:
+def test_an_empty_archive_is_valid() -> None:
     """An empty archive has an end marker and no entry."""
     assert zstd.decompress(pack()) == END
     assert unpack(pack()) == []
@@ -239,7 +241,7 @@ def test_an_archive_of_nothing_is_an_archive() -> None:
 @pytest.mark.parametrize("size", [0, 3, 5, 2 * MIB])
 @pytest.mark.parametrize("kind", ["file", "bytes"])
 def test_a_source_of_another_size_is_refused(tmp_path: Path, kind: str, size: int) -> None:
-    """A source that differs from its member's size is an error that names the source."""
+    """A source that differs from its member's size raises an error that names the source."""
     path = tmp_path / "blob"
     path.write_bytes(b"data")
     source = path if kind == "file" else b"data"
@@ -263,7 +265,7 @@ def test_a_source_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"mtime": -1}, {"mtime": 8**11}, {"size": -1}])
-def test_what_no_header_holds_is_refused(fields: dict[str, int]) -> None:
+def test_a_value_that_does_not_fit_a_header_is_refused(fields: dict[str, int]) -> None:
     """A size or time that a header cannot hold is refused, since readers would disagree."""
     values: dict[str, Any] = {"name": "blob", "size": 4, "source": b"data", **fields}
     with pytest.raises(StoreError, match="`blob` has a size or time"):
@@ -295,7 +297,7 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_is_no_plain_path_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     """Writer and reader refuse a name that is not a plain path, before any check sees it."""
     asked: list[str] = []
     with pytest.raises(StoreError):
@@ -314,7 +316,7 @@ def test_a_long_name_in_two_parts_is_refused() -> None:
         unpack(zstd.compress(info.tobuf(tarfile.USTAR_FORMAT) + END))
 
 
-def test_a_name_is_there_once() -> None:
+def test_a_duplicate_name_is_refused() -> None:
     """A duplicate name is refused, since readers would disagree about it."""
     with pytest.raises(StoreError, match="`blob` is in the archive twice"):
         pack(member("blob"), member("blob"))
@@ -323,7 +325,7 @@ def test_a_name_is_there_once() -> None:
     assert caught.value.hint
 
 
-def test_entries_and_frames_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_and_frames_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of entries and frames is limited, since a small file can contain too many."""
     data = pack(*(member(f"{n}") for n in range(5)))
     monkeypatch.setattr(archive, "_MOST_ENTRIES", 5)
@@ -419,7 +421,7 @@ WHOLE = tar_block(size=4) + b"data" + bytes(508)
         (WHOLE + END + bytes(MIB + 1), "continues after its end"),
     ],
 )
-def test_an_archive_has_an_end(plain: bytes, word: str) -> None:
+def test_an_archive_with_a_wrong_end_is_refused(plain: bytes, word: str) -> None:
     """An archive that ends early, or continues after its end, is refused."""
     with pytest.raises(StoreError, match=word) as caught:
         unpack(zstd.compress(plain))
@@ -434,7 +436,7 @@ def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
         unpack(data[:cut])
 
 
-def test_what_is_no_zstd_is_refused() -> None:
+def test_anything_but_zstd_is_refused() -> None:
     """A plain tar is refused, and so is anything but a frame after a valid frame."""
     for data in (zstd.decompress(pack(member("blob"))), b"no", b"\x1f\x8b" + NOISE[:KIB]):
         with pytest.raises(StoreError, match="it does not start with a zstd frame") as caught:
@@ -454,7 +456,7 @@ def test_a_flipped_bit_in_stored_bytes_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(("log", "fits"), [(27, True), (28, False), (31, False)])
-def test_a_frame_does_not_get_any_window_it_asks_for(log: int, *, fits: bool) -> None:
+def test_the_window_of_a_frame_is_limited(log: int, *, fits: bool) -> None:
     """Windows up to 128 MiB are accepted, as by the zstd tool; the frame follows RFC 8878."""
     raw_block = (len(END) << 3 | 1).to_bytes(3, "little")
     frame = zstd.compress(b"")[:4] + bytes([0, (log - 10) << 3]) + raw_block + END
@@ -469,7 +471,7 @@ def test_a_frame_does_not_get_any_window_it_asks_for(log: int, *, fits: bool) ->
 
 
 def zeros(size: int) -> bytes:
-    """An archive with one member of zeros, a few kB long."""
+    """Return an archive with one member of zeros, a few kB long."""
     encoder = zstd.ZstdCompressor()
     pieces = [encoder.compress(tar_block("zeros", size=size))]
     pieces += [encoder.compress(bytes(MIB)) for _ in range(size // MIB)]
@@ -543,7 +545,7 @@ def test_an_entry_is_read_whole_up_to_a_limit() -> None:
     assert next(entries).read(4) == b"data"
 
 
-def test_what_is_left_of_an_entry_is_skipped() -> None:
+def test_the_unread_rest_of_an_entry_is_skipped() -> None:
     """The unread rest of an entry is skipped, whether it is all, a part or only the padding."""
     data = pack(*(member(f"{n}", TEXT[: n * MIB // 2]) for n in range(5)), member("last"))
     for taken in range(4):
@@ -576,7 +578,7 @@ def test_reading_an_entry_twice_or_too_late_is_an_error() -> None:
             list(chunks)
 
 
-def test_after_an_error_there_is_no_more() -> None:
+def test_reading_stops_after_an_error() -> None:
     """After an error, a caller that continues gets no more bytes."""
     data = pack(member("blob", NOISE, compressed=True))
     entry = first(data[: 2 * MIB] + data)
@@ -614,7 +616,7 @@ OTHER = zstd.decompress(pack(member("other", b"x" * 600), member("empty", b"")))
 
 
 def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
-    """One or two texts, spliced, with a few random edits."""
+    """Draw one of the texts with a few random edits."""
 
     def edit(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
         for kind, where, what in edits:
@@ -638,7 +640,7 @@ def mutations(*originals: bytes) -> st.SearchStrategy[bytes]:
 
 
 def resealed(plain: bytes) -> bytes:
-    """The text with a corrected checksum in each block that looks like a header."""
+    """Return the text with a corrected checksum in each block that looks like a header."""
     blocks = [plain[at : at + BLOCK] for at in range(0, len(plain), BLOCK)]
     return b"".join(
         sealed(block) if len(block) == BLOCK and b"ustar" in block else block for block in blocks
@@ -651,7 +653,7 @@ def resealed(plain: bytes) -> bytes:
 @example(b"\x28\xb5\x2f\xfd")
 @example(b"\x50\x2a\x4d\x18\xff\xff\xff\xff")
 def test_any_bytes_are_survived(data: bytes) -> None:
-    """Any bytes, even behind a frame's magic number, are an archive or a StoreError."""
+    """Any bytes, even behind a frame's magic number, are read or raise a StoreError."""
     survive(data)
     survive(b"\x28\xb5\x2f\xfd" + data)
 
@@ -659,14 +661,14 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 @settings(max_examples=500)
 @given(mutations(PACKED, PACKED + zstd.compress(OTHER)))
 def test_a_damaged_file_is_survived(data: bytes) -> None:
-    """A damaged file is an archive or a StoreError, with and without zstd's checksums."""
+    """A damaged file is read or raises a StoreError, with and without zstd's checksums."""
     survive(data)
 
 
 @settings(max_examples=500)
 @given(mutations(PLAIN, OTHER + PLAIN), st.booleans())
 def test_a_damaged_tar_is_survived(plain: bytes, seal: bool) -> None:  # noqa: FBT001
-    """A damaged tar that no checksum catches is an archive or a StoreError."""
+    """A damaged tar that no checksum catches is read or raises a StoreError."""
     survive(zstd.compress(resealed(plain) if seal else plain))
 
 

@@ -111,7 +111,7 @@ def mutate(line: str, draw: st.DataObject) -> list[str]:
     at = draw.draw(st.integers(0, len(line)))
     kind = draw.draw(st.sampled_from(["cut", "torn", "twice", "left out", "other", "value"]))
     wrong = draw.draw(WRONG)
-    # It may already be damaged.
+    # The line may already be damaged.
     document = parse_status(line) if kind == "value" else None
     changed = line if document is None else json.dumps(replace_value(document, wrong, draw))
     return {
@@ -125,7 +125,7 @@ def mutate(line: str, draw: st.DataObject) -> list[str]:
 
 
 @given(st.sampled_from(sorted(LINES)), st.data())
-def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObject) -> None:
+def test_a_damaged_stream_breaks_no_reader(name: str, draw: st.DataObject) -> None:
     """A damaged stream can be read, shown, recorded and reported."""
     lines = list(LINES[name])
     for _ in range(draw.draw(st.integers(1, 6))):
@@ -141,7 +141,7 @@ def test_no_damage_to_a_stream_breaks_what_reads_it(name: str, draw: st.DataObje
     reader.finish("app")
 
 
-# None of these is about a vertex.
+# None of these describes a vertex.
 BAD_LINES = [
     '{"vertexes":[{"digest":"sha256:cut',
     "{",
@@ -162,7 +162,7 @@ BAD_LINES = [
 
 @pytest.mark.parametrize("name", sorted(LINES))
 @pytest.mark.parametrize("bad", BAD_LINES)
-def test_what_stands_around_a_bad_line_is_read_as_ever(name: str, bad: str) -> None:
+def test_lines_around_a_bad_line_are_read_as_usual(name: str, bad: str) -> None:
     """A bad line anywhere does not change how the others are read."""
     lines = LINES[name]
     trace, events = read([each for line in lines for each in (bad, line)])
@@ -176,12 +176,12 @@ def test_what_stands_around_a_bad_line_is_read_as_ever(name: str, bad: str) -> N
 
 
 @pytest.mark.parametrize("name", [f"[a {'1' * 5_000}/2] RUN x", "[" + " " * 200_000, "[a ٣/٤] x"])
-def test_a_name_of_another_shape_is_no_steps(name: str) -> None:
+def test_a_malformed_name_is_not_a_step(name: str) -> None:
     """A long malformed name is not a step, and is scanned only once."""
     assert parse_step_name(name) is None
 
 
-def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
+def test_impossible_counts_are_unknown() -> None:
     """A count that exceeds int64, which would not even be a float, counts as unknown."""
     status = {"id": "sha256:x", "vertex": "a", "current": 10**4_000, "total": -5, "completed": None}
     _, events = read([json.dumps({"statuses": [status]})])
@@ -190,15 +190,15 @@ def test_counts_that_buildkit_cannot_have_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 50_000])
-def test_a_deep_document_is_masked_or_left(depth: int) -> None:
+def test_a_deeply_nested_document_is_masked(depth: int) -> None:
     """A document nested too deeply to parse is masked as text."""
     line = f'{{"a":{"[" * depth}"hunter2"{"]" * depth}}}'
     assert "hunter2" not in StreamRedactor(Redactor(["hunter2"]))(line)
 
 
 @pytest.mark.parametrize("data", [b"\xff hunter2", b"hunter2 \xc3", "hunter2é".encode()])
-def test_a_secret_among_bytes_that_are_no_text_is_masked(data: bytes) -> None:
-    """The other bytes stay unchanged."""
+def test_a_secret_among_invalid_bytes_is_masked(data: bytes) -> None:
+    """A secret among bytes that are not UTF-8 is masked, and the other bytes stay unchanged."""
     masked = json.loads(StreamRedactor(Redactor(["hunter2"]))(log(data)))
     assert base64.b64decode(masked["logs"][0]["data"]) == data.replace(b"hunter2", b"***")
 
@@ -216,10 +216,10 @@ SPANS = st.lists(
 
 
 @given(SPANS)
-def test_no_time_is_negative_whatever_the_clock_says(
+def test_no_time_is_negative_for_any_clock(
     spans: list[tuple[str, str, str, bool]],
 ) -> None:
-    """No event, step, record, report or drawing has a negative time."""
+    """No event, step, record, report or drawing has a negative time, whatever the clock shows."""
     lines = []
     for digest, started, completed, cached in spans:
         name = f"[{digest} 1/1] RUN make"
@@ -229,7 +229,7 @@ def test_no_time_is_negative_whatever_the_clock_says(
     assert all(event.seconds >= 0 for event in events if isinstance(event, StepFinished))
     assert all(step.seconds >= 0 and (step.began or 0) >= 0 for step in trace.steps)
     assert (trace.began or 0) >= 0
-    # Unknown times are not taken for 1970: no step lasts until today.
+    # Unknown times are not read as 1970, so no step lasts from then until today.
     assert all(step.began is not None or not step.seconds for step in trace.steps)
     steps = list_recorded_steps(Account(trace, trace, Metadata()), Redactor())
     report = make_report([parse_record(make_record(*steps).to_json(), "here")])
@@ -239,8 +239,8 @@ def test_no_time_is_negative_whatever_the_clock_says(
         assert all(bar.left >= 0 < bar.width for bar in place_bars(stage, report.steps, whole))
 
 
-def test_a_step_that_ended_before_it_began_took_no_time() -> None:
-    """A step with such a span counts only its valid spans."""
+def test_a_step_that_ended_before_it_began_takes_no_time() -> None:
+    """A step that ended before it began counts only its valid spans."""
     back = vertex(started="2026-01-01T00:00:09Z", completed="2026-01-01T00:00:03Z")
     assert [step.seconds for step in read([back])[0].steps] == [0.0]
     again = vertex(completed="2026-01-01T00:00:04Z")
@@ -264,7 +264,7 @@ def cut_anywhere(data: bytes, draw: st.DataObject) -> list[bytes]:
 
 @given(st.text(alphabet="aé\U0001f40b\r\n", max_size=40), st.data())
 def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject) -> None:
-    """Lines are the same wherever messages are cut, and overwritten text is gone."""
+    """A log has the same lines wherever its messages are cut, and overwritten text is gone."""
     chunks = cut_anywhere(text.encode(), draw)
     lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
     *whole, last = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
@@ -275,7 +275,7 @@ def test_lines_do_not_depend_on_how_a_log_is_cut(text: str, draw: st.DataObject)
 
 
 @given(st.binary(max_size=40), st.data())
-def test_bytes_that_are_no_text_are_shown_as_such(data: bytes, draw: st.DataObject) -> None:
+def test_invalid_bytes_are_replaced(data: bytes, draw: st.DataObject) -> None:
     """Invalid bytes are replaced as Python does, even at a cut or at the end."""
     chunks = cut_anywhere(data, draw)
     lines = [vertex(), *map(log, chunks), vertex(completed="2026-01-01T00:00:01Z")]
@@ -284,7 +284,7 @@ def test_bytes_that_are_no_text_are_shown_as_such(data: bytes, draw: st.DataObje
     assert list_lines(read(lines)[1]) == (shown if shown[-1] else shown[:-1])
 
 
-def test_two_streams_of_a_step_have_lines_of_their_own() -> None:
+def test_two_streams_of_a_step_have_separate_lines() -> None:
     """Output of one stream does not end a line of the other."""
     lines = [vertex(), log(b"out", 1), log(b"err\n", 2), log(b"put\n", 1)]
     assert list_lines(read(lines)[1]) == ["err", "output"]
@@ -305,18 +305,18 @@ def measure_peak(lines: Iterable[str]) -> int:
 
 @pytest.mark.parametrize("chunk", [b"x" * 32_000, b"10%\r" * 8_000, b"word " * 6_400])
 def test_a_line_without_end_takes_bounded_memory(chunk: bytes) -> None:
-    """A line of 30 MB takes as much memory as one of a few."""
+    """A line of 30 MB takes as much memory as one of a few MB."""
     message = log(chunk)
     assert measure_peak([vertex(), *([message] * 1_000)]) < 12 * LONGEST_LINE
 
 
-def test_a_long_line_in_one_message_takes_a_few_times_as_much() -> None:
-    """A message is decoded piece by piece."""
+def test_a_long_line_in_one_message_takes_bounded_memory() -> None:
+    """A message is decoded piece by piece, so it takes less than three times its size."""
     size = 20_000_000
     assert measure_peak([vertex(), log(b"x" * size)]) < 3 * size
 
 
-def test_nothing_of_a_long_line_is_lost() -> None:
+def test_a_long_line_is_kept_completely() -> None:
     """A long line is split at the ends of words."""
     text = "".join(f"{number:07} " for number in range(500_000))
     chunks = [text[at : at + 30_011].encode() for at in range(0, len(text), 30_011)]
@@ -329,7 +329,7 @@ def test_nothing_of_a_long_line_is_lost() -> None:
     assert last == "next"
 
 
-def test_what_docker_says_is_kept_in_bounds() -> None:
+def test_dockers_own_output_is_bounded() -> None:
     """The first and the last lines of docker's own output are kept."""
     reader = TraceReader()
     for number in range(50_000):
@@ -351,10 +351,8 @@ class Process:
 
 @pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("length", [0, 9, 10, 11, 200_000])
-def test_of_a_line_that_never_ends_the_beginning_is_read(
-    monkeypatch: pytest.MonkeyPatch, length: int, end: str
-) -> None:
-    """The beginning is read, and later lines as usual."""
+def test_an_endless_line_is_cut(monkeypatch: pytest.MonkeyPatch, length: int, end: str) -> None:
+    """Only the beginning of a line that is too long is read, and later lines are read as usual."""
     monkeypatch.setattr("bxcache.process.LONGEST_LINE", 10)
     said = f"first\n\n{'x' * length}\nlast{end}".encode() + b"\xff" * bool(end)
     running = RunningProcess(cast("Any", Process(said)))
@@ -363,7 +361,7 @@ def test_of_a_line_that_never_ends_the_beginning_is_read(
 
 
 class Talker(Process):
-    """A process that keeps printing after it is asked to end."""
+    """A process that keeps printing after a signal to end."""
 
     args = "talker"
 
@@ -383,8 +381,8 @@ class Talker(Process):
         assert not self._talk.is_alive()
 
 
-def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
-    """The output is read, so that the command can end, but not stored."""
+def test_output_of_a_stopped_command_is_dropped() -> None:
+    """The output of a stopped command is read, so that the command can end, but not stored."""
     process = cast("Any", Talker(50))
     tracemalloc.start()
     try:
@@ -395,7 +393,7 @@ def test_what_a_command_says_when_it_is_stopped_is_dropped() -> None:
         process.stderr.close()
 
 
-def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
+def test_a_command_that_keeps_printing_is_not_waited_for() -> None:
     """A command that keeps printing gets the next, stronger signal in time."""
     process = cast("Any", Talker(100_000))
     with pytest.raises(subprocess.TimeoutExpired):
@@ -404,7 +402,7 @@ def test_a_command_that_talks_on_is_not_waited_for_longer() -> None:
     process.wait(10.0)
 
 
-def test_a_document_that_never_ends_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_document_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """An endless multi-line document of an old buildx is dropped."""
     monkeypatch.setattr("bxcache.buildx.stream.raw._LARGEST_DOCUMENT", 100)
     given = ["{", *([" x"] * 1_000)]
@@ -426,7 +424,7 @@ HOSTILE = "a\x1b[2Jb\x1b]0;title\x07\x9b31mc\x1b[31mred\x1b[0m\td\x08"
 SHOWN = "a\\x1b[2Jb\\x1b]0;title\\x07\\x9b31mc\x1b[31mred\x1b[0m\td\\x08"
 
 
-def test_plain_lines_obey_no_control_sequence() -> None:
+def test_plain_lines_escape_control_sequences() -> None:
     """Colours are kept, and all other control sequences are made visible."""
     stream = io.StringIO()
     plain = PlainProgress(stream)
@@ -440,8 +438,8 @@ def test_plain_lines_obey_no_control_sequence() -> None:
     assert not {"\x07", "\x08", "\x9b"} & {*written}
 
 
-def test_masking_looks_at_a_long_line_once() -> None:
-    """Masking takes linear time, though a URL's scheme could begin at any letter."""
+def test_masking_a_long_line_takes_linear_time() -> None:
+    """Masking scans a long line once, though a URL's scheme could begin at any letter."""
     assert mask_url("a" * 3_000_000) == "a" * 3_000_000
     text = "a" * 1_000_000 + "://me:pw@example.com/"
     assert mask_url(text) == "a" * 1_000_000 + "://***@example.com/"

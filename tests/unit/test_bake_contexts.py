@@ -1,4 +1,4 @@
-"""Tests of separate paths for folders that several targets of a bake read."""
+"""Tests that each target of a bake reads a shared folder by its own path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_docker(directory: Path, path: str) -> Path:
 
 
 @pytest.mark.parametrize("directory", ["shop", "link", "shop/api"])
-def test_no_two_targets_read_a_folder_by_one_path(shop: Path, directory: str) -> None:
+def test_no_two_targets_read_a_folder_by_the_same_path(shop: Path, directory: str) -> None:
     """The paths differ even after bake cleans them, and lead to the same folder."""
     here = shop.parent / directory
     up = "." if directory != "shop/api" else ".."
@@ -50,8 +50,8 @@ def test_no_two_targets_read_a_folder_by_one_path(shop: Path, directory: str) ->
 
 
 @given(st.integers(min_value=2, max_value=30))
-def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
-    """There is no limit, because the parent of the root is the root."""
+def test_any_number_of_targets_gets_paths(number: int) -> None:
+    """The number of paths is unlimited, because the parent of the root is the root."""
     directory = Path.cwd()
     targets = read(**{f"t{each}": "." for each in range(number)})
     paths = [text.partition("=")[2] for text in give_own_paths(targets, directory)]
@@ -71,13 +71,13 @@ def test_there_are_paths_for_any_number_of_targets(number: int) -> None:
         {"a": "nowhere", "b": "nowhere"},
     ],
 )
-def test_what_is_no_folder_in_common_keeps_its_name(shop: Path, contexts: dict[str, str]) -> None:
-    """Folders that are not shared keep their paths."""
+def test_folders_that_are_not_shared_keep_their_paths(shop: Path, contexts: dict[str, str]) -> None:
+    """Only a folder that several targets share gets other paths."""
     assert list(give_own_paths(read(**contexts), shop)) == []
 
 
 def test_named_contexts_count_too(shop: Path) -> None:
-    """Named contexts get their own paths, where bake may read them anyway."""
+    """Named contexts get their own paths, unless bake would need an entitlement to read them."""
     named = {"inside": "web", "outside": "../beside", "image": "docker-image://busybox"}
     targets = {
         "a": BuildSettings(context="api", build_contexts=named),

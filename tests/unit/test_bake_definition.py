@@ -25,7 +25,7 @@ def option(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
-def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
+def test_every_buildx_version_gives_the_same_targets(name: str) -> None:
     """All keys of the recorded bake file have the values written by hand."""
     targets = parse_definition((RECORDED / f"{name}.json").read_text())
     assert sorted(targets) == ["full", "inline", "plain"]
@@ -66,7 +66,7 @@ def test_a_file_is_read_alike_whatever_buildx_shows_it(name: str) -> None:
 
 
 def test_a_bare_id_is_rendered_as_docker_reads_it() -> None:
-    """A secret needs `id=NAME`; an agent may be only `NAME`."""
+    """A bare id of a secret becomes `id=NAME`, and one of an agent stays `NAME`."""
     printed = {"secret": [{"id": "TOKEN"}], "ssh": [{"id": "default"}, {"id": "key", "paths": []}]}
     settings = parse(printed).settings
     assert settings.secrets == ("id=TOKEN",)
@@ -74,8 +74,8 @@ def test_a_bare_id_is_rendered_as_docker_reads_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
-def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> None:
-    """It uses the usual Dockerfile in the working directory, without options."""
+def test_an_empty_target_has_the_defaults_of_a_build(name: str) -> None:
+    """An empty target uses the usual Dockerfile in the working directory, without options."""
     plain = parse_definition((RECORDED / f"{name}.json").read_text())["plain"]
     assert plain == BakeTarget("plain", plain.settings)
     assert plain.settings == parse({}).settings
@@ -83,8 +83,8 @@ def test_a_target_that_says_nothing_has_the_defaults_of_a_build(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["print", "print-old"])
-def test_a_dockerfile_inside_of_the_bake_file(name: str) -> None:
-    """No run can read it again, so it becomes a flag that bxcache cannot judge."""
+def test_an_inline_dockerfile_is_a_flag(name: str) -> None:
+    """An inline Dockerfile, which no run can read again, becomes a flag that prevents repeating."""
     inline = parse_definition((RECORDED / f"{name}.json").read_text())["inline"]
     assert inline.extra[0] == "--file"
     assert inline.settings.context == "https://github.com/acme/app.git"
@@ -100,7 +100,7 @@ def test_a_dockerfile_inside_of_the_bake_file(name: str) -> None:
         ({"ulimits": None, "shm-size": ""}, ()),
     ],
 )
-def test_what_settings_have_no_word_for_is_a_flag_of_docker(
+def test_keys_without_a_setting_become_flags(
     printed: dict[str, Any], extra: tuple[str, ...]
 ) -> None:
     """Keys without a setting become flags of `docker buildx build`."""
@@ -123,14 +123,14 @@ def test_what_settings_have_no_word_for_is_a_flag_of_docker(
 def test_a_dockerfile_is_found_from_its_context(
     context: str, dockerfile: str, file: str | None
 ) -> None:
-    """Its path is relative to the context in a bake, and to the working directory in a build."""
+    """A Dockerfile's path relative to the context becomes relative to the working directory."""
     found = parse({"context": context, "dockerfile": dockerfile}).settings
     assert (found.context, found.file) == (context, file)
 
 
 @pytest.mark.parametrize("network", ["none", "host", None])
-def test_the_network_of_run_steps(network: str | None) -> None:
-    """The network is that of a build."""
+def test_the_network_of_a_target_is_kept(network: str | None) -> None:
+    """A target's network becomes the network of its build."""
     assert parse({"network": network} if network else {}).settings.network == network
 
 
@@ -143,7 +143,7 @@ def test_the_network_of_run_steps(network: str | None) -> None:
     ],
 )
 def test_an_option_is_written_as_docker_reads_it(outputs: list[Any], expected: str) -> None:
-    """The type comes first, and a field with a comma is quoted as in CSV."""
+    """An option's type comes first, and a field with a comma is quoted as in CSV."""
     assert parse({"output": outputs}).settings.outputs == (expected,)
 
 
@@ -157,14 +157,14 @@ def test_an_option_is_written_as_docker_reads_it(outputs: list[Any], expected: s
         ({"cache-to": [{"type": "inline"}]}, True),
     ],
 )
-def test_a_target_that_exports_a_cache_is_known(printed: dict[str, Any], keeps: bool) -> None:  # noqa: FBT001
-    """Any export counts."""
+def test_a_target_that_exports_a_cache_is_recognized(printed: dict[str, Any], keeps: bool) -> None:  # noqa: FBT001
+    """A target with any cache export keeps a cache."""
     assert parse(printed).keeps_cache == keeps
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", "null", '{"target": []}'])
-def test_what_is_no_definition_is_refused(text: str) -> None:
-    """Such a text raises only ValueError."""
+def test_an_invalid_definition_is_refused(text: str) -> None:
+    """A text that is not a definition raises only ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         parse_definition(text)
 
@@ -204,18 +204,18 @@ def link(**links: str) -> dict[str, BakeTarget]:
         ({"a": ""}, "a"),
         ({"a": "b", "b": ""}, "ba"),
         ({"a": "b", "b": "c", "c": ""}, "cba"),
-        # A diamond: what two of them need is there once.
+        # A diamond: a target that two others need is listed once.
         ({"a": "bc", "b": "d", "c": "d", "d": ""}, "dbca"),
-        # Bake refuses circles, and reading one has an end.
+        # Bake refuses cycles, but reading one ends.
         ({"a": "b", "b": "a"}, "ba"),
         ({"a": "a"}, "a"),
-        # What is not there is needed by nobody.
+        # A missing target is needed by none.
         ({"a": "x"}, "a"),
         ({"a": "", "b": "a"}, "a"),
     ],
 )
-def test_what_a_target_needs_comes_before_it(links: dict[str, str], expected: str) -> None:
-    """Only needed targets are listed, each before its user."""
+def test_needed_targets_come_before_their_user(links: dict[str, str], expected: str) -> None:
+    """Only needed targets are listed, each before the targets that use it."""
     assert "".join(list_linked(link(**links), "a")) == expected
 
 
@@ -223,8 +223,8 @@ NAMES = "abcdefgh"
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.sets(st.sampled_from(NAMES)), min_size=1))
-def test_what_is_needed_is_complete(needs: dict[str, set[str]]) -> None:
-    """Each target is listed once, the wanted one last, with all that it needs, for any links."""
+def test_all_needed_targets_are_listed_once(needs: dict[str, set[str]]) -> None:
+    """For any links, each target is listed once with all that it needs, the wanted one last."""
     targets = link(**{name: "".join(sorted(each)) for name, each in needs.items()})
     for name in needs:
         found = list_linked(targets, name)

@@ -85,8 +85,10 @@ HERE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("printed", HERE, ids=json.dumps)
-def test_what_is_below_the_working_directory_is_free(folder: Path, printed: dict[str, Any]) -> None:
-    """Local paths below, remote contexts and non-paths need no entitlement."""
+def test_paths_below_the_working_directory_need_no_entitlement(
+    folder: Path, printed: dict[str, Any]
+) -> None:
+    """Local paths below it, remote contexts and texts that are not paths need no entitlement."""
     assert ask(folder, printed) == []
 
 
@@ -101,7 +103,7 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
     ({"context": "https://x/y.git", "dockerfile": "../one/file"}, ["fs.read=../one/file"]),
     ({"contexts": {"a": "../one"}}, ["fs.read=../one"]),
     ({"contexts": {"a": "cwd://../one"}}, ["fs.read=../one"]),
-    # A folder that looks like something else.
+    # These folders look like something else.
     ({"context": "git@x/../../one"}, ["fs.read=../one"]),
     ({"context": "oci-layout://../../one"}, ["fs.read=../one"]),
     ({"context": "../one", "contexts": {"a": "../one/sub"}}, ["fs.read=../one"]),
@@ -135,10 +137,10 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("printed", "missing"), BEYOND, ids=json.dumps)
-def test_what_is_beyond_has_to_be_allowed(
+def test_paths_outside_the_working_directory_need_an_entitlement(
     folder: Path, printed: dict[str, Any], missing: list[str]
 ) -> None:
-    """A path outside needs the entitlement named, and no other."""
+    """A path outside needs exactly the entitlement that is named."""
     assert ask(folder, printed) == missing
     assert ask(folder, printed, *missing) == []
 
@@ -179,7 +181,7 @@ UPSTREAM: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
 
 
 @pytest.mark.parametrize(("printed", "allowed", "missing"), [each[1:] for each in UPSTREAM])
-def test_what_is_allowed_is_free(
+def test_allowed_paths_are_not_missing(
     folder: Path, printed: dict[str, Any], allowed: tuple[str, ...], missing: list[str]
 ) -> None:
     """The cases of buildx's own tests give its results."""
@@ -199,14 +201,16 @@ def test_what_is_allowed_is_free(
         ({"entitlements": ["network.host"]}, "app.entitlements=network.host"),
     ],
 )
-def test_what_a_caller_sets_is_allowed(folder: Path, printed: dict[str, Any], text: str) -> None:
-    """A path named in `--set` is allowed, except a context to read."""
+def test_values_set_by_the_caller_are_allowed(
+    folder: Path, printed: dict[str, Any], text: str
+) -> None:
+    """A value of `--set` is allowed, except a context to read."""
     assert ask(folder, printed, sets=(text,)) == []
     assert ask(folder, {**printed, "context": "/"}, sets=(text, "*.context=/")) == ["fs.read=/"]
 
 
-def test_each_target_is_looked_at(folder: Path) -> None:
-    """Each target is checked and named with what it does."""
+def test_each_target_is_checked(folder: Path) -> None:
+    """Each target is checked, and its missing entitlements state its name and the reason."""
     targets = define(a={"context": ".."}, b={}, c={"context": "..", "network": "host"})
     outside = "it reads `..` outside the working directory"
     assert list_missing(targets, (), (), folder) == (
@@ -217,7 +221,7 @@ def test_each_target_is_looked_at(folder: Path) -> None:
 
 
 def test_the_working_directory_may_be_a_link(folder: Path) -> None:
-    """`..` is the parent of the link, as in a shell, and paths below are free."""
+    """`..` is the link's parent, as in a shell, and paths below the link need no entitlement."""
     link = folder.parent / "two" / "link"
     link.symlink_to(folder)
     assert ask(link, {"context": "src/sub", "output": [local("new")]}) == []
@@ -225,8 +229,8 @@ def test_the_working_directory_may_be_a_link(folder: Path) -> None:
 
 
 @given(st.lists(st.sampled_from(["..", ".", "src", "sub", "out", "lost", "x\0", "", "/"])))
-def test_no_path_gets_away(parts: list[str]) -> None:
-    """Any path that leads out needs an entitlement, which then allows it."""
+def test_any_path_that_leads_out_needs_an_entitlement(parts: list[str]) -> None:
+    """Any path that leads out needs an entitlement, and is allowed with it."""
     path = "/".join(parts) or "."
     printed, here = {"output": [local(path)]}, Path(__file__).parent
     missing = ask(here, printed)
@@ -249,19 +253,19 @@ def test_no_path_gets_away(parts: list[str]) -> None:
         ({"BAKE_ALLOW_REMOTE_FS_ACCESS": "1", "BUILDX_BAKE_ENTITLEMENTS_FS": "1"}, True, False),
     ],
 )
-def test_buildx_variables_turn_off_what_concerns_files(
+def test_buildx_variables_disable_only_file_checks(
     variables: dict[str, str],
     remote: bool,  # noqa: FBT001
     free: bool,  # noqa: FBT001
 ) -> None:
-    """They disable the checks of files and the ssh agent only."""
+    """The variables of buildx disable only the checks of files and of the ssh agent."""
     assert are_files_free(variables, remote=remote) == free
     words = {"fs.read=..": True, "fs.write=/": True, "ssh": True, "network.host": False}
     assert {word: concerns_files(Entitlement("a", word, "")) for word in words} == words
 
 
 class Asked(Docker):
-    """A docker whose bake file has targets that read and write beside the project."""
+    """A docker whose bake file has targets that read and write outside the project."""
 
     version = "github.com/docker/buildx v0.29.1 abc"
 
@@ -281,7 +285,7 @@ def read(folder: Path, *extra: str, docker: Docker | None = None) -> list[str]:
     return [*read_targets(request, docker or Asked(("docker",)))]
 
 
-def test_a_bake_that_asks_for_more_is_refused(
+def test_a_bake_without_its_entitlements_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error lists the entitlements and the flags that allow them."""
@@ -302,8 +306,10 @@ def test_a_bake_that_asks_for_more_is_refused(
     assert read(folder, "--allow=fs=*", "--set=*.entitlements=network.host") == ["p", "q"]
 
 
-def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entitlements of the host are still checked."""
+def test_buildx_variable_keeps_checks_of_the_host(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entitlements of the host are still checked when buildx's variable disables file checks."""
     monkeypatch.setenv("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
     with pytest.raises(ConfigError) as caught:
         read(folder)
@@ -315,13 +321,13 @@ def test_buildx_variable_lets_files_alone_be(folder: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("version", "asks"), [("v0.16.2", False), ("v0.17.0", True), ("v0.0.0+unknown", True)]
 )
-def test_a_buildx_without_the_flag_asks_for_nothing(
+def test_a_buildx_without_allow_needs_no_entitlement(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     version: str,
     asks: bool,  # noqa: FBT001
 ) -> None:
-    """A bake without `--allow` is not checked."""
+    """A bake is not checked with a buildx that has no `--allow`."""
     monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
     docker = Asked(("docker",))
     monkeypatch.setattr(Asked, "version", f"github.com/docker/buildx {version} abc")

@@ -1,4 +1,4 @@
-"""Tests of what a bake file may set in an untrusted build, from a table of a target's keys."""
+"""Tests of the keys that a bake file may set in an untrusted build, from a table of all keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# For each key: a value that counts, and one that asks, with the `--allow` that permits it, if any.
+# For each key: harmless values, and values that need permission, with their `--allow`, if any.
 COUNTS: dict[str, list[Any]] = {
     "context": [".", "sub", "https://example.com/app.git", "docker-image://alpine"],
     "contexts": [{"a": "sub", "b": "target:base", "c": "docker-image://alpine"}],
@@ -109,13 +109,13 @@ def guard(printed: dict[str, Any], folder: Path, *allowed: str) -> tuple[dict[st
     )
 
 
-def test_every_key_is_decided() -> None:
-    """An unclassified key asks."""
+def test_every_key_is_classified() -> None:
+    """Every key is listed as harmless or as needing permission."""
     assert COUNTS.keys() | ASKS.keys() - {"what-comes-next"} == KEYS.keys()
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in COUNTS.items() for v in vs])
-def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path) -> None:
+def test_harmless_keys_are_kept(key: str, value: object, checkout: Path) -> None:
     """A target with only harmless keys is unchanged."""
     assert guard({key: value}, checkout) == ({key: value}, [])
 
@@ -123,10 +123,10 @@ def test_what_is_harmless_stays_as_it_is(key: str, value: object, checkout: Path
 @pytest.mark.parametrize(
     ("key", "value", "allow"), [(k, *row) for k, rows in ASKS.items() for row in rows]
 )
-def test_what_asks_is_left_out_unless_the_caller_lets_it(
+def test_other_keys_are_dropped_unless_the_caller_allows_them(
     key: str, value: object, allow: str, checkout: Path
 ) -> None:
-    """Only the right `--allow` keeps a key."""
+    """Only the right `--allow` keeps a key that needs permission."""
     printed = {"context": ".", key: value}
     kept, (refused,) = guard(printed, checkout)
     assert not kept.get(key) or key == "context"
@@ -136,22 +136,22 @@ def test_what_asks_is_left_out_unless_the_caller_lets_it(
     assert (kept == printed, rest) == (bool(allow), [] if allow else [refused])
 
 
-def test_the_dockerfile_lies_in_the_context_that_counts(checkout: Path) -> None:
+def test_the_dockerfile_is_relative_to_the_effective_context(checkout: Path) -> None:
     """The Dockerfile of a remote context is not a local file."""
     assert guard({"context": "sub", "dockerfile": "../link/x"}, checkout)[1] == ["dockerfile"]
     assert guard({"context": "https://a.b/c.git", "dockerfile": "x"}, checkout)[1] == []
-    # Docker still reads that from this machine.
+    # Docker still reads an absolute path from this machine.
     there = {"context": "https://a.b/c.git", "dockerfile": "/x"}
     assert guard(there, checkout)[1] == ["dockerfile"]
     assert guard({"context": "/etc", "dockerfile": "x"}, checkout)[1] == ["context"]
 
 
 class Evaluating(Docker):
-    """A docker whose bake prints one target, and reads definitions as some release of buildx does.
+    """A docker whose bake prints one target, and reads definitions as a release of buildx does.
 
     Attributes:
-        escapes: it prints texts as written in a file.
-        environments: its environment at each call.
+        escapes: whether it prints texts as written in a file.
+        environments: the environment of each call.
     """
 
     def __init__(self, printed: dict[str, Any], *, escapes: bool = False) -> None:
@@ -188,7 +188,7 @@ class Evaluating(Docker):
 
 @pytest.mark.parametrize("escapes", [True, False])
 @pytest.mark.parametrize("text", ["plain", "${HOME} %{if}", "$${HOME}", "$$${x}", "a$%{"])
-def test_a_text_stays_what_it_is(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
+def test_texts_stay_unchanged(escapes: bool, text: str, checkout: Path) -> None:  # noqa: FBT001
     """No release of buildx evaluates a text a second time."""
     printed = {"labels": {text: text}, "dockerfile-inline": text, "target": text}
     asking = {"args": {"HTTP_PROXY": text}, "tags": [text]}
@@ -226,7 +226,7 @@ def test_the_files_are_evaluated_without_the_runners_variables(
     [{"targets": ("https://example.com/a.git", "app")}, {"files": ("-",)}, {"extra": ("-fx.hcl",)}],
     ids=str,
 )
-def test_what_cannot_be_guarded_is_refused(given: dict[str, Any], checkout: Path) -> None:
+def test_an_unguardable_definition_is_refused(given: dict[str, Any], checkout: Path) -> None:
     """A definition that is remote, from stdin, or added later is refused."""
     build = BuildRequest(directory=checkout, extra=given.pop("extra", ()))
     with pytest.raises(ConfigError):
@@ -248,7 +248,7 @@ FILES: list[tuple[list[str], list[str], list[str] | None]] = [
 
 
 @pytest.mark.parametrize(("there", "named", "expected"), FILES, ids=str)
-def test_no_file_is_evaluated_that_reads_others(
+def test_no_evaluated_file_reads_others(
     there: list[str], named: list[str], expected: list[str] | None, checkout: Path
 ) -> None:
     """Compose files and links, which can read the runner's files, need the caller's permission."""
@@ -267,7 +267,7 @@ def test_no_file_is_evaluated_that_reads_others(
         assert ["compose.yaml" in each for each in notes] == [True] * ("compose.yaml" in there)
 
 
-def test_a_bake_file_elsewhere_is_the_callers_to_name(checkout: Path, tmp_path: Path) -> None:
+def test_only_the_caller_may_name_a_bake_file_elsewhere(checkout: Path, tmp_path: Path) -> None:
     """A caller may name a file elsewhere, which is guarded; a link in the checkout to it is
     refused.
     """

@@ -79,7 +79,7 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
 @pytest.mark.parametrize(
     ("name", "target", "expected"),
     [
-        # It was built before the targets that need it.
+        # `api` was built before the targets that need it.
         ("linked", "api", dict.fromkeys(A, REUSED)),
         ("linked", "uses", {**dict.fromkeys(A, REUSED), USES[-2]: EXECUTED, USES[-1]: EXECUTED}),
         # A step that another target executes is found.
@@ -96,16 +96,14 @@ def test_a_target_has_the_steps_of_its_dockerfile(name: str, target: str, known:
         ("failing-old", "slow", {SLOW[0]: REUSED}),
     ],
 )
-def test_a_step_has_the_outcome_that_it_had_for_its_target(
-    name: str, target: str, expected: Outcomes
-) -> None:
-    """The outcomes are those known from how the streams were made."""
+def test_a_step_has_the_outcome_for_its_target(name: str, target: str, expected: Outcomes) -> None:
+    """The outcomes match how the streams were made."""
     assert outcomes(trace(name, target, known=True)) == expected
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_step_is_reported_with_its_target(name: str) -> None:
-    """A step's last event matches the trace."""
+def test_a_step_is_reported_for_its_target(name: str) -> None:
+    """Each step of a target's trace also has a final event."""
     reader, events = feed(name)
     for target in TARGETS[name]:
         last = {
@@ -118,7 +116,7 @@ def test_a_step_is_reported_with_its_target(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["failing", "failing-old"])
-def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
+def test_docker_error_belongs_to_the_failed_target(name: str) -> None:
     """The error lacks the target's name, which buildx adds since 0.14."""
     reader, events = feed(name)
     why = (
@@ -136,8 +134,8 @@ def test_docker_error_is_that_of_the_target_that_failed(name: str) -> None:
     assert "Dockerfile:6" in reader.finish("slow").said
 
 
-def test_an_excerpt_has_no_target_where_several_failed() -> None:
-    """The excerpt does not name its target, but the error after it does."""
+def test_an_excerpt_has_no_target_if_several_failed() -> None:
+    """The excerpt does not state its target, but the error after it does."""
     reader = BakeReader(("a", "b"))
     began, ended = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
     for name in ("a", "b"):
@@ -148,8 +146,8 @@ def test_an_excerpt_has_no_target_where_several_failed() -> None:
     assert {owner for owner, _ in reader.feed("ERROR: target b: failed to solve: x")} == {"b"}
 
 
-def test_an_export_is_that_of_its_target() -> None:
-    """Only `fast` got as far as its export."""
+def test_an_export_belongs_to_its_target() -> None:
+    """Only `fast`, which got as far as its export, has one."""
     reader, _ = feed("failing")
     found = {
         each: reader.finish(each).find_transfers(CacheVertex.EXPORT_LOCAL)
@@ -166,7 +164,7 @@ def test_an_export_is_that_of_its_target() -> None:
     ("name", "ended"),
     [
         ("failing", ["fast"]),
-        # An old buildx does not report it.
+        # An old buildx does not report the end.
         ("failing-old", []),
         ("linked", ["api", "uses"]),
         ("merged", ["api", "web", "other"]),
@@ -181,7 +179,7 @@ def test_the_end_of_a_target_is_known(name: str, ended: list[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "ended"), [("", True), ("denied", False), ("context canceled", False)]
 )
-def test_a_push_that_follows_belongs_to_the_target(error: str, *, ended: bool) -> None:
+def test_a_final_push_belongs_to_its_target(error: str, *, ended: bool) -> None:
     """A classic engine's push at the end counts for its target."""
     lines = (STREAMS / "bake" / "merged.ndjson").read_text().splitlines()
     reader = BakeReader(tuple(TARGETS["merged"]))
@@ -228,7 +226,7 @@ DOCUMENTS = st.dictionaries(
 
 @given(st.lists(DOCUMENTS.map(json.dumps) | st.text(), max_size=4))
 def test_any_stream_of_one_target_is_read_like_a_build(lines: list[str]) -> None:
-    """This holds for any stream."""
+    """Any stream gives the same events and trace as a build's."""
     one, other = BakeReader(("app",)), TraceReader()
     for line in lines:
         assert list(one.feed(line)) == [("app", each) for each in other.feed(line)]
@@ -251,8 +249,10 @@ STEPS = st.lists(st.tuples(STAGES, TEXTS), unique=True, max_size=5)
 
 
 @given(st.dictionaries(st.sampled_from(["api", "web", "mx-1", "a_b"]), STEPS, min_size=2))
-def test_names_lead_to_their_targets(builds: dict[str, list[tuple[str, str]]]) -> None:
-    """A stage named like a target and brackets in an instruction cause no confusion."""
+def test_steps_belong_to_the_targets_in_their_names(
+    builds: dict[str, list[tuple[str, str]]],
+) -> None:
+    """A stage named like a target, or brackets in an instruction, cause no confusion."""
     reader = BakeReader(tuple(builds))
     for target, steps in builds.items():
         for number, (stage, text) in enumerate(steps, 1):
@@ -281,7 +281,7 @@ def send(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
     return list(reader.feed(json.dumps(document)))
 
 
-def test_what_two_targets_have_in_common_is_read_once() -> None:
+def test_a_shared_step_is_read_once() -> None:
     """A shared step reports its log for one target, its outcome for both, its warning for none."""
     reader = BakeReader(("api", "web"))
     send(reader, vertexes=[vertex("api", **STARTED), vertex("web", **STARTED)])
@@ -309,12 +309,12 @@ SHARED = "FROM a AS base\nRUN a\nFROM base AS api\nRUN b\nFROM base AS web\nRUN 
         (4, "api", ["api"]),
         (6, "web", ["web"]),
         (2, "", ["api", "web"]),
-        # It concerns the shared file, but none of their stages.
+        # Line 7 belongs to the shared file, but to none of their stages.
         (7, "", ["api", "web"]),
         (None, "", ["api", "web"]),
     ],
 )
-def test_a_warning_is_that_of_the_target_that_needs_the_line(
+def test_a_warning_belongs_to_the_target_that_needs_the_line(
     line: int | None, seen: str, concerned: list[str]
 ) -> None:
     """Targets with one Dockerfile share a vertex, so the warning's line decides."""
@@ -331,14 +331,14 @@ def test_a_warning_is_that_of_the_target_that_needs_the_line(
 
 
 def test_a_warning_of_docker_has_no_target() -> None:
-    """Docker does not name the target, unless there is only one."""
+    """A warning of docker belongs to no target, unless there is only one."""
     line = "WARNING: local cache import at nowhere not found"
     assert [owner for owner, _ in BakeReader(("api", "web")).feed(line)] == [""]
     assert [owner for owner, _ in BakeReader(("api",)).feed(line)] == ["api"]
 
 
-def test_a_step_that_another_target_did_is_listed_once() -> None:
-    """It has its own name, though its own vertex is never reported as done."""
+def test_a_step_that_another_target_ran_is_listed_once() -> None:
+    """The step keeps its own vertex, though only the other target's vertex is reported as done."""
     reader = BakeReader(("api", "web"))
     send(reader, vertexes=[vertex("api", "own"), vertex("web", "other")])
     send(reader, vertexes=[vertex("api", "other", **DONE), vertex("web", "other", **DONE)])
@@ -346,7 +346,7 @@ def test_a_step_that_another_target_did_is_listed_once() -> None:
     assert (step.digests, step.outcome, step.seconds) == (("own",), EXECUTED, 2.0)
 
 
-def test_what_is_of_no_target_is_left_out() -> None:
+def test_steps_outside_targets_are_left_out() -> None:
     """Steps outside targets, such as reading the bake file, are left out."""
     reader = BakeReader(("internal", "api"))
     name = "[internal] load local bake definitions"
@@ -365,15 +365,15 @@ def test_what_is_of_no_target_is_left_out() -> None:
         ("target web: it broke", {"api": False, "web": False}),
     ],
 )
-def test_an_error_is_that_of_the_target_it_names(line: str, why: dict[str, bool]) -> None:
+def test_an_error_belongs_to_the_target_it_names(line: str, why: dict[str, bool]) -> None:
     """An error without a target counts for failed targets, or for all, and is reported once."""
     reader = BakeReader(("api", "web"))
     assert len(list(reader.feed(line))) == 1
     assert {name: reader.finish(name).says_why for name in why} == why
 
 
-def test_a_target_without_its_own_error_has_that_of_its_step() -> None:
-    """If several targets fail, docker reports only one error."""
+def test_a_target_without_its_own_error_has_its_steps_error() -> None:
+    """The error of a target's step is used if docker reports only another target's error."""
     reader = BakeReader(("api", "web"))
     for name in ("api", "web"):
         broken = vertex(name, name, **DONE, error=f"{name} broke")

@@ -1,4 +1,4 @@
-"""Several images: which are meant, what they may write, and what becomes of each."""
+"""Tests of building several images: their choice, their outputs and their results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def result(digest: str = "sha256:d", status: int = 0) -> BuildResult:
 
 @pytest.fixture
 def request_(tmp_path: Path) -> BuildRequest:
-    """A request in a project of three images."""
+    """Make a request in a project of three images."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "bxcache.toml").write_text(CONFIG)
     return BuildRequest(directory=tmp_path)
@@ -50,7 +50,7 @@ def request_(tmp_path: Path) -> BuildRequest:
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Stands in for the build of one image."""
+    """Replace the build of one image."""
 
     def replace(build: Callable[..., BuildResult]) -> None:
         monkeypatch.setattr("bxcache.pipeline.batch.run_build", build)
@@ -58,8 +58,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replace
 
 
-def test_all_that_are_declared_are_meant_where_none_is_named(request_: BuildRequest) -> None:
-    """In the order of the file; those that are named in theirs."""
+def test_all_declared_images_are_chosen_by_default(request_: BuildRequest) -> None:
+    """Without names, all declared images are chosen in the file's order, else the named ones."""
     assert choose_images(request_, ()) == NAMES
     assert choose_images(request_, ("web", "api")) == ("web", "api")
 
@@ -72,18 +72,18 @@ def test_all_that_are_declared_are_meant_where_none_is_named(request_: BuildRequ
         (("nope", "nope"), ["`nope` is not declared", "`nope` is given twice"]),
     ],
 )
-def test_all_that_is_wrong_with_the_names_is_told(
+def test_all_wrong_names_are_reported(
     request_: BuildRequest, names: tuple[str, ...], expected: list[str]
 ) -> None:
-    """Each in a line of its own."""
+    """Each wrong name has its own problem in the error."""
     with pytest.raises(ConfigError) as caught:
         choose_images(request_, names)
     assert len(caught.value.problems) == len(expected)
     assert all(each in str(caught.value) for each in expected)
 
 
-def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
-    """It says so."""
+def test_without_images_a_build_is_refused(tmp_path: Path) -> None:
+    """A project that declares no image gives an error that says so."""
     with pytest.raises(ConfigError, match="no image is declared"):
         choose_images(BuildRequest(directory=tmp_path), ())
 
@@ -98,7 +98,7 @@ def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
         ("", {"outputs": ["./out"]}, ["`out` would be written by"]),
         ("", {"outputs": ["type=tar,dest=-"]}, ["`-` would be written by"]),
         ("", {"outputs": ["type=image,name=r/app,push=true"]}, ["`r/app` would be written by"]),
-        # One image has several spellings, and a path too.
+        # An image has several spellings, and so does a path.
         (
             'tags = ["docker.io/shop/api:latest"]\n',
             {},
@@ -131,14 +131,14 @@ def test_without_images_there_is_nothing_to_build(tmp_path: Path) -> None:
         ("[[cache.backends]]\ntype = 'local'\ndir = 'store'\n", {}, []),
     ],
 )
-def test_what_would_be_written_twice_is_refused_before_anything_runs(
+def test_duplicate_outputs_are_refused_before_anything_runs(
     request_: BuildRequest,
     builds: Callable[..., None],
     added: str,
     options: dict[str, Any],
     told: list[str],
 ) -> None:
-    """Tags, outputs and caches with a tag of their own; scopes are told apart by themselves."""
+    """Images may not share a tag, an output or a tagged cache; scopes never collide."""
     ran: list[str | None] = []
 
     def build(request: BuildRequest, _: object) -> BuildResult:
@@ -161,18 +161,18 @@ def test_what_would_be_written_twice_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("words", [("--metadata-file", "m.json"), ("--iidfile=id",)])
-def test_a_file_that_docker_would_write_for_each_is_refused(
+def test_a_file_that_each_image_would_write_is_refused(
     request_: BuildRequest, words: tuple[str, ...]
 ) -> None:
-    """For one image it is docker's own business."""
+    """Docker's own file flags are refused for several images."""
     request = BuildRequest(extra=words, directory=request_.directory)
     flag = words[0].partition("=")[0]
     with pytest.raises(ConfigError, match=f"the file of {flag}` would be written by"):
         build_batch(request, NAMES)
 
 
-def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) -> None:
-    """Each problem once, though every image has it."""
+def test_problems_of_all_images_are_reported_at_once(request_: BuildRequest) -> None:
+    """A problem that every image has is reported once."""
     request = BuildRequest(options={"network": 7, "target": []}, directory=request_.directory)
     with pytest.raises(ConfigError) as caught:
         build_batch(request, NAMES)
@@ -180,10 +180,10 @@ def test_what_is_wrong_with_any_image_is_told_at_once(request_: BuildRequest) ->
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 9])
-def test_no_more_are_built_at_once_than_is_said(
+def test_the_number_of_parallel_builds_is_limited(
     request_: BuildRequest, builds: Callable[..., None], jobs: int
 ) -> None:
-    """And as many as that where there are so many."""
+    """As many images are built at once as allowed, and no more."""
     lock, running, most = threading.Lock(), 0, 0
     first = min(jobs, len(NAMES))
     together, begun = threading.Barrier(first, timeout=20), count(1)
@@ -207,10 +207,10 @@ def test_no_more_are_built_at_once_than_is_said(
     assert most == min(jobs, len(NAMES))
 
 
-def test_one_that_fails_leaves_the_others_alone(
+def test_a_failed_image_leaves_the_others_alone(
     request_: BuildRequest, builds: Callable[..., None]
 ) -> None:
-    """The status of all is that of the first that failed; each error is kept."""
+    """The overall status is that of the first failed image, and each error is kept."""
 
     def build(request: BuildRequest, _: object) -> BuildResult:
         if request.image == "worker":
@@ -241,16 +241,16 @@ def test_one_that_fails_leaves_the_others_alone(
         ([BuildFailedError("x", exit_status=2), BuildFailedError("x", exit_status=3)], 2),
     ],
 )
-def test_what_failed_is_never_told_as_done(errors: list[BxcacheError | None], status: int) -> None:
-    """A build that failed counts before an error of bxcache, and both before what was stopped."""
+def test_any_failure_sets_the_status(errors: list[BxcacheError | None], status: int) -> None:
+    """A failed build takes precedence over an error of bxcache, and both over a stopped build."""
     outcomes = {str(at): ImageOutcome(str(at), error=each) for at, each in enumerate(errors)}
     assert find_status(outcomes) == status
 
 
-def test_the_others_are_stopped_where_that_is_asked_for(
+def test_fail_fast_stops_the_other_images(
     request_: BuildRequest, builds: Callable[..., None]
 ) -> None:
-    """What was stopped is no reason for the status; what waited does not begin."""
+    """Stopped images do not decide the status, and waiting images never begin."""
     began: list[str | None] = []
 
     def build(request: BuildRequest, _: object) -> BuildResult:
@@ -273,13 +273,13 @@ def test_the_others_are_stopped_where_that_is_asked_for(
     assert set(began) == {"api", "worker"}
 
 
-def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..., None]) -> None:
-    """Ctrl-C comes to whoever waits for them."""
+def test_an_interrupt_stops_all_images(request_: BuildRequest, builds: Callable[..., None]) -> None:
+    """A KeyboardInterrupt stops all running builds and reaches the caller."""
     stopped: list[bool] = []
     begun = threading.Barrier(len(NAMES))
 
     def build(request: BuildRequest, _: object) -> BuildResult:
-        # One that is not begun by then is never begun.
+        # A build that has not begun by then never begins.
         begun.wait(60)
         if request.image == "api":
             raise KeyboardInterrupt
@@ -297,8 +297,8 @@ def test_an_interrupt_stops_them_all(request_: BuildRequest, builds: Callable[..
     assert stopped == [True, True]
 
 
-def test_each_line_has_its_image_in_front(capsys: pytest.CaptureFixture[str]) -> None:
-    """Also those of a text of several lines."""
+def test_each_line_is_prefixed_with_its_image(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line of a multi-line text is prefixed with its image."""
     import sys  # noqa: PLC0415
 
     progress = BatchProgress(sys.stderr, NAMES)

@@ -1,4 +1,4 @@
-"""What a build took from the builder's own cache, and what rests on it."""
+"""Tests of layers taken from the builder's own cache, and of the layers built on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHAINS = {"image": "i", "make": "im", "copy": "ic", "last": "icl"}
 
 
 def hear(outcomes: str, chains: dict[str, str]) -> tuple[RunResult, Metadata]:
-    """A build of which each step was reused or executed, as the letters say."""
+    """Return a build whose steps were reused or executed, as the letters show."""
     operations = tuple(
         Operation(
             vertex=vertex,
@@ -47,20 +47,20 @@ def hear(outcomes: str, chains: dict[str, str]) -> tuple[RunResult, Metadata]:
     [
         ("eee", "", "", "imcl"),
         ("rrr", "imcl", "", "imcl"),
-        # What rests on it is executed, and no better.
+        # The steps built on a borrowed step are executed, but no more sound.
         ("ree", "", "make", "i"),
         ("rrr", "", "make copy last", "i"),
-        # The donor has all but the last.
+        # The donor has all layers but the last.
         ("rrr", "imc", "last", "imc"),
         ("rre", "imc", "", "imcl"),
-        # What was copied is known, so it does not matter where the builder has the rest from.
+        # The copied layer is known, so the origin of the other stage does not matter.
         ("rre", "ic", "make", "icl"),
     ],
 )
-def test_what_is_borrowed_and_what_rests_on_it(
+def test_borrowed_steps_and_the_layers_on_them_are_found(
     outcomes: str, known: str, borrowed: str, sound: str
 ) -> None:
-    """A base image is nobody's step."""
+    """Reused steps without a known layer are borrowed, and layers built on them are unsound."""
     ran, metadata = hear(outcomes, CHAINS)
     found = find_borrowing(ran, metadata, Known({*known}))
     assert [each.text.split()[1].rstrip("\\") for each in found.steps] == borrowed.split()
@@ -68,7 +68,7 @@ def test_what_is_borrowed_and_what_rests_on_it(
 
 
 def test_a_known_layer_on_an_unknown_one_is_not_known() -> None:
-    """Files that are copied have one layer, whatever they are copied onto."""
+    """A layer of copied files, the same on any base, is known only if its base is."""
     ran, metadata = hear("rre", {**CHAINS, "copy": "xc", "last": "xcl"})
     found = find_borrowing(ran, metadata, Known({*"imc"}))
     assert [each.line for each in found.steps] == [3]
@@ -76,15 +76,15 @@ def test_a_known_layer_on_an_unknown_one_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(("known", "borrowed"), [("", [2, 3, 4]), ("icl", [])])
-def test_a_step_without_a_layer_counts_where_it_was_needed(known: str, borrowed: list[int]) -> None:
-    """Before anything is exported, a step that is reused may have none."""
+def test_a_step_without_a_layer_counts_if_it_was_needed(known: str, borrowed: list[int]) -> None:
+    """A reused step, which may have no layer before an export, is borrowed if it was needed."""
     ran, metadata = hear("rrr", {**CHAINS, "make": ""})
     found = find_borrowing(ran, metadata, Known({*known}))
     assert [each.line for each in found.steps] == borrowed
 
 
-def test_the_warning_names_what_was_saved_of_it() -> None:
-    """Stage, line and instruction on one line; nothing where none of it was saved."""
+def test_the_warning_names_the_saved_layers() -> None:
+    """The warning has stage, line and instruction; it is absent if no borrowed layer was saved."""
     ran, metadata = hear("rre", CHAINS)
     found = find_borrowing(ran, metadata, Known(set()))
     assert found.warn({"i", "l"}) is None
@@ -97,8 +97,8 @@ def test_the_warning_names_what_was_saved_of_it() -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT001
-    """A warning says what was seen; what is to be refused must be known to be sound."""
+def test_a_doubt_refuses_without_a_warning(silent: bool) -> None:  # noqa: FBT001
+    """A doubt makes the build unsound, but only known borrowing causes a warning."""
     ran, metadata = hear("rrr", CHAINS)
     known = Known({*"im"}, None if silent else "the donor is out of reach")
     found = find_borrowing(ran, Metadata() if silent else metadata, known)
@@ -109,8 +109,8 @@ def test_a_doubt_refuses_and_does_not_warn(silent: bool) -> None:  # noqa: FBT00
     assert found.doubt in found.refuse()
 
 
-def test_a_doubt_about_what_was_not_needed_is_none() -> None:
-    """A build that executed everything took nothing."""
+def test_a_doubt_does_not_matter_if_nothing_was_reused() -> None:
+    """A build that executed everything borrowed nothing."""
     ran, metadata = hear("eee", CHAINS)
     assert not find_borrowing(ran, metadata, Known(set(), "a doubt")).is_unsound
     assert not find_borrowing(ran, Metadata(), Known(set())).is_unsound

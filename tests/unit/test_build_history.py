@@ -38,11 +38,11 @@ def arrange(provenance: dict[str, Any]) -> dict[str, Any]:
 
 
 class FakeDocker(Docker):
-    """A client whose builder `b` has the history of the build, in SLSA 1 shape.
+    """A client whose builder `b` has the history of the build, in SLSA 1 form.
 
     Args:
-        one: the build was for a single platform.
-        fails: questions with this word fail.
+        one: whether the build was for a single platform.
+        fails: a word that makes questions fail.
     """
 
     def __init__(self, *, one: bool = False, fails: str = "") -> None:
@@ -83,7 +83,7 @@ def complete(docker: Docker, ref: str = "b/node/id") -> Metadata:
 REF = "buildx.build.ref"
 
 
-def test_the_history_has_what_the_file_lacks() -> None:
+def test_the_history_completes_the_file() -> None:
     """The history completes each platform, in the form of newer versions of BuildKit too."""
     whole = parse_metadata(json.dumps(TWO))
     assert len(whole.definitions) == len(PROVENANCES) == 2
@@ -97,8 +97,8 @@ def test_a_single_platform_has_no_name() -> None:
     assert found.operations
 
 
-def test_a_file_that_says_it_is_enough() -> None:
-    """A complete file needs no history."""
+def test_a_complete_file_needs_no_history() -> None:
+    """A complete file is returned unchanged, without a question to docker."""
     whole = parse_metadata(json.dumps(TWO))
     assert complete_metadata(Docker(("none",)), whole) is whole
 
@@ -111,8 +111,8 @@ def test_a_file_that_says_it_is_enough() -> None:
         ("", "", "the metadata file does not name the build"),
     ],
 )
-def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
-    """A failed question is the reason, and nothing is completed in part."""
+def test_a_failed_question_is_the_reason(fails: str, ref: str, why: str) -> None:
+    """A failed question becomes the reason, and nothing is completed in part."""
     found = complete(FakeDocker(fails=fails), ref)
     assert found.definitions == ()
     assert found.why_unknown == why
@@ -129,14 +129,14 @@ def test_what_fails_is_the_reason(fails: str, ref: str, why: str) -> None:
         ("", 2, "buildx did not report them: a reason"),
     ],
 )
-def test_only_the_true_cause_is_blamed(version: str, platforms: int, said: str) -> None:
-    """A version is blamed only if a later one would report the layers."""
+def test_only_the_true_cause_is_named(version: str, platforms: int, said: str) -> None:
+    """A version is named as the cause only if a later one would report the layers."""
     seen = explain_unknown(version, Metadata(why_unknown="a reason"), platforms)
     assert said in seen
     assert "a reason" in seen or "0.14" in seen
 
 
-def test_what_is_known_needs_no_reason() -> None:
+def test_known_layers_need_no_reason() -> None:
     """Known layers, or a build without exports, need no reason."""
     whole = parse_metadata(json.dumps(TWO))
     assert explain_unknown("v0.13", whole, 2) == ""

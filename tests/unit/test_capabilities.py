@@ -1,4 +1,4 @@
-"""Tests of reading and checking what docker can do."""
+"""Tests of reading and checking the capabilities of docker."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_builder_out_of_reach_has_its_error() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "garbage", "Name\n:::\n Labels"])
 def test_any_text_gives_a_builder(text: str) -> None:
-    """Missing fields are empty."""
+    """Fields missing in the text are empty."""
     assert parse_builder(text).platform is None
 
 
@@ -107,12 +107,12 @@ def test_any_text_gives_a_builder(text: str) -> None:
     ],
 )
 def test_versions_are_read(text: str, expected: tuple[int, ...] | None) -> None:
-    """A version with numbers can be compared."""
+    """A version with numbers is parsed for comparison, and any other is unknown."""
     assert parse_version(text) == expected
 
 
 def test_the_engine_is_read() -> None:
-    """The engine is read, and its absence."""
+    """The engine's version and platform are read, and so is its absence."""
     text = json.dumps(
         {"Client": {"Version": "28"}, "Server": {"Version": "27", "Os": "linux", "Arch": "arm64"}}
     )
@@ -138,10 +138,10 @@ def test_the_engine_is_read() -> None:
         ),
     ],
 )
-def test_a_builder_that_does_not_answer_is_refused_with_its_mend(
+def test_an_unreachable_builder_is_refused_with_a_remedy(
     found: Capabilities, message: str, command: str
 ) -> None:
-    """The error names the problem and the command that fixes it."""
+    """The error contains the problem and the command that fixes it."""
     with pytest.raises(EngineError) as caught:
         check_reachable(found)
     assert message in caught.value.message
@@ -163,8 +163,8 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
         ),
     ],
 )
-def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: str) -> None:
-    """It causes only a warning, with the command that fixes it."""
+def test_a_builder_without_cache_export_still_builds(found: Capabilities, why: str) -> None:
+    """A builder that cannot save a cache causes only a warning, with the command that fixes it."""
     check_reachable(found)
     seen = explain_inline_only(found)
     assert seen is not None
@@ -172,7 +172,7 @@ def test_a_builder_that_saves_no_cache_still_builds(found: Capabilities, why: st
     assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
 
 
-def test_a_builder_that_saves_everything_needs_no_words() -> None:
+def test_a_fully_capable_builder_causes_no_warning() -> None:
     """A containerd image store or an unknown version causes no warning."""
     assert not explain_inline_only(GOOD)
     assert not explain_inline_only(replace(GOOD, engine="dev"))
@@ -189,7 +189,7 @@ def test_a_builder_that_saves_everything_needs_no_words() -> None:
         ("docker", "running", False),
     ],
 )
-def test_a_sleeping_builder_is_one_that_a_build_starts(
+def test_a_sleeping_builder_is_accepted(
     driver: str,
     status: str,
     expected: bool,  # noqa: FBT001

@@ -1,4 +1,4 @@
-"""The CI files of `examples/`, as far as that can be told without an engine."""
+"""Tests of the CI files of `examples/` that need no engine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(system: str, file: Path) -> Result:
-    """Compare a file with its system's schema, out of the installed package."""
+    """Check a file against its system's schema from the installed package."""
     options = ("--data-transform", "gitlab-ci") if system == "gitlab" else ()
     return CliRunner().invoke(
         check_jsonschema, ["--builtin-schema", SCHEMAS[system], *options, str(file)]
@@ -52,14 +52,14 @@ def check(system: str, file: Path) -> Result:
 
 
 def lint(file: Path) -> list[str]:
-    """What a strict yamllint says of a file: warnings count too."""
+    """Return yamllint's problems with a file; warnings count too."""
     with file.open() as opened:
         return [str(problem) for problem in linter.run(opened, YamlLintConfig(LINT), str(file))]
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
 def test_a_file_is_valid_by_its_systems_schema(system: str) -> None:
-    """As the system publishes it."""
+    """The file of each example is valid by the schema that its system publishes."""
     checked = check(system, EXAMPLES / system / FILES[system])
     assert checked.exit_code == 0, checked.output
 
@@ -73,10 +73,8 @@ def test_a_file_is_valid_by_its_systems_schema(system: str) -> None:
         ("buildkite", "depends_on:", "depend_on:"),
     ],
 )
-def test_the_schema_would_tell_a_mistake(
-    system: str, right: str, wrong: str, tmp_path: Path
-) -> None:
-    """One word of the file is changed."""
+def test_the_schema_detects_a_mistake(system: str, right: str, wrong: str, tmp_path: Path) -> None:
+    """A file with one changed word is invalid."""
     text = (EXAMPLES / system / FILES[system]).read_text()
     assert right in text
     broken = tmp_path / "broken.yml"
@@ -87,22 +85,22 @@ def test_the_schema_would_tell_a_mistake(
 
 
 def test_all_yaml_is_clean() -> None:
-    """A strict yamllint has nothing to say of any file, and sees all of the four systems'."""
+    """A strict yamllint finds no problem in any file, including those of the four systems."""
     assert {EXAMPLES / system / FILES[system] for system in SCHEMAS} <= set(YAML)
     assert [problem for file in YAML for problem in lint(file)] == []
 
 
-def test_the_lint_would_tell_a_mistake(tmp_path: Path) -> None:
-    """A key that is there twice."""
+def test_the_lint_detects_a_mistake(tmp_path: Path) -> None:
+    """A duplicate key is reported."""
     (tmp_path / "twice.yml").write_text("a: 1\na: 2\n")
     assert len(lint(tmp_path / "twice.yml")) == 1
 
 
 def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
-    """Its blocks and texts are closed and it has the sections that Jenkins requires, each once.
+    """The pipeline is balanced and has each section that Jenkins requires once.
 
-    That every step of every stage is one that Jenkins knows, and that the plugins for them are
-    there, is not proved: that takes a Jenkins.
+    Whether Jenkins knows every step, and has the plugins for them, is not checked: that takes a
+    Jenkins.
     """
     root = parse_jenkinsfile((EXAMPLES / "jenkins" / FILES["jenkins"]).read_text())
     assert [each.head for each in root.blocks] == ["pipeline"]
@@ -117,20 +115,20 @@ def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
 
 
 @pytest.mark.parametrize("text", ["pipeline {", "pipeline {}\n}", "sh 'x", "a / b"])
-def test_the_parser_of_jenkinsfiles_refuses_what_is_not_balanced(text: str) -> None:
-    """So that the test above can fail."""
+def test_the_parser_of_jenkinsfiles_refuses_unbalanced_text(text: str) -> None:
+    """An unbalanced or unknown text raises an error, so the previous test can fail."""
     with pytest.raises(ValueError, match=r"closed|what is this"):
         parse_jenkinsfile(text)
 
 
-def test_circleci_keeps_the_store_under_the_keys_that_bxcache_prints(
+def test_circleci_uses_the_keys_that_bxcache_prints(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The file has what `bxcache key --style circleci` prints in that repository."""
+    """The example contains the output of `bxcache key --style circleci` for that repository."""
     shutil.copytree(EXAMPLES / "circleci", tmp_path / "shop")
     (tmp_path / "shop" / ".git").mkdir()
     monkeypatch.chdir(tmp_path / "shop")
-    # The file is for machines of this kind, whatever this one is.
+    # The file is for machines with this platform, whatever the current one is.
     monkeypatch.setenv("BXCACHE_BUILD_PLATFORMS", "linux/amd64")
     shown = CliRunner().invoke(bxcache, ["key", "--style=circleci"])
     printed = yaml.safe_load(shown.output)
@@ -142,7 +140,7 @@ CACHES = {"restore_cache", "save_cache"}
 
 
 def walk(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any YAML
-    """All tables of a document, outermost first."""
+    """Return all tables of a document, outermost first."""
     if isinstance(value, dict):
         return [value, *(found for each in value.values() for found in walk(each))]
     if isinstance(value, list):
@@ -150,8 +148,8 @@ def walk(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # any YAML
     return []
 
 
-def test_what_comes_from_elsewhere_has_a_version() -> None:
-    """Actions, images and plugins are pinned as their users do."""
+def test_external_components_have_a_version() -> None:
+    """Actions, images and plugins are pinned in their usual form."""
     steps = read_file("github-actions")["jobs"]["image"]["steps"]
     used = [step["uses"] for step in steps if "uses" in step]
     assert len(used) == 3
@@ -165,7 +163,7 @@ def test_what_comes_from_elsewhere_has_a_version() -> None:
 
 
 def test_github_has_a_builder_and_a_login_before_it_builds() -> None:
-    """The real tests give it both in place of the actions, which they cannot run."""
+    """The workflow sets up a builder and logs in first; the real tests replace both actions."""
     steps = read_file("github-actions")["jobs"]["image"]["steps"]
     used = [step.get("uses", step.get("run", "")).partition("@")[0] for step in steps]
     build = used.index("bxcache build")
@@ -173,20 +171,20 @@ def test_github_has_a_builder_and_a_login_before_it_builds() -> None:
 
 
 def test_every_step_of_buildkite_logs_in() -> None:
-    """The real tests give it a login in place of the plugin, which they cannot run."""
+    """Every step uses the login plugin; the real tests replace it."""
     steps = read_file("buildkite")["steps"]
     logins = [plugin for step in steps for plugin in step["plugins"]]
     assert [set(login) for login in logins] == [{"docker-login#v3.0.0"}] * len(steps)
 
 
 @pytest.mark.parametrize("name", [*FILES, *(p.parent.name for p in EXAMPLES.glob("*/Dockerfile"))])
-def test_the_list_of_examples_has_each(name: str) -> None:
-    """With a link to its folder."""
+def test_the_list_contains_each_example(name: str) -> None:
+    """The list has a link to the folder of each example."""
     assert f"]({name}/)" in (EXAMPLES / "README.md").read_text()
 
 
-def test_every_link_of_the_list_leads_somewhere() -> None:
-    """To a file or a folder that is there."""
+def test_every_link_of_the_list_is_valid() -> None:
+    """Each link leads to an existing file or folder."""
     links = re.findall(r"\]\(([^)#]+)\)", (EXAMPLES / "README.md").read_text())
     assert len(links) >= len(FILES)
     assert [link for link in links if "://" not in link and not (EXAMPLES / link).exists()] == []

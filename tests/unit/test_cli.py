@@ -1,4 +1,4 @@
-"""Arguments to a request, a result to text and an exit status."""
+"""Tests of turning arguments into a request, and a result into text and an exit status."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ RESULT = BuildResult(
 
 
 class Library:
-    """Stands in for the library: keeps the request, and does what the test wants."""
+    """A stand-in for the library that records requests and returns the chosen outcome."""
 
     def __init__(self) -> None:
         self.requests: list[BuildRequest] = []
@@ -119,14 +119,16 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
     ],
 )
-def test_flags_are_options(library: Library, arguments: list[str], options: dict[str, Any]) -> None:
-    """What is not given is not set, so that a config file can set it."""
+def test_flags_become_options(
+    library: Library, arguments: list[str], options: dict[str, Any]
+) -> None:
+    """Only given flags are set, so that a config file can set the others."""
     assert run(["build", *arguments]) == 0
     assert library.requests[0].options == options
 
 
-def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
-    """Unchanged, flags of ours included."""
+def test_arguments_after_two_dashes_go_to_docker(library: Library) -> None:
+    """Arguments after `--` are passed on unchanged, even those that look like our flags."""
     assert run(["build", "app", "--", "--ulimit", "nofile=1", "-t", "x", "--"]) == 0
     assert library.requests[0].extra == ("--ulimit", "nofile=1", "-t", "x", "--")
     assert library.requests[0].options == {"context": "app"}
@@ -144,20 +146,23 @@ def test_what_follows_two_dashes_is_dockers(library: Library) -> None:
         ["build", "--progress", "loud"],
         ["build", "--build-context", "x"],
         ["build", "--backend", "nonsense"],
+        ["build", "--backend", '"type=local'],
         ["build", "--gate", "first=maybe"],
         ["build", "--gate", "first="],
         ["frob"],
         ["config", "check"],
     ],
 )
-def test_usage_errors_are_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
-    """As everywhere."""
+def test_usage_errors_exit_with_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
+    """A wrong flag, word or value exits with 2 before anything is built."""
     assert run(arguments) == 2
     assert not library.requests
 
 
-def test_dockers_exit_status_is_ours(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what docker said, and the two lines."""
+def test_a_failed_build_exits_with_dockers_status(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Docker's error is shown first, and a note that nothing was saved comes last."""
     failed = replace(RESULT, exit_status=17, digest=None)
     library.events = [Said("ERROR: it broke")]
     library.outcome = BuildFailedError("it broke", exit_status=17, result=failed)
@@ -171,7 +176,7 @@ def test_dockers_exit_status_is_ours(library: Library, capsys: pytest.CaptureFix
 def test_our_errors_have_a_status_and_a_hint(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On stderr, without a traceback."""
+    """An error of bxcache appears on stderr with its hint and without a traceback."""
     library.outcome = EngineError("no docker", hint="`apt-get install docker.io`")
     assert run(["build"]) == 69
     assert capsys.readouterr().err == "error: no docker\n\nhint: `apt-get install docker.io`\n"
@@ -180,7 +185,7 @@ def test_our_errors_have_a_status_and_a_hint(
 def test_strict_failures_show_the_result_first(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The image was built."""
+    """The result of a build is printed before an error of `--strict`, since the image was built."""
     library.outcome = CacheError("the registry is down", result=RESULT)
     assert run(["build", "--json"]) == 75
     out, err = capsys.readouterr()
@@ -188,10 +193,10 @@ def test_strict_failures_show_the_result_first(
     assert err.endswith("error: the registry is down\n")
 
 
-def test_a_path_that_is_not_utf8_is_json_all_the_same(
+def test_a_path_that_is_not_utf8_is_valid_json(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its bytes have the escape that JSON has for them, and Python reads them as a path again."""
+    """Invalid bytes of a path are escaped in JSON, and Python decodes them to the same path."""
     cache = replace(RESULT.caches[0], place=os.fsdecode(b"/caf\xe9"))
     library.outcome = replace(RESULT, caches=(cache,))
     assert run(["build", "--json"]) == 0
@@ -202,18 +207,16 @@ def test_a_path_that_is_not_utf8_is_json_all_the_same(
     assert os.fsencode(document["caches"][0]["place"]) == b"/caf\xe9"
 
 
-def test_each_gate_that_is_not_passed_has_a_line(
-    library: Library, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also where several are not."""
+def test_each_failed_gate_has_a_line(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several failed gates are reported on separate lines."""
     library.outcome = GateError(["the gate `a` is no", "the gate `b` is no"], result=RESULT)
     assert run(["build"]) == 65
     _, told = capsys.readouterr().err.split("error: ")
     assert told.splitlines() == ["the gate `a` is no", "the gate `b` is no"]
 
 
-def test_an_interrupt_is_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """And says what became of the caches."""
+def test_an_interrupt_exits_with_130(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message of an interrupt reports the state of the caches."""
     library.outcome = KeyboardInterrupt()  # type: ignore[assignment]  # raised like an exception
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bxcache.cli.actions.build.run_build", _interrupt)
@@ -225,8 +228,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the traceback, and without secrets."""
+def test_a_bug_is_reported_as_a_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unexpected exception is shown with its traceback and without secrets."""
     library.outcome = ZeroDivisionError("at https://me:hunter22@example.com")
     assert run(["build"]) == 70
     err = capsys.readouterr().err
@@ -235,18 +238,18 @@ def test_a_bug_says_that_it_is_one(library: Library, capsys: pytest.CaptureFixtu
     assert err.startswith("error: this is a bug in bxcache; please report it")
 
 
-def test_quiet_prints_the_digest_only(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """On stdout, and nothing on stderr."""
+def test_quiet_prints_only_the_digest(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """The quiet flags print the digest on stdout and nothing on stderr."""
     library.events = [StepFinished(STEP, Outcome.REUSED, 0), Warned("careful")]
     for flag in ("-q", "--quiet", "--progress=quiet"):
         assert run(["build", flag]) == 0
         assert capsys.readouterr() == (f"{RESULT.digest}\n", "")
 
 
-def test_plain_progress_tells_each_step(
+def test_plain_progress_shows_each_step(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outcome, label and the instruction's first line, and the two lines at the end."""
+    """A step's line has its outcome, label and first line, and two summary lines follow."""
     library.events = [StepFinished(STEP, Outcome.EXECUTED, 2.5), Warned("careful")]
     assert run(["build"]) == 0
     out, err = capsys.readouterr()
@@ -262,7 +265,7 @@ def test_plain_progress_tells_each_step(
 def test_raw_progress_is_buildkits_stream(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Line by line, for another program."""
+    """The stream is printed line by line, for another program."""
     library.events = [Streamed('{"vertexes":[]}'), StepFinished(STEP, Outcome.REUSED, 0)]
     assert run(["build", "--progress", "rawjson"]) == 0
     assert library.requests[0].raw
@@ -285,10 +288,10 @@ WARNINGS = [
 
 
 @pytest.mark.parametrize("mode", ["none", "rawjson"])
-def test_warnings_that_nobody_saw_are_told_in_the_end(
+def test_warnings_that_were_not_shown_follow_at_the_end(
     mode: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the summary, which says that they stand above."""
+    """Warnings are printed before the summary, which refers to them."""
     library.events, library.outcome = [Streamed("{}"), Warned("careful")], WARNED
     assert run(["build", "--progress", mode]) == 0
     lines = capsys.readouterr().err.splitlines()
@@ -299,19 +302,19 @@ def test_warnings_that_nobody_saw_are_told_in_the_end(
 
 
 @pytest.mark.parametrize("mode", ["plain", "quiet"])
-def test_warnings_that_were_shown_are_not_told_again(
+def test_shown_warnings_are_not_repeated(
     mode: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And with `quiet` none is told."""
+    """A warning is printed once with plain progress, and never with `quiet`."""
     library.events, library.outcome = [Warned("careful")], WARNED
     assert run(["build", "--progress", mode]) == 0
     assert capsys.readouterr().err.count("warning:") == (mode == "plain")
 
 
-def test_a_stream_that_cannot_be_kept_stops_no_build(
+def test_an_unwritable_log_does_not_stop_the_build(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It costs one warning, which names the file, before the digest or the summary."""
+    """A log that cannot be written causes one warning, before the digest or the summary."""
     library.events = [Streamed("{}"), Streamed("{}"), StepFinished(STEP, Outcome.REUSED, 0)]
     assert run(["build", "--log", "/dev/full", "-q"]) == 0
     warning = "warning: the log `/dev/full` is incomplete: No space left on device\n"
@@ -328,8 +331,8 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
         | st.sampled_from(['{"vertexes":[]}', "{", "[1]", "1", '{"a":', "ERROR: x", "[" * 9999])
     )
 )
-def test_a_kept_stream_is_json_alone(lines: list[str]) -> None:
-    """Whatever docker says: a document on each line, and nothing is lost."""
+def test_a_log_contains_only_json(lines: list[str]) -> None:
+    """Whatever docker prints, each line of the log is a document, and no line is lost."""
     file = io.StringIO()
     write = DocumentLog(file)
     for line in lines:
@@ -339,7 +342,7 @@ def test_a_kept_stream_is_json_alone(lines: list[str]) -> None:
 
 
 def test_the_document_has_the_published_keys() -> None:
-    """Later versions add keys and rename none."""
+    """The document contains the published keys, which later versions may only extend."""
     document = describe_result(RESULT)
     assert document["version"] == "1"
     assert document["exit_status"] == 0
@@ -369,17 +372,17 @@ def test_the_document_has_the_published_keys() -> None:
         ([], 0.0),
     ],
 )
-def test_seconds_saved_are_null_where_no_record_tells_them(
+def test_saved_seconds_are_null_without_a_record(
     steps: list[tuple[Outcome, float | None]], expected: float | None
 ) -> None:
-    """What is not known is not nothing."""
+    """Unknown saved seconds are null, not 0."""
     made = (make_step("RUN x", outcome=outcome, saved=saved) for outcome, saved in steps)
     document = describe_result(replace(RESULT, record=make_record(*made)))
     assert document["saved_seconds"] == expected
 
 
 def test_the_totals_are_two_lines() -> None:
-    """Whatever there is to say."""
+    """Any result has exactly two lines of totals."""
     for result in (
         RESULT,
         replace(RESULT, steps=(), caches=()),
@@ -393,14 +396,14 @@ def test_the_totals_are_two_lines() -> None:
     [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (3600, "1 h 00 m")],
 )
 def test_durations_are_readable(seconds: float, expected: str) -> None:
-    """Never 60 seconds."""
+    """Durations are rounded to minutes and hours, and never show 60 seconds."""
     assert format_seconds(seconds) == expected
 
 
 def test_config_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """check, show and schema print what they say."""
+    """`config check`, `config show` and `config schema` print their results."""
     (tmp_path / "bxcache.toml").write_text('[build.build_args]\nTOKEN = "hunter22"\n')
     monkeypatch.chdir(tmp_path)
     assert run(["config", "check", "bxcache.toml"]) == 0
@@ -419,20 +422,20 @@ def test_config_commands(
 
 
 @pytest.mark.parametrize("extra", ["--progress=plain", "--quiet", "-q"])
-def test_what_bxcache_needs_cannot_be_dockers(
+def test_flags_that_bxcache_needs_cannot_go_to_docker(
     extra: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says where to write it instead, and asks nobody."""
+    """The error says where to write the flag instead, and docker is not run."""
     assert run(["build", ".", "--", extra]) == 78
     assert "before the `--`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--json", "-q", "--progress=quiet"])
 @pytest.mark.parametrize("output", ["-", "type=tar", "type=oci,dest=-"])
-def test_stdout_has_room_for_one_thing(
+def test_stdout_is_used_only_once(
     flag: str, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The document and the image's archive cannot share it; no docker is needed to say so."""
+    """A document and an image's archive cannot share stdout, which is checked without docker."""
     monkeypatch.setenv("PATH", "")
     assert run(["build", flag, "-o", output]) == 78
     out, err = capsys.readouterr()
@@ -441,20 +444,20 @@ def test_stdout_has_room_for_one_thing(
 
 
 def test_the_hit_ratio_is_the_share_of_reused_steps() -> None:
-    """And of nothing there is none."""
+    """Half of the steps give 0.5, and a build without steps has no ratio."""
     assert RESULT.hit_ratio == 0.5
     assert replace(RESULT, steps=()).hit_ratio is None
 
 
-def test_trouble_with_files_is_no_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """A full disk is told as one."""
+def test_a_file_error_is_not_a_bug(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk is reported as such, with exit status 74."""
     library.outcome = OSError(28, "No space left on device", "/tmp/x")
     assert run(["build"]) == 74
     assert capsys.readouterr().err == "error: No space left on device: `/tmp/x`\n"
 
 
-def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    """And the exit statuses."""
+def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of `build` lists its flags, and the main help lists the exit statuses."""
     assert run(["build", "--help"]) == 0
     shown = capsys.readouterr().out
     for flag in ("--tag", "--dry-run", "--json", "--backend", "--progress", "--secret"):
@@ -463,8 +466,8 @@ def test_help_tells_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Exit status" in capsys.readouterr().out
 
 
-def test_nothing_heavy_is_loaded_for_help() -> None:
-    """Help has to come at once: the heavy libraries are loaded by what needs them."""
+def test_help_loads_no_heavy_library() -> None:
+    """Importing the command line loads no heavy library, so that help is fast."""
     assert subprocess.Popen.__name__
     heavy = {"pydantic", "python_on_whales", "platformdirs", "rich"}
     loaded = _modules_after("from bxcache.cli import main, build")
@@ -480,8 +483,10 @@ def _modules_after(code: str) -> set[str]:
         return {name.split(".")[0] for name in set(sys.modules) - before}
 
 
-def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it quotes may come from anywhere; its own lines stay lines."""
+def test_an_error_escapes_control_characters(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Quoted text may have any origin, so its control characters are escaped; line breaks stay."""
     library.outcome = EngineError("no `\x1b[2J\x07x`", hint="a\nb\rc")
     assert run(["build", "."]) == 69
     err = capsys.readouterr().err
@@ -492,7 +497,7 @@ def test_an_error_moves_no_cursor(library: Library, capsys: pytest.CaptureFixtur
     ("word", "image", "context"),
     [("api", "api", None), ("web", None, "web"), ("./aip", None, "./aip"), ("-", None, "-")],
 )
-def test_a_word_is_an_image_or_a_path(
+def test_an_argument_is_an_image_or_a_path(
     word: str,
     image: str | None,
     context: str | None,
@@ -500,7 +505,7 @@ def test_a_word_is_an_image_or_a_path(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An image that is declared, before a folder; all that looks like a path is one."""
+    """A declared image takes precedence over a folder, and anything like a path is a path."""
     (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n")
     for folder in ("api", "web"):
         (tmp_path / folder).mkdir()
@@ -510,13 +515,13 @@ def test_a_word_is_an_image_or_a_path(
     assert (request.image, request.options.get("context")) == (image, context)
 
 
-def test_a_word_that_is_neither_is_refused(
+def test_an_unknown_argument_is_refused(
     library: Library,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the images that are known."""
+    """The error for an argument that is neither image nor path lists the known images."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bxcache.toml").write_text("[images.api]\ncontext = 'api'\n[images.web]\n")
     assert run(["build", "aip"]) == 78

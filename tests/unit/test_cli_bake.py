@@ -1,4 +1,4 @@
-"""`bxcache bake` and `bxcache.bake()`: the same request, and what became of it in words."""
+"""Tests of `bxcache bake` and `bxcache.bake()`: they make the same request, and show results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.test_cli import RESULT
 
 
 class Library:
-    """Stands in for the library: keeps the request, and does what the test wants."""
+    """A stand-in for the library that records requests and returns the chosen outcome."""
 
     def __init__(self) -> None:
         self.requests: list[BakeRequest] = []
@@ -68,14 +68,14 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         (["-f", "-", "api"], ("api",), ("-",), ()),
     ],
 )
-def test_what_is_baked(
+def test_arguments_become_a_request(
     library: Library,
     arguments: list[str],
     targets: tuple[str, ...],
     files: tuple[str, ...],
     sets: tuple[str, ...],
 ) -> None:
-    """In the order of the command line."""
+    """Targets, files and values keep the order of the command line."""
     assert run(["bake", *arguments]) == 0
     [request] = library.requests
     assert (request.targets, request.files, request.sets) == (targets, files, sets)
@@ -95,16 +95,16 @@ def test_what_is_baked(
         (["--backend", "type=inline,ref=a/b"], {"backends": ({"type": "inline", "ref": "a/b"},)}),
     ],
 )
-def test_flags_hold_for_all_targets(
+def test_flags_apply_to_all_targets(
     library: Library, arguments: list[str], options: dict[str, Any]
 ) -> None:
-    """Those of a build that are no matter of the bake file."""
+    """Flags of a build that do not belong in the bake file become options."""
     assert run(["bake", *arguments]) == 0
     assert library.requests[0].build.options == options
 
 
-def test_what_follows_two_dashes_is_bakes(library: Library) -> None:
-    """Unchanged, flags of ours included."""
+def test_arguments_after_two_dashes_go_to_bake(library: Library) -> None:
+    """Arguments after `--` are passed on unchanged, even those that look like our flags."""
     assert run(["bake", "api", "--", "--allow", "network.host", "--set", "a.b=c"]) == 0
     assert library.requests[0].build.extra == ("--allow", "network.host", "--set", "a.b=c")
     assert library.requests[0].targets == ("api",)
@@ -114,20 +114,20 @@ def test_what_follows_two_dashes_is_bakes(library: Library) -> None:
     "arguments",
     [
         *(["--layers", "--json"], ["--layers", "-q"], ["--layers", "--progress", "quiet"]),
-        # The bake file says these.
+        # These belong in the bake file.
         *(["-t", "x"], ["--target", "x"], ["--platform", "linux/amd64"], ["--build-arg", "A=1"]),
         *(["--image", "api"], ["--all"], ["--jobs", "2"], ["--fail-fast"]),
         *(["--secret", "id=x"], ["--output", "x"], ["--label", "a=b"], ["--network", "none"]),
     ],
 )
-def test_wrong_words_are_refused(library: Library, arguments: list[str]) -> None:
-    """With click's exit status, before anything is asked."""
+def test_invalid_arguments_are_refused(library: Library, arguments: list[str]) -> None:
+    """Invalid arguments exit with click's status before anything is baked."""
     assert run(["bake", *arguments]) == 2
     assert library.requests == []
 
 
-def test_stdout_is_for_data(library: Library) -> None:
-    """What docker prints goes elsewhere where bxcache prints a document, layers or digests."""
+def test_stdout_is_reserved_for_data(library: Library) -> None:
+    """Docker's output goes to stderr if bxcache prints a document, layers or digests."""
     for arguments, descriptor in (
         ([], 1),
         (["--json"], 2),
@@ -151,7 +151,7 @@ def test_a_question_is_passed_on(
     progress: str,
     words: list[str],
 ) -> None:
-    """Bake answers it on stdout, with its own exit status; nothing is built."""
+    """Bake answers the question on stdout with its own exit status, and nothing is built."""
     asked: list[Any] = []
 
     def ask(request: BakeRequest, tell: Callable[[str], None], progress: str) -> int:
@@ -172,7 +172,7 @@ def test_without_a_target_nothing_is_done(
     capsys: pytest.CaptureFixture[str],
     json_: bool,  # noqa: FBT001
 ) -> None:
-    """That is said, and is no error: a group may have no targets."""
+    """A note says that there is no target, which is not an error, since a group may be empty."""
     library.outcomes = {}
     assert run(["bake", *(["--json"] if json_ else [])]) == 0
     out, err = capsys.readouterr()
@@ -188,10 +188,10 @@ OUTCOMES = {
 }
 
 
-def test_each_target_is_in_the_document(
+def test_the_document_contains_each_target(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With that of its build, its own status and why it failed; a stopped one has 71."""
+    """Each target has its result, its status and its error, with status 71 for a stopped one."""
     library.outcomes = OUTCOMES
     assert run(["bake", "--json"]) == 3
     document = json.loads(capsys.readouterr().out)
@@ -206,10 +206,10 @@ def test_each_target_is_in_the_document(
     assert targets["api"]["counts"] == {"reused": 1, "executed": 1, "failed": 0}
 
 
-def test_what_became_of_each_target_is_said(
+def test_the_result_of_each_target_is_shown(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its own lines, then all of them in one."""
+    """Each target has its own lines, and a summary of all targets follows."""
     library.outcomes = OUTCOMES
     library.events = [("api", Noted("hello")), ("worker", Said("ERROR: it broke"))]
     assert run(["bake"]) == 3
@@ -222,17 +222,17 @@ def test_what_became_of_each_target_is_said(
     assert lines[-1].startswith("3 targets: 1 built, 2 failed, in ")
 
 
-def test_quietly_only_digests_are_printed(
-    library: Library, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the targets that were built."""
+def test_quiet_prints_only_digests(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """The digests of the targets that were built are printed, one per line."""
     library.outcomes = OUTCOMES
     assert run(["bake", "-q"]) == 3
     assert capsys.readouterr().out == f"api {RESULT.digest}\n"
 
 
-def test_the_stream_is_dockers_own(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """Line by line, as it comes, and nothing of the events."""
+def test_raw_progress_is_dockers_stream(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Docker's stream is printed line by line, without bxcache's own events."""
     library.events = [("api", Streamed('{"vertexes":[]}')), ("api", Noted("hello"))]
     assert run(["bake", "--progress", "rawjson"]) == 0
     assert library.requests[0].build.raw
@@ -241,17 +241,17 @@ def test_the_stream_is_dockers_own(library: Library, capsys: pytest.CaptureFixtu
     assert "api | note: hello" not in err
 
 
-def test_what_is_wrong_is_told(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """In bake's words, with the exit status of a wrong configuration."""
+def test_a_bake_error_is_reported(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bake's error is shown in its words, with the exit status of an invalid configuration."""
     library.error = ConfigError([Problem("docker buildx bake", "", "failed to find target x")])
     assert run(["bake", "x"]) == 78
     assert "docker buildx bake: failed to find target x" in capsys.readouterr().err
 
 
-def test_a_dry_run_tells_each_target_and_one_command(
+def test_a_dry_run_shows_each_target_and_one_command(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The reasons are comments for the shell; nothing is baked."""
+    """The reasons are comments for the shell, and nothing is baked."""
     scope = Scope("api", None, ("linux/amd64",), Owner.of_branch("main"))
     use = CacheUse(EXPORT, make_local(), "/s", scope.name, (("type", "local"),), "for the next one")
     plans = {
@@ -274,7 +274,7 @@ def test_a_dry_run_tells_each_target_and_one_command(
 
 
 def test_the_api_makes_the_same_request(library: Library) -> None:
-    """Paths may be objects; what is not given is not set."""
+    """Paths may be objects, and options that are not given are not set."""
     heard: list[tuple[str, Event]] = []
     library.events = [("api", Noted("hello"))]
     outcomes = bxcache.bake(
@@ -299,7 +299,7 @@ def test_the_api_makes_the_same_request(library: Library) -> None:
 
 @pytest.mark.parametrize("option", ["tags", "target", "build_args", "outputs", "file", "nonsense"])
 def test_an_option_of_a_build_belongs_in_the_bake_file(library: Library, option: str) -> None:
-    """It is refused by its name, before anything is baked."""
+    """The error contains the option's name, and nothing is baked."""
     options: dict[str, Any] = {option: ["x"]}
     with pytest.raises(TypeError, match=f"no option `{option}`; it belongs in the bake file"):
         bxcache.bake("api", **options)

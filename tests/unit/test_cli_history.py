@@ -1,4 +1,4 @@
-"""`bxcache history` and `bxcache diff`: what they ask for and print, and how they end."""
+"""Tests of the requests, the output and the exit status of `bxcache history` and `bxcache diff`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLACES = {name_digest(name): f"/store/{name}" for name in ("a", "b")}
 
 
 class Known:
-    """What is known by each name, and what was asked for."""
+    """Known histories by name, and the requests for them."""
 
     def __init__(self) -> None:
         self.asked: list[HistoryRequest] = []
@@ -60,14 +60,14 @@ class Known:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
-    """Two builds with a record each, and a cache without one."""
+    """Provide two builds with a record each, and a cache without one."""
     known = Known()
     monkeypatch.setattr("bxcache.cli.actions.history.find_history", known.find)
     return known
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Standard output of a command that ends well and says nothing else."""
+    """Return the stdout of a command that succeeds and prints nothing on stderr."""
     assert run(words) == 0
     told = capsys.readouterr()
     assert told.err == ""
@@ -93,7 +93,7 @@ ASKED: list[tuple[Sequence[str], dict[str, object]]] = [
 def test_options_become_a_request(
     known: Known, words: Sequence[str], expected: dict[str, Any]
 ) -> None:
-    """Those of both commands alike; what is not given is left open."""
+    """Both commands make the same request, and options that are not given are not set."""
     assert run(["history", *words]) == 0
     assert run(["diff", *words]) == 0
     assert known.asked == [HistoryRequest(name=name, **expected) for name in (None, "~1", "~0")]
@@ -108,14 +108,14 @@ def test_options_become_a_request(
         (["diff", "~0", "~1"], ["~0", "~1"]),
     ],
 )
-def test_names_are_passed_on_as_they_are(known: Known, words: list[str], names: list[str]) -> None:
-    """What they mean is found out where the builds are."""
+def test_names_are_passed_on_unchanged(known: Known, words: list[str], names: list[str]) -> None:
+    """Names reach the lookup as written, because their meaning depends on the known builds."""
     assert run(words) == 0
     assert [request.name for request in known.asked] == names
 
 
 def test_each_stage_is_shown(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its layers and what made them."""
+    """Each needed stage is shown with its layers and the steps that made them."""
     lines = ask(capsys, "history").splitlines()
     assert lines[0].startswith(f"{SCOPE}: built ")
     heads = [line for line in lines if "FROM" in line and "line" in line]
@@ -138,24 +138,22 @@ def test_each_stage_is_shown(known: Known, capsys: pytest.CaptureFixture[str]) -
         ([], [], [name_digest("a"), "WHERE", "INHERITED"]),
     ],
 )
-def test_options_choose_what_is_shown(
+def test_options_choose_the_output(
     known: Known,
     words: list[str],
     expected: list[str],
     unexpected: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Stages, what is below them, and how much of a digest."""
+    """Options choose the stages, the layers below them, and the length of digests."""
     out = ask(capsys, "history", *words)
     assert all(text in out for text in expected)
     assert not any(text in out for text in unexpected)
     assert not any(request.with_places for request in known.asked)
 
 
-def test_blobs_are_located_when_they_are_asked_for(
-    known: Known, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """In the table and in the document; only then is it looked for."""
+def test_blobs_are_located_on_request(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--blobs` adds each blob's path to the table and the document, and only then looks for it."""
     known.histories[None] = make_history(LAST, places=PLACES)
     assert "/store/b" in ask(capsys, "history", "--blobs")
     (layer,) = read(capsys, "history", "--blobs", "--stage", "two")["stages"][0]["layers"]
@@ -176,25 +174,25 @@ def test_blobs_are_located_when_they_are_asked_for(
 )
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
 @pytest.mark.usefixtures("known")
-def test_quiet_prints_digests_only(
+def test_quiet_prints_only_digests(
     flag: str, words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whole, one a line."""
+    """Digests are printed in full, one per line."""
     out = ask(capsys, "history", flag, *words)
     assert out == "".join(f"{name_digest(name)}\n" for name in expected)
 
 
-def test_quiet_prints_nothing_where_there_are_no_layers(
+def test_quiet_prints_nothing_without_layers(
     known: Known, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even an empty line, which a script would take for a digest."""
+    """Not even an empty line, which a script could take for a digest, is printed."""
     known.histories[None] = make_history(make_record())
     assert ask(capsys, "history", "-q") == ""
 
 
 @pytest.mark.usefixtures("known")
-def test_a_script_reads_a_document(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the stages that are asked for; what is inherited where that is, too."""
+def test_the_history_has_a_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """The document contains the requested stages, and inherited layers on request."""
     document = read(capsys, "history")
     assert [stage["name"] for stage in document["stages"]] == ["one", "two", "lint"]
     assert "inherited" not in document["stages"][1]
@@ -205,7 +203,7 @@ def test_a_script_reads_a_document(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_notes_go_to_stderr(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
-    """So that a document stays one; those of both sides of a comparison each once."""
+    """Notes are printed once each on stderr, so that stdout contains only the document."""
     known.histories[None] = make_history(LAST, notes=("one\x1b[2J", "two"))
     known.histories["~0"] = make_history(LAST, notes=("two",))
     known.histories["~1"] = make_history(BEFORE, notes=("two", "three"))
@@ -219,7 +217,7 @@ def test_notes_go_to_stderr(known: Known, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.usefixtures("known")
 def test_a_cache_without_a_record_shows_its_chains(capsys: pytest.CaptureFixture[str]) -> None:
-    """The last line says what stage names need."""
+    """The last line says that stage names need a record."""
     out = ask(capsys, "history", "plain")
     assert "chain 1" in out
     assert out.endswith("stage names need a record, which only builds with bxcache write\n")
@@ -227,7 +225,7 @@ def test_a_cache_without_a_record_shows_its_chains(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("known")
 def test_two_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    """The last two, when none is named."""
+    """Without names, the last two builds are compared."""
     lines = ask(capsys, "diff").splitlines()
     assert [line.split()[0] + " " + line.split()[-1] for line in lines[3:6]] == [
         "one same",
@@ -247,10 +245,10 @@ def test_two_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 @pytest.mark.usefixtures("known")
-def test_a_script_reads_a_comparison(
+def test_the_comparison_has_a_json_document(
     words: list[str], states: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the stages that are asked for, also of one that only one side has."""
+    """The document contains the requested stages, even one that only one side has."""
     document = read(capsys, "diff", *words)
     assert {stage["name"]: stage["state"] for stage in document["stages"]} == states
     assert document["same"] == (set(states.values()) == {"same"})
@@ -276,10 +274,10 @@ def test_a_script_reads_a_comparison(
     ],
 )
 @pytest.mark.usefixtures("known")
-def test_what_cannot_be_done_is_one_error(
+def test_a_failure_is_one_error(
     words: list[str], status: int, messages: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the way out, no traceback, and nothing on standard output."""
+    """A failure is one error with advice, without a traceback, and with nothing on stdout."""
     assert run(words) == status
     told = capsys.readouterr()
     assert all(message in told.err for message in messages), told.err
@@ -287,8 +285,8 @@ def test_what_cannot_be_done_is_one_error(
     assert told.out == ""
 
 
-def test_a_usage_error_asks_nobody(known: Known) -> None:
-    """A registry may be slow."""
+def test_a_usage_error_reads_no_history(known: Known) -> None:
+    """A usage error is reported before any history is read, since a registry may be slow."""
     assert run(["history", "--quiet", "--json"]) == 2
     assert known.asked == []
 
@@ -304,13 +302,13 @@ def test_the_help_explains_how_builds_are_named(
 
 
 @pytest.mark.parametrize("command", [["history"], ["history", "unknown ##vso[task.x]"], ["diff"]])
-def test_an_instruction_is_no_command_to_a_ci_job(
+def test_an_instruction_is_not_a_command_to_a_ci_job(
     known: Known,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Azure looks for commands within a line, whatever is printed; so a space breaks their sign."""
+    """On Azure, which reads commands anywhere in a line, a space breaks the marker of a command."""
     hostile = make_record(
         make_step("RUN echo ##vso[task.x]", 2, layers="new:1"),
         stages=make_stages(("one", 1, "scratch")),

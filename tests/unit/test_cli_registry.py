@@ -1,4 +1,4 @@
-"""`bxcache registry`: output and exit status."""
+"""Tests of the output and the exit status of `bxcache registry`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryRegistry]:
-    """Three scopes and a foreign tag, in a registry that the project's configuration names."""
+    """Start the configured registry with three scopes and a foreign tag."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("registry.registry_cache", "console.tables"):
         clock = SimpleNamespace(time=lambda: NOW)
@@ -53,7 +53,7 @@ def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers:
 
 
 def scopes(registry: MemoryRegistry) -> set[str]:
-    """The tags of existing scopes."""
+    """Return the tags of existing scopes."""
     return registry.shelf().tags.keys() & {MAIN, OLD, TAG}
 
 
@@ -104,7 +104,7 @@ def test_an_empty_repository_has_no_scopes(
     assert read(capsys) == {"registry": ref, "scopes": []}
 
 
-def test_a_script_reads_a_document(
+def test_ls_has_a_json_document(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The JSON document has sizes in bytes and times in seconds, sorted by tag."""
@@ -178,13 +178,13 @@ def test_prune_has_a_json_document(
         (["--max-age", "2d", "--keep", "tag:*"], {MAIN, TAG}),
     ],
 )
-def test_prune_asks_git_what_is_gone(
+def test_prune_asks_git_only_on_request(
     registry: MemoryRegistry,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     left: set[str],
 ) -> None:
-    """`prune` asks git for existing branches only on request, and keeps what patterns match."""
+    """`prune` asks git for branches only with `--gone`, and keeps tags that match a pattern."""
     asked: list[tuple[Path, str]] = []
 
     def list_refs(directory: Path, remote: str) -> RemoteRefs:
@@ -200,7 +200,7 @@ def test_prune_asks_git_what_is_gone(
 def test_a_failure_of_git_removes_nothing(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If git fails, nothing is removed, not even by age, and the exit status is git's own."""
+    """If git fails, nothing is removed, not even by age, and the exit status is 72."""
 
     def fail(*_: object) -> None:
         raise PlaceError("git does not answer", hint="ask it")
@@ -234,7 +234,7 @@ def test_a_failure_of_git_removes_nothing(
         (["ls", "--all"], 2, "No such option"),
     ],
 )
-def test_what_cannot_be_done_is_one_error(
+def test_a_failure_is_one_error(
     registry: MemoryRegistry,
     words: list[str],
     status: int,
@@ -251,7 +251,7 @@ def test_what_cannot_be_done_is_one_error(
     assert registry.asked == []
 
 
-def test_without_a_registry_it_says_how_to_name_one(
+def test_without_a_registry_the_error_says_how_to_name_one(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a registry in the configuration, the error says how to name one."""
@@ -261,7 +261,7 @@ def test_without_a_registry_it_says_how_to_name_one(
     assert run(["registry", "ls", "--ref", f"{registry.address}/app"]) == 0
 
 
-def test_a_registry_without_deletes_says_what_helps(
+def test_a_registry_without_deletes_gives_advice(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A registry without deletes gives an error with advice, and nothing is removed."""
@@ -276,7 +276,7 @@ def test_a_registry_without_deletes_says_what_helps(
     assert registry.shelf().tags == before
 
 
-def test_all_registries_of_the_configuration_are_meant(
+def test_all_configured_registries_are_used(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a name, all registries of the configuration are processed in order."""
@@ -309,10 +309,10 @@ def test_a_name_with_control_characters_is_shown_quoted(
     assert "evil" in out
 
 
-def test_a_strangers_file_does_not_say_what_is_removed(
+def test_an_untrusted_file_does_not_choose_what_is_removed(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An untrusted file can only be read from; what to prune comes from a flag or variable."""
+    """An untrusted file may name a registry to read, but only a flag or variable one to prune."""
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
     before, prune = scopes(registry), ["registry", "prune", "--max-age", "1d"]
     assert run(["registry", "ls"]) == 0

@@ -1,4 +1,4 @@
-"""`bxcache report` and `--report`: what they ask for, write and print, and how they end."""
+"""Tests of `bxcache report` and `--report`: requests, files, output and exit status."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMS = ("json", "md", "html")
 
 
 class Library:
-    """Stands in for the library: keeps what is asked, and does what the test wants."""
+    """A stand-in for the library that records requests and returns the chosen outcome."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -49,7 +49,7 @@ class Library:
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
-    """Knows one build, and makes the same again."""
+    """Provide one known build, and builds with the same result."""
     stand_in = Library()
     monkeypatch.setattr("bxcache.cli.actions.history.find_report", stand_in.find)
     monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
@@ -72,13 +72,13 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
 def test_options_become_a_request(
     library: Library, words: Sequence[str], expected: dict[str, Any]
 ) -> None:
-    """The one that `bxcache history` makes; what is not given is left open."""
+    """The request is that of `bxcache history`, and options that are not given are not set."""
     assert run(["report", *words]) == 0
     assert library.asked == [HistoryRequest(**expected)]
 
 
 def test_a_report_is_printed(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """As lines for a person, or as a document."""
+    """A report is printed as lines for a person, or as a JSON document."""
     assert run(["report"]) == 0
     assert capsys.readouterr().out.startswith(f"{SCOPE}: built in 12.3 s, 2023-11-14 22:13 UTC\n")
     assert run(["report", "--json"]) == 0
@@ -87,10 +87,10 @@ def test_a_report_is_printed(library: Library, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("library")
-def test_files_have_the_form_that_their_suffix_says(
+def test_the_suffix_of_a_file_decides_its_form(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Several at once; then nothing is printed."""
+    """Several files can be written at once, and then nothing is printed."""
     words = [word for form in FORMS for word in ("-o", f"r.{form}")]
     assert run(["report", *words]) == 0
     assert capsys.readouterr().out == ""
@@ -101,14 +101,14 @@ def test_files_have_the_form_that_their_suffix_says(
 
 @pytest.mark.parametrize("words", [["report", "-o"], ["build", "--report"]], ids=["past", "build"])
 @pytest.mark.parametrize("name", ["r.pdf", "r", "nowhere/r.md", "folder.md", "-"])
-def test_a_file_that_cannot_be_is_refused_first(
+def test_an_unwritable_file_is_refused_first(
     words: list[str],
     name: str,
     library: Library,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """With a usage error that names it; nothing was looked for or built, and no file is left."""
+    """The usage error names the file; nothing is looked up or built, and no file is left."""
     (tmp_path / "folder.md").mkdir()
     assert run([*words, "good.json", words[-1], name]) == 2
     assert f"`{name}`" in capsys.readouterr().err
@@ -116,15 +116,15 @@ def test_a_file_that_cannot_be_is_refused_first(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.md"]
 
 
-def test_what_is_not_known_leaves_no_file(library: Library, tmp_path: Path) -> None:
-    """The exit status says why."""
+def test_an_unknown_build_leaves_no_file(library: Library, tmp_path: Path) -> None:
+    """A report of an unknown build exits with 66 and writes no file."""
     assert run(["report", "unknown", "-o", "r.md"]) == 66
     assert [*tmp_path.iterdir()] == []
     assert len(library.asked) == 1
 
 
 def test_a_build_writes_its_reports(library: Library, tmp_path: Path) -> None:
-    """With what earlier builds left, which only then is asked for."""
+    """A report includes earlier builds, which are looked up only for a report."""
     assert run(["build", "--report", "r.json", "--report", "r.md"]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["counts"]["saved"] == 7.0
     assert "7.0 s saved" in (tmp_path / "r.md").read_text()
@@ -135,13 +135,13 @@ def test_a_build_writes_its_reports(library: Library, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(BuildFailedError, 3), (CacheError, 75)], ids=["build", "cache"]
 )
-def test_a_build_that_fails_writes_them_too(
+def test_a_failed_build_writes_its_reports(
     error: Any,  # noqa: ANN401  # a class of errors
     status: int,
     library: Library,
     tmp_path: Path,
 ) -> None:
-    """And has its own exit status."""
+    """A failed build writes its reports and keeps its own exit status."""
     failed = replace(RESULT, exit_status=3 if error is BuildFailedError else 0)
     known = {"exit_status": 3} if error is BuildFailedError else {}
     library.outcome = error("it broke", result=failed, **known)
@@ -149,13 +149,13 @@ def test_a_build_that_fails_writes_them_too(
     assert json.loads((tmp_path / "r.json").read_text())["scope"]["name"] == SCOPE
 
 
-def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_status(
+def test_a_report_that_fails_late_keeps_the_status_of_a_failed_build(
     library: Library,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A build that succeeded says 74, since what was asked for is not there."""
+    """A late failure makes a successful build exit with 74; a failed one keeps its status."""
 
     def fail(path: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(path))
@@ -173,7 +173,7 @@ def test_a_report_that_cannot_be_written_after_all_costs_no_failed_build_its_sta
 def test_a_job_has_the_report_on_its_summary_page(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind what is there already; each build adds its own."""
+    """Each build appends its report to the content of the summary page."""
     page = tmp_path / "summary.md"
     page.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
@@ -185,10 +185,10 @@ def test_a_job_has_the_report_on_its_summary_page(
 
 
 @pytest.mark.usefixtures("library")
-def test_a_summary_page_that_cannot_be_written_is_a_warning(
+def test_an_unwritable_summary_page_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The build ends as it would without."""
+    """A summary page that cannot be written does not change the exit status."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
     assert run(["build"]) == 0
     assert "warning: the summary page was not written" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`bxcache store` and `bxcache key`: output and exit status."""
+"""Tests of the output and the exit status of `bxcache store` and `bxcache key`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 86_400
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The store of the project in the working directory."""
+    """Return the store of the project in the working directory."""
     project = tmp_path / "project"
     (project / ".git").mkdir(parents=True)
     monkeypatch.chdir(project)
@@ -50,7 +50,7 @@ def test_ls_shows_each_scope(store: Store, capsys: pytest.CaptureFixture[str]) -
     assert second.endswith("3 days ago")
 
 
-def test_du_reports_own_and_shared(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_du_reports_own_and_shared_sizes(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """`du` reports own and shared sizes, and the sum against the limit."""
     fill(store)
     assert run(["store", "du"]) == 0
@@ -63,7 +63,7 @@ def test_du_reports_own_and_shared(store: Store, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("command", ["ls", "du"])
-def test_a_script_reads_a_document(
+def test_ls_and_du_have_a_json_document(
     store: Store, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The JSON document has a version, and sizes in bytes."""
@@ -76,7 +76,7 @@ def test_a_script_reads_a_document(
     assert document["scopes"][0]["shared_bytes"] == 1000
 
 
-def test_collect_takes_the_bounds_of_the_configuration(
+def test_collect_uses_the_limits_of_the_configuration(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`collect` uses the configuration's limits, and flags take precedence; a dry run reports."""
@@ -103,7 +103,7 @@ def test_collect_takes_the_bounds_of_the_configuration(
         (["--maxsize", "1"], "No such option"),
     ],
 )
-def test_a_wrong_bound_is_a_usage_error(
+def test_an_invalid_limit_is_a_usage_error(
     store: Store, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An invalid limit is a usage error, and nothing is collected."""
@@ -189,7 +189,7 @@ def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
     ],
 )
-def test_what_cannot_be_done_is_one_error(
+def test_a_failure_is_one_error(
     store: Store,
     arguments: list[str],
     status: int,
@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_one_error(
     assert set(store.read_scopes()) == {"app", "other"}
 
 
-def test_without_a_local_store_it_says_how_to_name_one(
+def test_without_a_local_store_the_error_says_how_to_name_one(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a local store in the configuration, the error says how to name one."""
@@ -218,7 +218,7 @@ def test_without_a_local_store_it_says_how_to_name_one(
     assert run(["store", "ls", "--dir", str(store.path)]) == 0
 
 
-def test_rm_removes_scopes_and_what_only_they_need(
+def test_rm_removes_scopes_and_their_own_layers(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`rm` removes scopes and their own layers, but not shared layers."""
@@ -255,7 +255,7 @@ def test_a_name_with_control_characters_is_shown_quoted(
         assert "evil" in out
 
 
-def test_the_key_changes_with_the_content_and_with_nothing_else(
+def test_the_key_changes_only_with_the_content(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The key changes only with the content, so an unchanged cache is not uploaded again."""
@@ -280,9 +280,7 @@ def test_the_key_changes_with_the_content_and_with_nothing_else(
     assert branched[0].startswith(branched[1])
 
 
-def test_the_keys_of_two_images_do_not_meet(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_keys_of_two_images_differ(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """No key starts with another image's prefix."""
     assert store.read_scopes() == {}
     with Path("bxcache.toml").open("a") as file:
@@ -303,10 +301,10 @@ def test_the_keys_of_two_images_do_not_meet(
         ("gitlab", ["cache:", "  fallback_keys:", "$CI_COMMIT_REF_SLUG"]),
     ],
 )
-def test_each_ci_system_has_its_style(
+def test_each_ci_system_has_a_style(
     store: Store, style: str, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The key has a form for each CI system, to paste or to write to its file."""
+    """The key is printed in the form of each CI system, to paste or to write to its file."""
     fill(store)
     assert run(["key", "--style", style]) == 0
     out = capsys.readouterr().out

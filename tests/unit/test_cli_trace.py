@@ -1,4 +1,4 @@
-"""`--trace`: what it writes for a build and for a past one, and which files it refuses."""
+"""Tests of `--trace`: its files for current and past builds, and the files that it refuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Library:
-    """Stands in for the library: knows one build, and makes the same again."""
+    """A stand-in for the library that knows one build, and builds with the same result."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -48,7 +48,7 @@ class Library:
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
-    """Knows one build, and makes the same again."""
+    """Provide one known build, and builds with the same result."""
     stand_in = Library()
     monkeypatch.setattr("bxcache.cli.actions.history.find_report", stand_in.find)
     monkeypatch.setattr("bxcache.cli.actions.build.run_build", stand_in.build)
@@ -58,8 +58,8 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     return stand_in
 
 
-def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
-    """Under any name, beside its reports; earlier builds need not be looked for."""
+def test_a_build_writes_its_trace(library: Library, tmp_path: Path) -> None:
+    """A trace has any file name, may be written with reports, and needs no earlier builds."""
     assert run(["build", "--trace", "r.trace"]) == 0
     assert (tmp_path / "r.trace").read_text() == render_trace(REPORT)
     assert library.asked[0].with_earlier is False
@@ -68,8 +68,8 @@ def test_a_build_leaves_its_trace(library: Library, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r.json").read_text())["version"] == "1"
 
 
-def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> None:
-    """Its exit status is docker's."""
+def test_a_failed_build_writes_its_trace(library: Library, tmp_path: Path) -> None:
+    """A failed build writes its trace and exits with docker's status."""
     failed = replace(RESULT, exit_status=3)
     library.outcome = BuildFailedError("it broke", exit_status=3, result=failed)
     assert run(["build", "--trace", "t"]) == 3
@@ -77,8 +77,8 @@ def test_a_build_that_fails_leaves_one_too(library: Library, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("library")
-def test_a_build_is_a_part_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `TRACEPARENT` says; a past build was not a part of this one."""
+def test_a_trace_belongs_to_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`TRACEPARENT` is the parent of the current build, but not of a past one."""
     monkeypatch.setenv("TRACEPARENT", TRACEPARENT)
     assert run(["build", "--trace", "now"]) == 0
     assert (tmp_path / "now").read_text() == render_trace(REPORT, TRACEPARENT)
@@ -87,10 +87,8 @@ def test_a_build_is_a_part_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("library")
-def test_a_past_build_has_one_and_nothing_is_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """But what is asked for besides."""
+def test_a_past_build_has_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`report --trace` writes the trace, and prints only a requested document."""
     assert run(["report", "--trace", "t"]) == 0
     assert capsys.readouterr().out == ""
     assert (tmp_path / "t").read_text() == render_trace(REPORT)
@@ -100,14 +98,14 @@ def test_a_past_build_has_one_and_nothing_is_printed(
 
 @pytest.mark.parametrize("command", ["build", "report"])
 @pytest.mark.parametrize("name", ["nowhere/t.json", "folder", ""])
-def test_a_file_that_cannot_be_is_refused_first(
+def test_an_unwritable_file_is_refused_first(
     command: str,
     name: str,
     library: Library,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """With a usage error that names it; nothing was built or looked for, and no file is left."""
+    """The usage error names the file; nothing is built or looked up, and no file is left."""
     (tmp_path / "folder").mkdir()
     assert run([command, "--trace", name]) == 2
     said = capsys.readouterr().err
@@ -126,10 +124,10 @@ def test_a_file_that_cannot_be_is_refused_first(
         ["report", "-o", "t.json", "--trace", "t.json"],
     ],
 )
-def test_one_file_does_not_hold_two_things(
+def test_two_outputs_cannot_share_a_file(
     words: list[str], library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """However it is written; what is there is left as it is."""
+    """The same file is refused in any spelling, and its content stays unchanged."""
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "t.json").write_text("old")
     assert run(words) == 2
@@ -139,10 +137,10 @@ def test_one_file_does_not_hold_two_things(
 
 
 @pytest.mark.parametrize("option", ["--trace", "--report"])
-def test_a_file_that_cannot_be_written_after_all(
+def test_a_file_that_fails_late_is_reported(
     option: str, capsys: pytest.CaptureFixture[str], library: Library
 ) -> None:
-    """It is named; a build that succeeded says 74, and one that failed keeps its status."""
+    """The error names the file; a successful build exits with 74, a failed one keeps its status."""
     Path("full.md").symlink_to("/dev/full")
     words = ["build", option, "full.md"]
     why = "the file `full.md` was not written: No space left on device"
@@ -156,8 +154,8 @@ def test_a_file_that_cannot_be_written_after_all(
     assert "error: No space left on device: `full.md`" in capsys.readouterr().err
 
 
-def test_one_file_that_cannot_be_written_leaves_the_others(library: Library) -> None:
-    """Whichever it is."""
+def test_an_unwritable_file_does_not_prevent_the_others(library: Library) -> None:
+    """The other report and the trace are still written."""
     Path("full.md").symlink_to("/dev/full")
     assert run(["build", "--report", "full.md", "--report", "r.json", "--trace", "t"]) == 74
     assert json.loads(Path("r.json").read_text())["version"] == "1"
@@ -181,7 +179,7 @@ LINKED = {
 def test_nothing_is_written_through_a_link(
     words: list[str], leads_to: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The files of a checkout are of whoever wrote it; it is refused before anything is built."""
+    """A link in the checkout is refused before anything is built, and its target is unchanged."""
     Path("outside").mkdir()
     Path("outside/file").write_text("mine")
     Path("other.md").symlink_to("outside/file")
@@ -196,10 +194,10 @@ def test_nothing_is_written_through_a_link(
 
 
 @pytest.mark.parametrize("option", ["--trace", "--report"])
-def test_a_link_that_comes_after_the_check_is_not_followed(
+def test_a_link_created_after_the_check_is_not_followed(
     option: str, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The build is done then, and says so."""
+    """The error says that the file was not written, and the link's target stays unchanged."""
     Path("mine").write_text("mine")
     library.during = partial(Path("there.md").symlink_to, "mine")
     assert run(["build", option, "there.md"]) == 74
@@ -208,7 +206,7 @@ def test_a_link_that_comes_after_the_check_is_not_followed(
 
 
 def test_the_systems_own_links_are_followed(tmp_path: Path) -> None:
-    """As /dev/stdout is one, also where it leads to a file."""
+    """A link such as /dev/stdout is followed, even if it leads to a file."""
     with (
         (tmp_path / "out").open("w") as out,
         open_destination(Path(f"/dev/fd/{out.fileno()}")) as to,
@@ -220,7 +218,7 @@ def test_the_systems_own_links_are_followed(tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing(
     library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """There is nothing to tell of."""
+    """A dry run has no trace, so no file is written."""
     monkeypatch.setattr("bxcache.cli.actions.build.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.cli.actions.build.render_preview", lambda _: "")
     assert run(["build", "--dry-run", "--trace", "t"]) == 0

@@ -1,4 +1,4 @@
-"""A collection keeps a store within its limits, and keeps everything that is needed."""
+"""Tests that a collection keeps a store within its limits without losing needed blobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = 86_400
 
 
 def live_set(store: Store) -> set[str]:
-    """The blobs that the index needs, by the OCI format."""
+    """Return the blobs that the index needs, by the OCI format."""
     found = set()
     for entry in json.loads((store.path / "index.json").read_text())["manifests"]:
         manifest = json.loads((store.path / "blobs" / "sha256" / entry["digest"][7:]).read_text())
@@ -35,7 +35,7 @@ def live_set(store: Store) -> set[str]:
 
 
 def size_of(store: Store) -> int:
-    """The size of the store's files, without its marks and locks."""
+    """Return the size of the store's files, without its marks and locks."""
     own = ("version", "lock", "holder", "reserve")
     return sum(
         path.stat().st_size
@@ -81,7 +81,7 @@ def test_a_collection_of_a_clean_store_changes_nothing(store: Store) -> None:
     assert look() == before
 
 
-def test_the_old_scope_goes_and_what_others_need_stays(store: Store) -> None:
+def test_a_scope_ages_from_its_last_use(store: Store) -> None:
     """A scope's age counts from its last use, not from when it was saved."""
     for name in ("old", "used", "new"):
         build(store, name, b"shared", name.encode())
@@ -96,7 +96,7 @@ def test_the_old_scope_goes_and_what_others_need_stays(store: Store) -> None:
     assert blob_file(store.path, b"shared").exists()
 
 
-def test_over_budget_it_evicts_what_is_worth_least(store: Store) -> None:
+def test_over_budget_the_least_valuable_layers_are_evicted(store: Store) -> None:
     """Eviction stops within the budget, so valuable layers still hit."""
     cheap, dear = b"c" * 50_000, b"d" * 50_000
     build(store, "app", cheap, seconds={cheap: 0.1})
@@ -112,7 +112,7 @@ def test_over_budget_it_evicts_what_is_worth_least(store: Store) -> None:
     assert not store.verify(full=True).damages
 
 
-def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
+def test_a_reused_layer_keeps_its_value(store: Store) -> None:
     """A layer that this build reused has the value from the donor's record."""
     dear, cheap = b"d" * 50_000, b"c" * 50_000
     build(store, "main", dear, seconds={dear: 60.0})
@@ -122,7 +122,7 @@ def test_a_reused_layer_is_worth_what_it_once_took(store: Store) -> None:
     assert blob_file(store.path, dear).exists()
 
 
-def test_a_layer_of_two_steps_is_worth_the_dearer(store: Store) -> None:
+def test_a_layer_of_two_steps_has_the_higher_value(store: Store) -> None:
     """A layer of a reused RUN and an executed COPY keeps the value of the RUN."""
     both, other = b"b" * 50_000, b"o" * 50_000
     build(store, "app", both, seconds={both: 60.0})
@@ -131,7 +131,7 @@ def test_a_layer_of_two_steps_is_worth_the_dearer(store: Store) -> None:
     assert blob_file(store.path, both).exists()
 
 
-def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) -> None:
+def test_a_restored_layer_keeps_its_value(store: Store) -> None:
     """An evicted layer that the engine restores unexecuted keeps its value."""
     dear, cheap = b"d" * 50_000, b"c" * 50_000
     build(store, "app", dear, seconds={dear: 60.0})
@@ -142,7 +142,7 @@ def test_an_evicted_layer_that_comes_back_is_worth_what_it_took(store: Store) ->
     assert not blob_file(store.path, cheap).exists()
 
 
-def test_a_scope_loses_its_layers_before_its_existence(store: Store) -> None:
+def test_a_scope_loses_its_layers_before_it_is_dropped(store: Store) -> None:
     """Scopes are dropped, least recently used first, only if their manifests exceed the budget."""
     build(store, "one", b"1" * 5000)
     build(store, "two", b"2" * 5000)
@@ -157,7 +157,7 @@ def test_a_scope_loses_its_layers_before_its_existence(store: Store) -> None:
     assert blobs_of(store.path) == set()
 
 
-def test_evicting_keeps_what_the_manifest_had_besides(store: Store) -> None:
+def test_eviction_keeps_the_rest_of_a_manifest(store: Store) -> None:
     """Eviction keeps a manifest's annotations, unknown keys and config."""
     build(store, "app", b"1" * 5000, b"2" * 5000)
     store.collect(max_size=8000)
@@ -193,7 +193,7 @@ def test_a_dry_run_changes_nothing_and_reports_the_same(store: Store) -> None:
     assert preview.blobs == done.blobs
 
 
-def test_a_collection_mends_what_is_missing(store: Store) -> None:
+def test_a_collection_repairs_incomplete_scopes(store: Store) -> None:
     """After a collection, the index lists only complete scopes."""
     build(store, "app", b"one", b"two")
     gone = build(store, "gone", b"three")
@@ -216,7 +216,7 @@ def test_a_running_build_keeps_what_it_imports(store: Store) -> None:
         assert blob_file(staging.path, b"one").read_bytes() == b"one"
 
 
-def test_left_over_files_go_and_those_of_others_stay(store: Store) -> None:
+def test_leftover_files_are_removed_and_foreign_files_kept(store: Store) -> None:
     """A collection removes a killed process's temporary files, and no files of others."""
     build(store, "app", b"one")
     blobs = store.path / "blobs" / "sha256"
@@ -229,7 +229,7 @@ def test_left_over_files_go_and_those_of_others_stay(store: Store) -> None:
     assert not list(store.path.rglob("*.tmp"))
 
 
-def test_there_is_one_record_for_each_scope(store: Store) -> None:
+def test_each_scope_has_one_record(store: Store) -> None:
     """A collection removes the pages of dropped scopes, and creates missing pages."""
     build(store, "app", b"one")
     build(store, "other", b"two")
@@ -241,7 +241,7 @@ def test_there_is_one_record_for_each_scope(store: Store) -> None:
     assert sorted(path.name.partition("@")[0] for path in records.iterdir()) == ["app", "other"]
 
 
-def test_removing_an_unknown_scope_names_the_known(store: Store) -> None:
+def test_removing_an_unknown_scope_lists_the_known_ones(store: Store) -> None:
     """Removing an unknown scope lists the known ones and removes nothing."""
     build(store, "app", b"one")
     with pytest.raises(StoreError, match="no scope `ap`") as caught:

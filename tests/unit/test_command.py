@@ -56,7 +56,7 @@ def test_each_setting_is_dockers_own_flag(settings: dict[str, object], expected:
 
 
 def test_extra_arguments_are_passed_on_unchanged() -> None:
-    """They follow the flags of the settings, before the caches and the context."""
+    """Extra arguments follow the flags of the settings, before the caches and the context."""
     arguments = render_build(
         BuildSettings(),
         cache_options=[("--cache-to", "type=inline")],
@@ -83,10 +83,10 @@ def test_extra_arguments_are_passed_on_unchanged() -> None:
         ({"OTHER": "1"}, (), 1),
     ],
 )
-def test_an_inline_cache_is_asked_for_once(
+def test_an_inline_cache_is_requested_once(
     args: dict[str, str], extra: tuple[str, ...], asked: int
 ) -> None:
-    """With that build argument buildx adds an inline cache itself, and 28.5 refuses two."""
+    """With that build argument, buildx adds an inline cache itself, and 28.5 refuses two."""
     options = [("--cache-to", "type=inline"), ("--cache-to", "type=local,dest=x")]
     settings = BuildSettings(build_args={**args})
     found = render_build(settings, cache_options=options, metadata_file="/m", extra=extra)
@@ -94,8 +94,8 @@ def test_an_inline_cache_is_asked_for_once(
     assert found.count("type=local,dest=x") == 1
 
 
-def test_a_quoted_command_is_the_command() -> None:
-    """A shell splits it into the same words."""
+def test_a_quoted_command_splits_into_the_same_words() -> None:
+    """A shell splits a quoted command into the original words."""
     words = ["docker", "build", "--label", "a=it's $HOME", "--tag", "x y", ".", "--", "\n"]
     assert shlex.split(quote_command(words).replace("\\\n", "")) == words
 
@@ -115,8 +115,8 @@ def test_a_quoted_command_is_the_command() -> None:
         ("type=image,push=true", False),
     ],
 )
-def test_outputs_to_stdout_are_known(output: str, expected: bool) -> None:  # noqa: FBT001
-    """An output to stdout is recognized."""
+def test_outputs_to_stdout_are_recognized(output: str, expected: bool) -> None:  # noqa: FBT001
+    """Only an output that docker writes to stdout counts as one."""
     assert writes_stdout(BuildSettings(outputs=(output,))) is expected
 
 
@@ -132,7 +132,7 @@ def test_outputs_to_stdout_are_known(output: str, expected: bool) -> None:  # no
         ({"outputs": ["type=local,dest=x"]}, "docker", False),
     ],
 )
-def test_it_is_known_whether_an_image_is_made(
+def test_builds_that_make_an_image_are_recognized(
     settings: dict[str, object],
     driver: str,
     expected: bool,  # noqa: FBT001
@@ -155,10 +155,10 @@ def test_it_is_known_whether_an_image_is_made(
         ({"file": "-", "context": "-"}, (), False),
     ],
 )
-def test_a_dockerfile_from_stdin_is_known(
+def test_a_dockerfile_from_stdin_is_recognized(
     settings: dict[str, str],
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """It is recognized in settings and flags; docker itself reads a context from stdin."""
+    """A Dockerfile from stdin is recognized in settings and flags, unless the context is stdin."""
     assert reads_dockerfile(BuildSettings.model_validate(settings), extra) is expected

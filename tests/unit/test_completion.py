@@ -1,4 +1,4 @@
-"""The completions that depend on the project."""
+"""Tests of the completions that depend on the project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = Scope("image", None, (guess_platform(),)).name
 
 @pytest.fixture
 def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a Dockerfile and its own store."""
+    """Make a project with a Dockerfile and its own store."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM a AS deps\nFROM deps AS dev\nFROM deps\n")
@@ -35,7 +35,7 @@ def project(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def complete(*words: str) -> list[str]:
-    """The completions of the last word."""
+    """Return the completions of the last word."""
     offered = ShellComplete(cli, {}, "bxcache", VARIABLE)
     return [each.value for each in offered.get_completions(list(words[:-1]), words[-1])]
 
@@ -50,7 +50,7 @@ def test_the_stages_of_the_dockerfile_are_offered(command: str) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_the_stages_that_were_built_are_offered(store: Store) -> None:
+def test_the_built_stages_are_offered(store: Store) -> None:
     """After a build, its stages are offered, whatever the Dockerfile contains now."""
     build(store, NAME, b"one")
     store.add_record(NAME, make_record(make_step("RUN a", 2, stage="dist")).to_json())
@@ -59,7 +59,7 @@ def test_the_stages_that_were_built_are_offered(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_scopes_are_offered_wherever_one_is_named(store: Store) -> None:
+def test_scopes_are_offered_for_every_scope_argument(store: Store) -> None:
     """Every argument that names a scope offers the scopes of the store."""
     build(store, NAME, b"one")
     for words in (["history"], ["report"], ["diff"], ["diff", NAME]):

@@ -1,4 +1,4 @@
-"""Configuration is found, merged, checked and shown."""
+"""Tests that configuration is found, merged, checked and shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bxcache.errors import ConfigError
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A git work tree, as far as bxcache looks."""
+    """Make a folder that bxcache takes for a git work tree."""
     (tmp_path / "repo" / ".git").mkdir(parents=True)
     (tmp_path / "repo" / "deep" / "er").mkdir(parents=True)
     return tmp_path / "repo"
@@ -80,7 +80,7 @@ def test_the_nearest_file_wins(repo: Path) -> None:
     assert found.path == own
 
 
-def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
+def test_a_pyproject_without_the_table_is_skipped(repo: Path) -> None:
     """A pyproject without `[tool.bxcache]` is skipped."""
     path = write(repo / "bxcache.toml", "")
     write(repo / "deep" / "pyproject.toml", "[project]\nname = 'x'\n# bxcache is great\n")
@@ -90,7 +90,7 @@ def test_a_pyproject_without_the_table_is_passed_over(repo: Path) -> None:
 
 
 def test_precedence_and_sources(repo: Path) -> None:
-    """The precedence is default < file < environment < flag, and each value knows its source."""
+    """The precedence is default < file < environment < flag, and each value has its source."""
     write(
         repo / "bxcache.toml",
         "[build]\ntarget = 'file'\nnetwork = 'file'\nbuilder = 'file'\n\n"
@@ -118,7 +118,7 @@ def test_precedence_and_sources(repo: Path) -> None:
     assert found["build.push"] == "default"
 
 
-def test_an_image_goes_before_the_build_section(repo: Path) -> None:
+def test_an_image_takes_precedence_over_the_build_section(repo: Path) -> None:
     """An image's values take precedence over `[build]`, with the image's own lines as sources."""
     write(
         repo / "bxcache.toml",
@@ -131,7 +131,7 @@ def test_an_image_goes_before_the_build_section(repo: Path) -> None:
     assert sources(setup)["build.network"].endswith("bxcache.toml:2")
 
 
-def test_an_image_that_says_nothing_is_built_as_the_build_section_says(repo: Path) -> None:
+def test_an_empty_image_uses_the_build_section(repo: Path) -> None:
     """Empty tables in an image do not replace those of `[build]`."""
     text = "[build]\nfile = 'Containerfile'\nbuild_args = { A = '1' }\n"
     write(repo / "bxcache.toml", f"{text}[images.api]\n[images.web]\nbuild_args = {{}}\n")
@@ -177,7 +177,7 @@ dir = ".cache"
     assert load_setup(repo, {}).config.build.context == "."
 
 
-def test_a_path_on_the_command_line_stands_for_its_dockerfile_too(repo: Path) -> None:
+def test_a_context_on_the_command_line_has_its_own_dockerfile(repo: Path) -> None:
     """`bxcache build api` builds `api/Dockerfile`, as docker does."""
     write(repo / "bxcache.toml", "[build]\nfile = 'Dockerfile'\n")
     flags = Layer({"build": {"context": "api"}})
@@ -217,6 +217,10 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
         ("BXCACHE_GATE_MIN_HIT_RATIO", "lots", "must be a number from 0 to 1, not `lots`"),
         ("BXCACHE_GATE_MIN_HIT_RATIO", "7", "must be a number from 0 to 1, not `7`"),
         ("BXCACHE_BUILD_BUILD_ARGS", "A", "write each field as `key=value`"),
+        ("BXCACHE_BUILD_BUILD_ARGS", '"A=1', "is not a comma-separated list"),
+        ("BXCACHE_BUILD_TAGS", '"', "is not a comma-separated list"),
+        ("BXCACHE_BUILD_TAGS", "a\nb", "is not a comma-separated list"),
+        ("BXCACHE_CACHE_BACKENDS", '"type=local', "is not a comma-separated list"),
         ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
     ],
 )
@@ -245,7 +249,7 @@ def test_backends_can_come_from_a_variable(repo: Path) -> None:
         ("type=inline,ref=r.io/app:main", ("final", 600, False)),
     ],
 )
-def test_what_an_inline_cache_keeps_can_come_from_a_variable(
+def test_an_inline_backend_can_come_from_a_variable(
     text: str, expected: tuple[str, int, bool], repo: Path
 ) -> None:
     """An inline backend from a variable may have a tag only if it keeps the final stage alone."""
@@ -302,7 +306,7 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
         ("max_time = 3", "max_time"),
     ],
 )
-def test_a_gate_that_means_nothing_is_refused(repo: Path, line: str, problem: str) -> None:
+def test_an_invalid_gate_is_refused(repo: Path, line: str, problem: str) -> None:
     """An invalid gate is refused with its position and the valid values."""
     write(repo / "bxcache.toml", f"[gate]\n{line}\n")
     with pytest.raises(ConfigError) as caught:
@@ -311,7 +315,7 @@ def test_a_gate_that_means_nothing_is_refused(repo: Path, line: str, problem: st
     assert problem in str(caught.value)
 
 
-def test_all_problems_of_a_file_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     """All problems of a file are reported, each with line, key and valid values."""
     text = """\
 [build]
@@ -410,22 +414,24 @@ min_hit_ratio = 2
         ("x = " + "[" * 5000 + "]" * 5000, "nested|valid TOML|unknown"),
     ],
 )
-def test_one_problem_in_words(text: str, message: str, tmp_path: Path) -> None:
+def test_a_problem_is_explained_in_plain_words(text: str, message: str, tmp_path: Path) -> None:
     """A problem is explained without pydantic's terms."""
     found = problems(text, tmp_path)
     assert any(re.search(message, line) for line in found), found
 
 
-def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
-    """A folder, a missing file, a huge one, or text that is not UTF-8 is one problem."""
+def test_an_unreadable_file_is_one_problem(tmp_path: Path) -> None:
+    """A folder, a missing file, a huge one, a huge number, or text not in UTF-8 is one problem."""
     (tmp_path / "dir.toml").mkdir()
     (tmp_path / "latin.toml").write_bytes(b"a = 1\nb = '\xe9'\n")
     (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
+    (tmp_path / "digits.toml").write_text(f"[gate]\nmax_size = {'9' * 5000}\n")
     for name, message in {
         "dir.toml": "Is a directory",
         "none.toml": "No such file",
         "latin.toml": r"latin.toml:2: is not UTF-8",
         "huge.toml": "larger than 1 MiB",
+        "digits.toml": "is not valid TOML",
     }.items():
         with pytest.raises(ConfigError, match=message):
             check_file(tmp_path / name)
@@ -443,7 +449,7 @@ ref = "https://me:hunter22@r.example.com/app"
     assert "hunter22" not in "\n".join(problems(text, tmp_path))
 
 
-def test_without_a_file_there_is_a_local_cache_for_the_project(repo: Path, tmp_path: Path) -> None:
+def test_without_a_file_each_project_has_a_local_store(repo: Path, tmp_path: Path) -> None:
     """Without a file, each project has its own local store in the user's cache folder."""
     setup = load_setup(repo / "deep", {})
     assert [backend.type for backend in setup.config.cache.backends] == ["local"]

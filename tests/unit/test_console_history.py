@@ -114,7 +114,7 @@ def test_each_stage_is_a_table_of_its_layers() -> None:
     ]
 
 
-def test_only_the_stages_that_are_asked_for_are_shown() -> None:
+def test_only_the_requested_stages_are_shown() -> None:
     """Other stages and unused marks are not mentioned."""
     step = make_step("RUN x", 2, layers="x:1")
     stages = make_stages(("one", 1, "scratch"), ("two", 3, "one"), ("-three", 4, "one"))
@@ -141,7 +141,7 @@ def test_the_chain_shows_which_stage_each_layer_is_from() -> None:
 
 
 def test_a_stage_without_steps_of_its_own_says_so() -> None:
-    """The stage says so with and without its chain."""
+    """A stage without its own steps says so, with and without its chain."""
     stages = make_stages(("base", 1, "scratch"), ("alias", 3, "base"))
     history = make_history(make_record(make_step("RUN x", 2, layers="x:5"), stages=stages))
     assert show(history, "alias")[3:] == ["alias  FROM base, line 3", "  no steps of its own"]
@@ -150,8 +150,8 @@ def test_a_stage_without_steps_of_its_own_says_so() -> None:
     assert lines[-1] == "  no steps of its own; 1 layer, 5 B with what it builds on"
 
 
-def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
-    """It is marked if a build argument names the base and the stage is unknown."""
+def test_layers_inherited_from_an_unknown_stage_are_marked() -> None:
+    """A layer inherited through a build argument, whose stage is unknown, is marked `?`."""
     steps = (make_step("RUN x", 2, layers="x"), make_step("RUN y", 4, layers="y", parent=0))
     stages = make_stages(("dev", 1, "scratch"), ("app", 3, "${BASE}"))
     lines = show(make_history(make_record(*steps, stages=stages)), "app", chain=True)
@@ -160,7 +160,7 @@ def test_what_is_inherited_from_an_unknown_stage_is_marked_too() -> None:
 
 
 def test_evicted_layers_are_marked() -> None:
-    """The mark replaces the size, appears in the sum, and is explained below."""
+    """The mark replaces the size, appears in the sum, and is explained below the tables."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     lines = show(make_history(RECORD, present=present, unsaved=set()), "build")
     assert "  evicted  " in find_line(lines, "COPY src /src")
@@ -180,7 +180,7 @@ def test_evicted_layers_are_marked() -> None:
     ],
 )
 def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: str) -> None:
-    """Their digests are not among the cache's."""
+    """A layer that is missing but not evicted has its own mark, and its digest is not printed."""
     present = {name_digest(name): 1 for name in ("a1", "a2", "apk", "out")}
     history = make_history(RECORD, present=present, unsaved=unsaved)
     lines = show(history, "build")
@@ -192,8 +192,8 @@ def test_unsaved_layers_are_marked(unsaved: set[str] | None, word: str, legend: 
     assert printed == name_digest("out")
 
 
-def test_unknown_layers_are_a_dash() -> None:
-    """They are counted, and a column without any value is left out."""
+def test_unknown_layers_are_shown_as_a_dash() -> None:
+    """Steps with unknown layers are counted, and a column without any value is left out."""
     steps = (make_step("FROM alpine", stage="a"), make_step("RUN x", stage="a"))
     assert show(make_history(make_record(*steps)))[3:] == [
         "a",
@@ -220,7 +220,7 @@ AMD, ARM = "linux/amd64", "linux/arm64"
 def test_platforms_are_shown_if_there_are_several(
     shown: list[list[str]], expected: list[str] | None
 ) -> None:
-    """The platforms shown count, not those built."""
+    """The column appears only if the platforms of the shown steps differ."""
     steps = [
         make_step(f"RUN {number}", 2, layers=f"x{number}", platforms=tuple(platforms))
         for number, platforms in enumerate(shown)
@@ -250,12 +250,12 @@ def test_platforms_are_shown_if_there_are_several(
     ],
 )
 def test_the_first_line_describes_the_build(more: dict[str, Any], expected: str) -> None:
-    """It has the build's age, outcome, steps, and the branch if known."""
+    """The first line has the build's age, outcome and steps, and the branch if known."""
     assert show(make_history(make_record(make_step("RUN x"), **more)))[0] == f"{SCOPE}: {expected}"
 
 
-def test_a_failed_step_says_why() -> None:
-    """The error is below its stage."""
+def test_a_failed_step_shows_its_error() -> None:
+    """The error of a failed step is printed below its stage."""
     failed = make_step("RUN x", 2, outcome=Outcome.FAILED, error="exit code: 3\n" + "y" * 200)
     record = make_record(failed, stages=make_stages(("a", 1, "scratch")), exit_status=1)
     lines = show(make_history(record))
@@ -282,7 +282,7 @@ def long_history(text: str, **more: Any) -> History:  # noqa: ANN401  # a histor
     return make_history(make_record(*steps, stages=make_stages(("a", 1, "scratch"))), **more)
 
 
-def test_long_texts_are_cut_unless_all_is_wanted() -> None:
+def test_long_texts_are_cut_unless_full() -> None:
     """Lines have at most 120 columns; `full` shows whole texts and digests."""
     text = "RUN " + "0123456789" * 30
     lines = show(long_history(text))
@@ -296,7 +296,7 @@ def test_long_texts_are_cut_unless_all_is_wanted() -> None:
 
 
 def test_places_are_shown_on_request() -> None:
-    """They have their own column, empty if unknown."""
+    """Places have their own column, which is empty where a place is unknown."""
     place = "/store/blobs/sha256/" + name_digest("x")[7:]
     history = long_history("RUN x", places={name_digest("x"): place})
     lines = show(history, places=True)
@@ -348,7 +348,7 @@ def whole(history: History) -> str:
     ("render", "history"),
     [(whole, ugly_history()), (whole, ugly_chains()), (ugly_difference, ugly_history())],
 )
-def test_nothing_reaches_a_terminal_as_it_came(
+def test_control_characters_do_not_reach_a_terminal(
     render: Callable[[History], str], history: History
 ) -> None:
     """Control characters and line breaks are shown as in a Python string."""
@@ -361,8 +361,8 @@ def test_nothing_reaches_a_terminal_as_it_came(
     ("text", "shown"),
     [("RUN é ✓ 日本", "RUN é ✓ 日本"), (r"a\nb", r"a\nb"), ("'\n'", r"'\n'"), (UGLY, VISIBLE)],
 )  # fmt: skip
-def test_what_can_be_printed_stays(text: str, shown: str) -> None:
-    """Other scripts, quotes and backslashes are unchanged."""
+def test_printable_text_stays_unchanged(text: str, shown: str) -> None:
+    """Other scripts, quotes and backslashes are printed unchanged."""
     assert show_text(text) == shown
 
 
@@ -373,7 +373,7 @@ CHAINS = (
 
 
 def test_a_cache_without_a_record_shows_its_chains() -> None:
-    """Known values are shown in the same way; a layer of two chains counts once."""
+    """A chain is a table like a stage's, and a layer in two chains counts once."""
     assert show(make_history(None, chains=CHAINS), chain=True) == [
         f"{SCOPE}: 3 layers, 1.0 kB in 2 chains",
         "in /store",
@@ -416,13 +416,13 @@ def test_an_empty_cache_has_no_chains() -> None:
         (make_history(None), (), False, []),
     ],
 )
-def test_digests_are_one_a_line(
+def test_digests_are_printed_one_per_line(
     history: History,
     names: tuple[str, ...],
     chain: bool,  # noqa: FBT001
     expected: list[str],
 ) -> None:
-    """Whole digests are in the order of the stages from the bottom, each once."""
+    """Full digests are printed in the order of the stages, from the bottom, each once."""
     text = render_digests(history, history.find_stages(names), chain=chain)
     assert text.split("\n") == ([name_digest(name) for name in expected] or [""])
 
@@ -434,8 +434,8 @@ def read(document: dict[str, Any]) -> Any:  # noqa: ANN401  # a document
     return found
 
 
-def test_a_script_reads_all_of_a_history() -> None:
-    """The document has whole digests, bytes and seconds, but no key of arguments."""
+def test_a_history_has_a_json_document() -> None:
+    """The document has full digests, bytes and seconds, but not the key of the arguments."""
     record = make_record(
         *STEPS,
         stages=STAGES,
@@ -503,7 +503,7 @@ def describe(text: str, line: int, seconds: float, *layers: str) -> dict[str, An
     }
 
 
-def test_a_script_reads_the_chain_of_a_stage() -> None:
+def test_the_document_has_the_chain_of_a_stage() -> None:
     """The document has inherited steps with their stage, and their layers."""
     history = make_history(RECORD)
     document = read(describe_history(history, history.find_stages(["build"]), chain=True))
@@ -523,8 +523,8 @@ def test_a_script_reads_the_chain_of_a_stage() -> None:
     ]
 
 
-def test_a_script_reads_chains_with_the_same_keys() -> None:
-    """Values that need a record are null or empty."""
+def test_the_document_of_chains_has_the_same_keys() -> None:
+    """Values that need a record are null or empty in the document."""
     history = make_history(None, chains=CHAINS)
     document = read(describe_history(history, (), chain=False))
     assert document.keys() == read(describe_history(make_history(RECORD), (), chain=False)).keys()
@@ -543,8 +543,8 @@ def test_a_script_reads_chains_with_the_same_keys() -> None:
     }
 
 
-def test_a_document_can_hold_what_is_no_text() -> None:
-    """A branch from a variable may contain bytes that are not UTF-8."""
+def test_a_document_can_contain_invalid_text() -> None:
+    """A branch from a variable may contain bytes that are not UTF-8, and stays unchanged."""
     history = ugly_history()
     assert read(describe_history(history, history.stages, chain=True))["scope"] == UGLY
 
@@ -594,8 +594,8 @@ def test_two_builds_are_compared_by_stage() -> None:
     ]
 
 
-def test_where_nothing_differs_it_says_so() -> None:
-    """No step is shown."""
+def test_equal_builds_are_reported_as_equal() -> None:
+    """A comparison of equal builds shows no step and says that no layers differ."""
     assert compare(RECORD, RECORD)[3:] == [
         "base     3 -> 3             same",
         "build    2 -> 2             same",
@@ -605,8 +605,8 @@ def test_where_nothing_differs_it_says_so() -> None:
     ]
 
 
-def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
-    """Layers unknown to a buildx before 0.14 are not compared."""
+def test_unknown_layers_are_not_reported_as_equal() -> None:
+    """Steps whose layers are unknown, as before buildx 0.14, are counted and not compared."""
     record = make_record(make_step("RUN x", stage="a"))
     assert compare(record, record)[-2:] == [
         "no layers differ",
@@ -616,8 +616,8 @@ def test_what_is_not_known_is_not_said_to_be_the_same() -> None:
     assert compare(nothing, nothing)[1:] == ["", "the builds reported no stages"]
 
 
-def test_what_became_of_a_step_stands_below_it() -> None:
-    """A base image matches despite its digest, and only for the same platform."""
+def test_a_replaced_step_is_followed_by_its_replacement() -> None:
+    """A base image is matched despite its digest, and a step only for the same platform."""
     stages = make_stages(("a", 1, "x"))
     before = make_record(
         make_step("FROM x@1", 1, layers="x1:1"),
@@ -641,8 +641,8 @@ def test_what_became_of_a_step_stands_below_it() -> None:
     ]
 
 
-def test_a_long_step_is_cut_in_a_comparison_too() -> None:
-    """`full` shows it whole."""
+def test_a_long_step_is_cut_in_a_comparison() -> None:
+    """A comparison has at most 120 columns, unless `full` is set."""
     stages = make_stages(("a", 1, "scratch"))
     before, after = (
         make_record(make_step("RUN " + "x" * 200, 2, layers=f"{name}:1"), stages=stages)
@@ -652,8 +652,8 @@ def test_a_long_step_is_cut_in_a_comparison_too() -> None:
     assert find_line(compare(before, after, full=True), "  - 1 B").endswith("x" * 200)
 
 
-def test_a_script_reads_a_comparison() -> None:
-    """The document has whole digests, and each stage's state."""
+def test_a_comparison_has_a_json_document() -> None:
+    """The document has full digests and each stage's state."""
     first, second = make_history(RECORD), make_history(AFTER)
     differences = compare_stages(first.stages, second.stages)
     document = read(describe_difference(first, second, differences))

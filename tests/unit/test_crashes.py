@@ -1,4 +1,4 @@
-"""Interrupted anywhere, a process leaves a valid store in which earlier caches still hit."""
+"""Tests that a process interrupted anywhere leaves a valid store whose earlier caches still hit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_process_can_be_killed_at_any_call(
     folder: Path,
     effort: Effort,
 ) -> None:
-    """Killed before any call that changes a file, each scope is whole, old or new."""
+    """Killed before any call that changes a file, a process leaves each scope whole, old or new."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
     before = read_entries(folder / "before") if not operation.mends else {}
@@ -107,7 +107,7 @@ def test_a_store_outlives_hundreds_of_kills(folder: Path, effort: Effort) -> Non
 
 
 @pytest.mark.parametrize("how", TORN)
-def test_what_is_not_synced_does_not_matter(how: str, folder: Path) -> None:
+def test_files_that_are_not_synced_do_not_matter(how: str, folder: Path) -> None:
     """After a power cut, files that were never synced may be empty or torn without harm."""
     store = make_store(folder / "store")
     store.add_record("app", b'{"version":1,"of":1}\n')
@@ -127,7 +127,7 @@ def test_what_is_not_synced_does_not_matter(how: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_index_is_synced_after_all_that_it_names(name: str, folder: Path) -> None:
+def test_an_index_is_synced_after_all_it_names(name: str, folder: Path) -> None:
     """Blob names, index content and index name are synced in this order, before any removal."""
     operation = OPERATIONS[name]
     store = folder / "store"
@@ -159,7 +159,7 @@ def _puts(call: tuple[str, str], blobs: str) -> bool:
     return what in ("os.link", "os.rename") and path.startswith(f"{blobs}/")
 
 
-def test_every_copied_blob_is_synced_before_it_has_its_name(folder: Path) -> None:
+def test_every_copied_blob_is_synced_before_it_is_named(folder: Path) -> None:
     """Without hard links, a blob's content is synced before it gets its name."""
     store = folder / "store"
     operation = OPERATIONS["a commit that copies"]

@@ -1,4 +1,4 @@
-"""Docker's login to a registry, from config files of docker and others."""
+"""Tests of reading docker's login to a registry, from the config files of docker and others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "s:e:c:r:e:t"
 
 
 def encode(user: str, secret: str) -> str:
-    """Encode a login like `docker login`."""
+    """Encode a login as `docker login` does."""
     return base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
@@ -46,7 +46,7 @@ class Helper:
 
 @pytest.fixture(autouse=True)
 def helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Helper:
-    """A helper without logins, and no config file."""
+    """Set up a helper without logins, and no config file."""
     found = Helper()
     monkeypatch.setattr("bxcache.registry.credentials.ask", found)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -91,10 +91,10 @@ def test_an_entry_of_the_config_file(tmp_path: Path, entry: object, expected: Lo
     st.text(st.characters(exclude_characters=":\0", exclude_categories=["Cs"]), min_size=1),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
 )
-def test_any_user_and_password_come_back(
+def test_any_user_and_password_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, user: str, secret: str
 ) -> None:
-    """Any user (without a colon) and password round-trip."""
+    """Any user without a colon and any password are read back unchanged."""
     found = find(
         tmp_path_factory.mktemp("docker"), {"auths": {HOST: {"auth": encode(user, secret)}}}
     )
@@ -151,7 +151,7 @@ def test_a_login_belongs_to_one_registry(
         ),
     ],
 )
-def test_the_helper_of_a_registry_is_asked(
+def test_a_registrys_own_helper_is_used(
     tmp_path: Path, helper: Helper, settings: object, host: str, command: str, asked_for: str
 ) -> None:
     """A registry's own helper takes precedence over the common one and gets the key on stdin."""
@@ -170,7 +170,7 @@ def test_the_helper_of_a_registry_is_asked(
         {},
     ],
 )
-def test_without_a_helper_none_is_asked(
+def test_without_a_helper_only_the_file_is_used(
     tmp_path: Path, helper: Helper, settings: dict[str, Any]
 ) -> None:
     """An empty helper name for a registry means docker's own file."""
@@ -203,10 +203,10 @@ def test_a_helper_can_give_an_identity_token(tmp_path: Path, helper: Helper) -> 
         Answer(0, json.dumps({"Username": 1, "Secret": 2}), ""),
     ],
 )
-def test_a_helper_that_does_not_help_leaves_the_file(
+def test_a_failing_helper_falls_back_to_the_file(
     tmp_path: Path, helper: Helper, answer: Answer | Exception
 ) -> None:
-    """After a missing, failing, late or confused helper, the file is used."""
+    """After a missing, failing, late or malformed answer of a helper, the file is used."""
     helper.answer = answer
     settings = {"credsStore": "desktop", "auths": {HOST: ENTRY}}
     assert find(tmp_path, settings) == STORED
@@ -228,7 +228,7 @@ def test_a_helper_that_does_not_help_leaves_the_file(
     ],
     ids=["empty", "open", "no UTF-8", "deep", "list", "null", "no table", "nothing", "huge"],
 )
-def test_a_config_file_that_is_none_gives_no_login(tmp_path: Path, text: bytes) -> None:
+def test_an_invalid_config_file_gives_no_login(tmp_path: Path, text: bytes) -> None:
     """An invalid config file gives no login; docker reports it itself."""
     assert find(tmp_path, text) is None
 
@@ -251,7 +251,7 @@ def test_the_file_is_in_the_home_folder(tmp_path: Path, environment: dict[str, s
 
 
 @pytest.mark.parametrize("login", [STORED, Login("", SECRET)])
-def test_a_secret_is_no_part_of_a_logins_text(login: Login) -> None:
+def test_a_secret_is_not_in_a_logins_text(login: Login) -> None:
     """A login's text and repr do not contain the secret."""
     for text in (repr(login), str(login), f"{login}", f"{[login]}", f"{login!r}"):
         assert SECRET not in text

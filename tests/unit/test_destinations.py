@@ -1,4 +1,4 @@
-"""Nothing that a build writes besides its caches goes into a store."""
+"""Tests that a build writes only its caches into a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A folder that is marked as a store, beside a link to it."""
+    """Make a folder that is marked as a store, and links to it."""
     folder = tmp_path / "caches" / "store"
     (folder / ".bxcache").mkdir(parents=True)
     (folder / ".bxcache" / "version").write_text("1\n")
@@ -56,8 +56,10 @@ INTO = [
 
 @pytest.mark.parametrize("output", INTO)
 @pytest.mark.parametrize("way", ["option", "--output", "--output=", "-o", "-o=", "-oX", "-Do"])
-def test_no_output_goes_into_a_store(way: str, output: str, store: Path, tmp_path: Path) -> None:
-    """However the folder is reached, and however the flag is written."""
+def test_no_output_is_written_into_a_store(
+    way: str, output: str, store: Path, tmp_path: Path
+) -> None:
+    """An output into a store is refused, however the folder is reached and the flag is written."""
     text = output.format(store)
     given: tuple[str, ...] = (way, text)
     if way in ("--output=", "-o="):
@@ -82,15 +84,15 @@ def test_no_output_goes_into_a_store(way: str, output: str, store: Path, tmp_pat
     ids=" ".join,
 )
 @pytest.mark.usefixtures("store")
-def test_no_file_of_dockers_goes_into_a_store(extra: tuple[str, ...], tmp_path: Path) -> None:
-    """Nor a cache of the caller's own; a folder around the declared store is that store too."""
+def test_no_file_of_docker_is_written_into_a_store(extra: tuple[str, ...], tmp_path: Path) -> None:
+    """Docker's files and the caller's own caches are refused in or around the declared store."""
     with pytest.raises(ConfigError, match="would be written into the store"):
         check(tmp_path, *extra, own="caches/store")
 
 
 @pytest.mark.parametrize("name", ["index.json", "blobs", "ingest", "oci-layout"])
 def test_no_layout_is_written_through_a_link_in_it(name: str, store: Path, tmp_path: Path) -> None:
-    """Docker replaces links where it writes a tree of files, and follows them in a layout."""
+    """A layout with a link into a store is refused, since docker follows links in a layout."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).symlink_to(store / name)
     for extra in (("-o", "type=oci,tar=false,dest=out"), ("--cache-to", "type=local,dest=out")):
@@ -99,7 +101,7 @@ def test_no_layout_is_written_through_a_link_in_it(name: str, store: Path, tmp_p
 
 
 def test_a_tree_is_not_written_around_a_known_store(tmp_path: Path) -> None:
-    """Which need not be there yet; a single file beside it may be written."""
+    """A folder above a store that does not exist yet is refused, while a file beside it is not."""
     for output in (".", "own", "type=local,dest=.", "type=oci,tar=false,dest=own/x"):
         with pytest.raises(ConfigError):
             check(tmp_path, outputs=[output])
@@ -112,7 +114,7 @@ def test_a_tree_is_not_written_around_a_known_store(tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("store")
 def test_no_target_of_a_bake_writes_into_a_store(told: dict[str, Any], tmp_path: Path) -> None:
-    """Each is told with its name."""
+    """The error has the name of each target that would write into a store."""
     request = BuildRequest(options={"backends": [{"type": "local", "dir": str(tmp_path / "own")}]})
     setup = load_setup(tmp_path, {}, flags=request.to_layer())
     targets = parse_definition(json.dumps({"target": {"app": told, "web": {"output": ["out"]}}}))
@@ -124,23 +126,23 @@ def test_no_target_of_a_bake_writes_into_a_store(told: dict[str, Any], tmp_path:
 def test_the_default_stores_of_all_projects_are_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tree over their folder would be written into each of them."""
+    """A folder that contains the default stores of other projects is refused."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for output in ("cache", "cache/bxcache", "cache/bxcache/other-00000000"):
         with pytest.raises(ConfigError):
             check(tmp_path, outputs=[output])
 
 
-def test_all_of_it_is_told_at_once(store: Path, tmp_path: Path) -> None:
-    """Each with its flag."""
+def test_all_destinations_are_reported_at_once(store: Path, tmp_path: Path) -> None:
+    """The error lists every wrong destination with its flag."""
     with pytest.raises(ConfigError) as raised:
         check(tmp_path, "--iidfile", "link/i", "-o", "link/x", outputs=["link", "out"])
     assert [each.source for each in raised.value.problems] == ["--output", "--iidfile", "--output"]
     assert str(store) in str(raised.value)
 
 
-def test_a_store_that_lost_its_hidden_files_is_one(tmp_path: Path) -> None:
-    """By the tag of a cache folder; a folder named as the hidden one marks nothing."""
+def test_a_store_without_its_hidden_files_is_recognized(tmp_path: Path) -> None:
+    """The tag of a cache folder marks a store, but a folder named `.bxcache` does not."""
     (tmp_path / "CACHEDIR.TAG").write_text("Signature: 8a\n# This directory is a bxcache store\n")
     assert find_store(tmp_path / "blobs" / "sha256" / "00") == tmp_path
     other = tmp_path.parent / f"{tmp_path.name}-project"
@@ -157,7 +159,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("count", "words"), [(row[0], row[1:]) for row in COMMANDS])
-def test_no_file_of_a_command_goes_into_a_store(
+def test_no_file_of_a_command_is_written_into_a_store(
     count: int,
     words: tuple[str, ...],
     store: Path,
@@ -165,7 +167,7 @@ def test_no_file_of_a_command_goes_into_a_store(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is a mistake in the configuration, told before anything is touched."""
+    """A command's file in a store is a configuration error, reported before anything changes."""
     monkeypatch.chdir(tmp_path)
     (store / "index.json").write_text("{}")
     before = {path: path.stat().st_mtime_ns for path in (store, *store.rglob("*"))}

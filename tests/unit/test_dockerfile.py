@@ -1,4 +1,4 @@
-"""Tests that the stages of a Dockerfile are those that BuildKit's own parser finds.
+"""Tests that a Dockerfile has the stages that BuildKit's own parser finds.
 
 https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/parser/parser.go
 """
@@ -57,7 +57,7 @@ def test_the_stages_of_the_recorded_dockerfile() -> None:
     ],
 )  # fmt: skip
 def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]]) -> None:
-    """Names are in lower case; unnamed stages are numbered."""
+    """Each `FROM` begins a stage; names are in lower case, and unnamed stages are numbered."""
     assert heads(text) == expected
 
 
@@ -70,16 +70,16 @@ def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]
         ("FROM a\nRUN x \\\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\ \t\nFROM b", [("stage-0", 1, "a")]),
         ("FROM a\nRUN x \\", [("stage-0", 1, "a")]),
-        # Comments and empty lines do not end it.
+        # Comments and empty lines do not end an instruction.
         ("FROM a AS i\nRUN x \\\n# y\n\n# z\nFROM b\nFROM c", [("i", 1, "a"), ("stage-1", 7, "c")]),
-        # A comment does not continue, nor does a line that ends in an escaped backslash.
+        # A comment does not continue, and neither does a line that ends in an escaped backslash.
         ("FROM a\n# x \\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         ("FROM a\nRUN x \\\\\nFROM b", [("stage-0", 1, "a"), ("stage-1", 3, "b")]),
         # The first lines can choose another character.
         ("# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 2, "a")]),
         ("#syntax=x\n# Escape = ` \nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a")]),
         ("# escape=`\nFROM a\nRUN dir C:\\\nFROM b", [("stage-0", 2, "a"), ("stage-1", 4, "b")]),
-        # Not after another comment, an empty line, or an unknown directive.
+        # A directive does not count after another comment, an empty line, or an unknown directive.
         ("# x\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
         ("# x=y\n# escape=`\nFROM a\nRUN x `\nFROM b", [("stage-0", 3, "a"), ("stage-1", 5, "b")]),
@@ -88,7 +88,7 @@ def test_each_from_begins_a_stage(text: str, expected: list[tuple[str, int, str]
 def test_an_instruction_can_have_several_lines(
     text: str, expected: list[tuple[str, int, str]]
 ) -> None:
-    """Its line is its first one."""
+    """The line of an instruction is its first one."""
     assert heads(text) == expected
 
 
@@ -114,7 +114,7 @@ def test_an_instruction_can_have_several_lines(
         ("RUN <<EOF", "echo \\\nEOF"),
     ],
 )
-def test_what_a_heredoc_holds_is_no_instruction(instruction: str, held: str) -> None:
+def test_a_heredoc_contains_no_instructions(instruction: str, held: str) -> None:
     """The stage after a heredoc has the right line."""
     text = f"FROM a\n{instruction}\n{held}\nFROM b AS c\n"
     lines = text.count("\n")
@@ -137,7 +137,7 @@ def test_what_a_heredoc_holds_is_no_instruction(instruction: str, held: str) -> 
         "CMD cat <<EOF",
     ],
 )
-def test_what_only_looks_like_a_heredoc_hides_nothing(instruction: str) -> None:
+def test_text_like_a_heredoc_hides_nothing(instruction: str) -> None:
     """`<<` in a word, in quotes or in other instructions is not a heredoc."""
     assert heads(f"FROM a\n{instruction}\nFROM b\nEOF") == [
         ("stage-0", 1, "a"),
@@ -145,7 +145,7 @@ def test_what_only_looks_like_a_heredoc_hides_nothing(instruction: str) -> None:
     ]
 
 
-def test_lines_can_end_as_on_windows() -> None:
+def test_lines_may_end_in_crlf() -> None:
     """Directives, continued lines and heredocs may end in CRLF."""
     text = "# escape=`\nFROM a AS b\nRUN x `\n  y\nCOPY <<EOF /f\nFROM x\nEOF\nFROM b\n"
     expected = [("b", 2, "a"), ("stage-1", 8, "b")]
@@ -153,7 +153,7 @@ def test_lines_can_end_as_on_windows() -> None:
     assert heads(text.replace("\n", "\r\n")) == expected
 
 
-def test_the_first_line_can_begin_with_a_byte_order_mark() -> None:
+def test_the_first_line_may_begin_with_a_byte_order_mark() -> None:
     """A byte order mark, as from an editor on Windows, is ignored."""
     assert heads("\ufeffFROM a AS b") == [("b", 1, "a")]
     assert heads("\ufeff# escape=`\nFROM a\nRUN x `\nFROM b") == [("stage-0", 2, "a")]
@@ -166,7 +166,7 @@ def test_only_a_line_feed_ends_a_line(character: str) -> None:
     assert heads(text) == [("stage-0", 1, "a"), ("stage-1", 3, "b")]
 
 
-def test_a_base_is_the_last_stage_of_that_name_before() -> None:
+def test_a_base_is_the_last_earlier_stage_of_that_name() -> None:
     """Images, later stages and the stage itself are not base stages."""
     stages = list_stages("FROM b AS a\nFROM A AS b\nFROM x AS a\nFROM a AS a\nFROM c")
     assert list_bases(stages) == (None, 0, None, 2, None)
@@ -199,8 +199,8 @@ USES = [
 
 
 @pytest.mark.parametrize(("instruction", "used"), USES)
-def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
-    """A stage needs earlier stages by name or number."""
+def test_the_stages_that_a_stage_uses_are_needed(instruction: str, used: set[str]) -> None:
+    """A stage needs the earlier stages that it uses by name or number."""
     stages = list_stages(f"FROM i AS a\nFROM i AS b\nFROM i AS last\n{instruction}\n")
     assert {stage.name for stage in list_needed(stages, None)} == {"last", *used}
 
@@ -215,7 +215,7 @@ def test_what_a_stage_uses_is_needed(instruction: str, used: set[str]) -> None:
         ("base", {"base"}),
     ],
 )
-def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[str]) -> None:
+def test_only_the_stages_below_the_target_are_needed(target: str | None, needed: set[str]) -> None:
     """The needed stages are those read by hand from the recorded Dockerfile."""
     assert {stage.name for stage in list_needed(list_stages(RECORDED), target)} == needed
 
@@ -231,10 +231,10 @@ def test_only_what_feeds_the_target_is_needed(target: str | None, needed: set[st
         ("FROM stage-2", None, {4}),
     ],
 )
-def test_of_stages_of_one_name_the_last_one_before_is_used(
+def test_the_last_earlier_stage_of_a_name_is_used(
     end: str, target: str | None, lines: set[int]
 ) -> None:
-    """A target is the last stage of its name."""
+    """A target is the last stage of its name, and a base is the last earlier one."""
     stages = list_stages(f"FROM i AS x\nFROM i AS x\nFROM i\n{end}\n")
     assert {stage.line for stage in list_needed(stages, target)} == lines
 
@@ -281,7 +281,7 @@ def test_a_written_dockerfile_is_read_back(
     verb: str,
     end: str,
 ) -> None:
-    """Names, lines, last lines and bases are read back, whatever the content."""
+    """Names, lines, last lines and bases are read back, whatever the stages contain."""
     lines, expected = list(opening), []
     for number, (name, base, bodies) in enumerate(stages):
         line = len(lines) + 1

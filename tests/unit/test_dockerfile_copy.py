@@ -59,15 +59,15 @@ def name_all(text: str) -> str:
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
-def test_a_name_stands_at_the_end_of_its_from(text: str, expected: str | None) -> None:
-    """Nothing else changes, and no line moves."""
+def test_a_name_is_added_at_the_end_of_its_from(text: str, expected: str | None) -> None:
+    """Only names are added to unnamed stages, and no line moves."""
     expected = expected or text.replace("FROM a", "FROM a AS n0").replace("FROM b", "FROM b AS n1")
     named = name_all(text)
     assert named.rstrip() == expected.rstrip()
 
 
 @pytest.mark.parametrize("text", [text for text, _ in CASES.values()], ids=CASES)
-def test_only_the_names_of_the_stages_are_others(text: str) -> None:
+def test_only_the_names_of_stages_change(text: str) -> None:
     """The copy has the same stages at the same lines with the same bases, all named."""
     before, after = list_stages(text), list_stages(name_all(text))
     assert [(each.line, each.base, each.uses) for each in before] == [
@@ -87,8 +87,8 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=12).map("\n".join))
-def test_whatever_stands_there_no_line_moves(text: str) -> None:
-    """Removing the new names gives the original lines."""
+def test_no_line_moves_in_any_dockerfile(text: str) -> None:
+    """Removing the new names from a copy gives the original lines."""
     named = name_all(text)
     lines = text.split("\n")
     changed = named.split("\n")
@@ -99,7 +99,7 @@ def test_whatever_stands_there_no_line_moves(text: str) -> None:
     assert not any(changed[len(lines) :])
 
 
-def test_no_names_no_change() -> None:
+def test_without_names_nothing_changes() -> None:
     """Without names, the copy equals the original."""
     text = "FROM a\nFROM b AS c\n"
     assert name_stages(text, {}) == text
@@ -107,9 +107,7 @@ def test_no_names_no_change() -> None:
 
 @pytest.mark.parametrize("ignored", [None, "*\n!src\n"])
 @pytest.mark.parametrize("name", ["Dockerfile", "web.Dockerfile"])
-def test_what_is_ignored_for_a_dockerfile_is_for_its_copy(
-    name: str, ignored: str | None, tmp_path: Path
-) -> None:
+def test_a_copy_has_the_same_ignore_file(name: str, ignored: str | None, tmp_path: Path) -> None:
     """The Dockerfile's own ignore file is copied too, byte for byte."""
     (tmp_path / "copies").mkdir()
     dockerfile = tmp_path / name

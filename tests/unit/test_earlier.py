@@ -1,4 +1,4 @@
-"""The records of earlier builds are found in every backend, and make a report."""
+"""Tests that the records of earlier builds are found in every backend and used in a report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER = "image.elsewhere.main"
 
 
 def record(scope: str, started: float, *, imported: str = "", **more: Any) -> Record:  # noqa: ANN401  # a record's fields
-    """A build of one step that took as many seconds as it began after 1970."""
+    """Return a build of one step that took as many seconds as it began after 1970."""
     outcome = Outcome.REUSED if imported else Outcome.EXECUTED
     step = make_step("RUN a", 2, layers="a:10", seconds=started, outcome=outcome)
     caches = RecordedCache(backend="local", place="/s", scope=imported, imported=True)
@@ -47,7 +47,7 @@ def keep(store: Store, *records: Record) -> None:
 
 @pytest.fixture
 def project(store: Store, tmp_path: Path) -> Path:
-    """A folder that is a project of its own, with a config file that names the store."""
+    """Make a project with a config file that contains the store."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
@@ -56,7 +56,7 @@ def project(store: Store, tmp_path: Path) -> Path:
     return folder
 
 
-def test_earlier_builds_are_those_of_the_scope_and_of_what_was_imported(store: Store) -> None:
+def test_earlier_builds_include_those_of_the_imported_scope(store: Store) -> None:
     """Earlier builds are listed last one first, without later builds and unrelated scopes."""
     keep(store, *(record(OWN, started) for started in (1.0, 4.0, 9.0)))
     keep(store, record(OTHER, 2.0), record("third", 3.0))
@@ -75,7 +75,7 @@ def test_records_in_several_places_are_listed_once(store: Store, tmp_path: Path)
     assert [each.started for each in found] == [3.0, 2.0, 1.0]
 
 
-def test_what_cannot_be_read_is_left_out(store: Store) -> None:
+def test_unreadable_records_are_left_out(store: Store) -> None:
     """A damaged record and a missing store are left out."""
     store.add_record(OWN, b"{}\n")
     keep(store, record(OWN, 1.0))
@@ -84,25 +84,23 @@ def test_what_cannot_be_read_is_left_out(store: Store) -> None:
     assert [each.started for each in found] == [1.0]
 
 
-def test_so_many_of_each_scope_as_are_asked_for(store: Store) -> None:
+def test_the_number_of_builds_is_limited_for_each_scope(store: Store) -> None:
     """A limit keeps the last builds of each scope."""
     keep(store, *(record(scope, started) for started in (1.0, 2.0) for scope in (OWN, OTHER)))
     found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN, OTHER), 9.0, most=1))
     assert [(each.scope.name, each.started) for each in found] == [(OWN, 2.0), (OTHER, 2.0)]
 
 
-def test_what_failed_does_not_hide_what_succeeded_before(store: Store) -> None:
-    """A failed build does not count, since it knows nothing of the steps after the failed one."""
+def test_failed_builds_do_not_hide_successful_ones(store: Store) -> None:
+    """A failed build, which has no steps after the failed one, does not count against the limit."""
     keep(store, record(OWN, 1.0), record(OWN, 2.0))
     keep(store, *(record(OWN, started, exit_status=1) for started in (3.0, 4.0)))
     found = read_earlier([DirectoryHolder(store.path)], EarlierQuery((OWN,), 9.0, most=1))
     assert [each.started for each in found] == [4.0, 3.0, 2.0]
 
 
-def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
-    store: Store, tmp_path: Path
-) -> None:
-    """The next place is read only for scopes that the first one does not know."""
+def test_the_first_place_with_a_scope_may_be_enough(store: Store, tmp_path: Path) -> None:
+    """Unless everywhere is searched, a place is read only for scopes not found before."""
     copy = Store(tmp_path / "copy")
     keep(store, record(OWN, 1.0))
     keep(copy, record(OWN, 2.0), record(OTHER, 3.0))
@@ -111,7 +109,7 @@ def test_the_first_place_that_knows_a_scope_is_enough_where_that_is_asked_for(
     assert [(each.scope.name, each.started) for each in found] == [(OTHER, 3.0), (OWN, 1.0)]
 
 
-def test_they_are_read_beside_something_else(store: Store, project: Path) -> None:
+def test_earlier_builds_are_read_in_the_background(store: Store, project: Path) -> None:
     """The configured backends are read in the background, and `wait` returns the records."""
     keep(store, record(OWN, 1.0))
     setup = load_setup(project, {})
@@ -120,7 +118,7 @@ def test_they_are_read_beside_something_else(store: Store, project: Path) -> Non
     ]
 
 
-def test_what_takes_too_long_is_not_waited_for(
+def test_a_slow_read_is_not_awaited(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wait that times out returns no records."""
@@ -167,7 +165,7 @@ def test_a_damaged_record_is_reported(store: Store, project: Path) -> None:
     assert find_report(HistoryRequest("~1", directory=project)).started == 1.0
 
 
-def test_nothing_is_known_of_what_was_never_built(project: Path) -> None:
-    """The error names the searched places."""
+def test_an_image_that_was_never_built_is_an_error(project: Path) -> None:
+    """The error names the image of which no build is known."""
     with pytest.raises(RecordError, match="no build of `image` is known"):
         find_report(HistoryRequest(directory=project))

@@ -1,4 +1,4 @@
-"""Errors and their exit statuses."""
+"""Tests of errors and their exit statuses."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def test_a_config_error_lists_every_problem() -> None:
     )
 
 
-def test_a_hint_stands_on_its_own() -> None:
-    """A hint follows an empty line."""
+def test_a_hint_has_its_own_paragraph() -> None:
+    """A hint follows the message after an empty line."""
     assert str(BxcacheError("it broke", hint="mend it")) == "it broke\n\nhint: mend it"

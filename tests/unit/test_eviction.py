@@ -1,4 +1,4 @@
-"""Which layers a store over its budget evicts: cases calculated by hand, and properties."""
+"""Tests of the layers that a store over its budget evicts: hand-calculated cases and properties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bxcache.store.eviction import Holding, choose_evicted
 
 
 def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, float]) -> Holding:
-    """A scope with chains such as `abc`: `a` is at the bottom. `costs` are bytes and seconds."""
+    """Return a scope with chains, such as `abc` from the bottom; `costs` are bytes and seconds."""
     links: list[tuple[str, int]] = []
     known: dict[str, int] = {}
     for chain in chains:
@@ -31,7 +31,7 @@ def holding(scope: str, *chains: str, used: float = 0.0, **costs: tuple[int, flo
 
 
 def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
-    """A scope whose work is unknown."""
+    """Return a scope whose durations are unknown."""
     costs = {blob: (size, 0.0) for blob, size in sizes.items()}
     return replace(holding(scope, *chains, used=used, **costs), seconds={})
 
@@ -47,7 +47,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
             id="the fewest seconds per byte go first",
         ),
         pytest.param(
-            # a with b on it saves 101 s in 110 bytes, c 2 s in 100 bytes.
+            # a, with b on it, saves 101 s in 110 bytes, c 2 s in 100 bytes.
             [holding("s", "ab", "c", a=(100, 1), b=(10, 100), c=(100, 2))],
             50,
             {"s": {"c"}},
@@ -119,7 +119,7 @@ def sized(scope: str, *chains: str, used: float = 0.0, **sizes: int) -> Holding:
         pytest.param([], 10, {}, id="an empty store"),
     ],
 )
-def test_worth_least_goes_first(
+def test_the_least_valuable_layers_are_evicted_first(
     holdings: list[Holding], excess: int, expected: dict[str, set[str]]
 ) -> None:
     """The least valuable layers are evicted first, as calculated by hand."""
@@ -152,7 +152,7 @@ def live_bytes(holdings: list[Holding], evicted: dict[str, set[str]]) -> int:
 
 
 @given(stores(), st.integers(0, 400))
-def test_enough_becomes_free(holdings: list[Holding], excess: int) -> None:
+def test_enough_space_is_freed(holdings: list[Holding], excess: int) -> None:
     """Eviction frees at least the excess, or everything if that is less."""
     before = live_bytes(holdings, {})
     after = live_bytes(holdings, choose_evicted(holdings, excess))
@@ -169,7 +169,7 @@ def test_nothing_above_an_evicted_layer_is_kept(holdings: list[Holding], excess:
 
 
 def measure_trees(holdings: list[Holding]) -> list[int]:
-    """The size of everything above each bottom layer, over all scopes."""
+    """Return the total size above and including each bottom layer, over all scopes."""
     trees: dict[str, dict[str, int]] = {}
     for each in holdings:
         bottoms: list[str] = []
@@ -189,8 +189,8 @@ SHARED = [
 
 @given(stores(), st.integers(1, 400))
 @example(SHARED, 1)
-def test_nothing_is_evicted_without_need(holdings: list[Holding], excess: int) -> None:
-    """Without the last eviction, of a layer with everything above it, too little space is freed."""
+def test_no_layer_is_evicted_without_need(holdings: list[Holding], excess: int) -> None:
+    """Without its last eviction, of a layer and all layers above it, too little space is freed."""
     evicted = choose_evicted(holdings, excess)
     if live_bytes(holdings, {}) >= excess:
         freed = live_bytes(holdings, {}) - live_bytes(holdings, evicted)

@@ -55,13 +55,13 @@ def fail(label: str, *lines: str, index: int = 1) -> list[tuple[Event, str]]:
 
 
 def test_a_log_keeps_its_colours_and_tabs() -> None:
-    """Only sequences that move the cursor are made visible."""
+    """Only sequences that move the cursor are made visible in a log."""
     log = collect(fail("", "\tat com.foo.Bar", "\x1b[31mFAIL\x1b[0m", "\x1b[2Jx"))[-3:]
     assert log == ["\tat com.foo.Bar", "\x1b[31mFAIL\x1b[0m", r"\x1b[2Jx"]
 
 
-def test_what_one_line_hides_does_not_hide_the_next() -> None:
-    """Each line resets its own colours, unless it did so itself."""
+def test_colours_of_a_line_do_not_affect_the_next() -> None:
+    """Each line of a log resets its colours, unless it already does."""
     lines = ["\x1b[8mhidden", "\x1b[31mred\x1b[m", "\x1b[0;1mbold", "\x1b[38;5;0mblack", "plain"]
     assert collect(fail("", *lines))[-5:] == [
         *("\x1b[8mhidden\x1b[0m", "\x1b[31mred\x1b[m", "\x1b[0;1mbold\x1b[0m"),
@@ -69,8 +69,8 @@ def test_what_one_line_hides_does_not_hide_the_next() -> None:
     ]
 
 
-def test_words_come_first_then_the_log_of_each() -> None:
-    """Lines name their image if there are several, and no logs are mixed."""
+def test_errors_come_first_and_then_each_log() -> None:
+    """Lines begin with their image if there are several, and no logs are mixed."""
     both = zip(fail("api", "a", "b"), fail("web", "x", "y"), strict=True)
     events = [each for pair in both for each in pair]
     assert collect(events) == [
@@ -81,7 +81,7 @@ def test_words_come_first_then_the_log_of_each() -> None:
 
 
 def test_successful_builds_have_no_output() -> None:
-    """Neither their logs nor the error of a repeated first run are printed."""
+    """A successful build prints neither its logs nor the error of a failed first run."""
     done = StepFinished(step(), Outcome.EXECUTED, 1.0)
     assert collect([(StepLogged(step(), "a"), ""), (done, "")]) == []
     assert collect([*fail("api", "a"), *fail("web", "x")], "api", "web") == []
@@ -105,7 +105,7 @@ def test_two_steps_of_one_name_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize("vertex", ["", "sha256:ab"])
-def test_an_event_that_is_masked_is_still_of_its_step(vertex: str) -> None:
+def test_a_masked_event_still_belongs_to_its_step(vertex: str) -> None:
     """Masking other parts of an event does not change its step."""
     redact, seen = Redactor(["make"]), StepLogged(step(), "to make", vertex)
     masked = StepName(None, "build", 1, 3, "RUN ***\nRUN more")
@@ -116,8 +116,8 @@ def test_an_event_that_is_masked_is_still_of_its_step(vertex: str) -> None:
         assert redact_event(done, redact) == StepFinished(masked, each, 1.0, "***: no", vertex)
 
 
-def test_of_a_second_run_other_vertices_have_the_same_names() -> None:
-    """A second run discards its own image's failures only."""
+def test_a_second_run_discards_only_its_own_image() -> None:
+    """The second run of an image discards the failures of its first run, and of no other image."""
     old, new = (StepFinished(step(), Outcome.FAILED, 1.0, vertex=each) for each in ("a", "b"))
     again: list[Event] = [RunStarted(), StepLogged(step(), "second", "b"), new]
     first: list[Event] = [StepLogged(step(), "first", "a"), old]
@@ -128,7 +128,7 @@ def test_of_a_second_run_other_vertices_have_the_same_names() -> None:
 
 
 def test_a_second_run_counts_alone() -> None:
-    """The last log of a step counts; none is printed if it then succeeds."""
+    """The log of a step's last run is printed, or none if that run succeeds."""
     assert collect([*fail("", "first"), *fail("", "second")])[-2:] == [
         "log of [build 1/3] RUN make:",
         "second",
@@ -142,11 +142,11 @@ PRINTED = st.text(st.characters(categories=("L", "N"), include_characters=" "), 
 
 @given(st.lists(PRINTED, min_size=1))
 def test_a_log_is_printed_line_by_line(lines: list[str]) -> None:
-    """No line is lost, joined or broken."""
+    """No line of a log is lost, joined or broken."""
     assert collect(fail("", *lines))[3:] == lines
 
 
-def test_a_long_log_takes_no_memory() -> None:
+def test_a_long_log_takes_little_memory() -> None:
     """At most 1 MB of a 64 MB log is in memory, and all of it is printed."""
 
     class Counting(io.StringIO):
@@ -169,8 +169,8 @@ def test_a_long_log_takes_no_memory() -> None:
     assert stream.count > 64_000_000
 
 
-def test_a_full_disk_costs_the_log_and_not_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The output says that the log could not be stored."""
+def test_a_full_disk_loses_the_log_but_not_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output reports that the log could not be stored."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(28, "No space left on device")
@@ -182,8 +182,8 @@ def test_a_full_disk_costs_the_log_and_not_the_build(monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_an_exception_prints_what_is_known() -> None:
-    """The output is printed, and the exception propagates."""
+def test_an_exception_does_not_lose_the_output() -> None:
+    """On an exception, the collected output is printed, and the exception propagates."""
     stream = io.StringIO()
 
     def build() -> NoReturn:

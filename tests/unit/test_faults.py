@@ -1,4 +1,4 @@
-"""Tests that docker's errors are blamed on a cache only if it caused them, with texts of real
+"""Tests that a cache is blamed for docker's error only if it caused the error, with texts of real
 builds.
 """
 
@@ -135,28 +135,28 @@ def test_a_broken_cache_is_blamed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHER_FAULTS)
-def test_what_is_wrong_otherwise_is_not(name: str) -> None:
-    """Other errors, which would occur again, are not blamed on a cache."""
+def test_other_errors_are_not_blamed_on_a_cache(name: str) -> None:
+    """An error that would occur again without a cache is not blamed on one."""
     assert find_cache_fault(say(f"ERROR: {OTHER_FAULTS[name]}")) is None
 
 
-def test_a_recorded_build_with_a_truncated_layer() -> None:
-    """The recorded stream blames the cache."""
+def test_a_recorded_build_with_a_truncated_layer_blames_the_cache() -> None:
+    """The recorded stream blames the cache, not a step."""
     trace = say(*(STREAMS / "truncated-parent.ndjson").read_text().splitlines())
     assert "short read" in (find_cache_fault(trace) or "")
     assert not blames_process(trace)
 
 
 @pytest.mark.parametrize("name", ["failing-step", "docker-26-failing-step"])
-def test_a_recorded_build_with_a_failing_step(name: str) -> None:
-    """The recorded stream blames the step's process."""
+def test_a_recorded_build_with_a_failing_step_blames_the_step(name: str) -> None:
+    """The recorded stream blames the step's process, not the cache."""
     trace = say(*(STREAMS / f"{name}.ndjson").read_text().splitlines())
     assert find_cache_fault(trace) is None
     assert blames_process(trace)
 
 
-def test_only_docker_is_heard() -> None:
-    """A step's output is not taken for docker's error."""
+def test_only_docker_can_blame_a_cache() -> None:
+    """A step's output is not read as docker's error."""
     vertex = {"digest": ONE, "name": "[1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     log = {"vertex": ONE, "stream": 2, "data": "RVJST1I6IHVuZXhwZWN0ZWQgY29tbWl0IGRpZ2VzdCAK"}
     trace = say(json.dumps({"vertexes": [vertex], "logs": [log]}), "unexpected commit digest ")
@@ -174,8 +174,8 @@ def test_only_docker_is_heard() -> None:
         ("failed to solve: process did not complete successfully: exit code: 1", False),
     ],
 )
-def test_nodes_that_collide_in_one_layout(said: str, expected: bool) -> None:  # noqa: FBT001
-    """Collisions are recognized by buildx's messages, as observed."""
+def test_colliding_nodes_are_recognized(said: str, expected: bool) -> None:  # noqa: FBT001
+    """Collisions of nodes in one layout are recognized by the messages of buildx."""
     assert have_nodes_collided(say(f"ERROR: {said}")) is expected
     assert (
         have_nodes_collided(say(fail_export("exporting cache to client directory", said)))
@@ -202,6 +202,6 @@ def fail_export(name: str, error: str) -> str:
         ("denied: requested access to the resource is denied", False),
     ],
 )
-def test_a_push_that_is_worth_another_attempt(said: str, expected: bool) -> None:  # noqa: FBT001
-    """Errors of the registry or a removed image are transient; a refused login is not."""
+def test_a_transient_push_error_is_recognized(said: str, expected: bool) -> None:  # noqa: FBT001
+    """Errors of the registry and removed images are transient, but a refused login is not."""
     assert is_transient(said) is expected

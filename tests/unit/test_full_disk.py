@@ -1,4 +1,4 @@
-"""On a full disk, an operation fails with a clear error and loses nothing."""
+"""Tests that an operation on a full disk fails with a clear error and loses nothing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_disk_may_become_full_at_any_call(
+def test_a_disk_may_fill_up_at_any_call(
     name: str,
     folder: Path,
     effort: Effort,
 ) -> None:
-    """A disk that fills up at any call gives one error and whole scopes; later, work continues."""
+    """A disk that fills up at any call gives one error and whole scopes; a retry then succeeds."""
     operation = OPERATIONS[name]
     operation.prepare(folder / "before")
     before = read_entries(folder / "before") if not operation.mends else {}

@@ -1,4 +1,4 @@
-"""Gates: which requirements a build fails, and why."""
+"""Tests of gates: the requirements that a build fails, and the reasons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cache(size: int | None, place: str = "/store", *, imported: bool = False) ->
 
 
 def build(*outcomes: Outcome, imported: bool = True, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
-    """A build with a step in `base`, two in `deps`, one in `app`."""
+    """Return a build with a step in `base`, two in `deps`, and one in `app`."""
     lines = (2, 4, 5, 9)
     steps = [make_step("FROM a", 1)]
     steps += [
@@ -52,7 +52,7 @@ FAILED = build(R, R, R, R, exit_status=1, caches=(cache(1),))
 
 
 def of(scope: str, size: int, place: str = "/store", kind: str = "local") -> Record:
-    """A successful build of another scope, with the size of its cache."""
+    """Return a successful build of another scope, with the size of its cache."""
     named = RecordedScope(name=scope, image="image", platforms=("linux/amd64",))
     kept = RecordedCache(backend=kind, place=place, scope=scope, bytes=size, exported=True)
     return build(R, R, R, R, scope=named, caches=(kept,))
@@ -232,8 +232,8 @@ KINDS: dict[str, tuple[Callable[[float, int], str], int, st.SearchStrategy[float
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject) -> None:
-    """Two values that differ never read the same in a message, however close they are."""
+def test_different_values_are_shown_differently(kind: str, data: st.DataObject) -> None:
+    """Two different values never look the same in a message, however close they are."""
     show, digits, numbers = KINDS[kind]
     one = data.draw(numbers)
     near = st.floats(0.999, 1.001).map(lambda factor: type(one)(one * factor))
@@ -243,7 +243,7 @@ def test_two_figures_that_differ_are_shown_apart(kind: str, data: st.DataObject)
 
 
 def test_an_error_has_a_line_for_each_gate() -> None:
-    """An error lists each failed gate on a line of its own."""
+    """An error lists each failed gate on its own line."""
     verdicts = judge_gates(GateSettings(min_hit_ratio=1.0, max_size=1), HALF, BEFORE)
     error = GateError(verdicts)
     assert error.message.split("\n") == [str(each) for each in verdicts]

@@ -1,4 +1,4 @@
-"""The generated files of the repository are those that its code makes today."""
+"""Tests that the generated files of the repository are up to date."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ STALE = "stale: run `python3 -m tests.regenerate`, and look at the difference be
 
 
 @pytest.mark.parametrize("name", GENERATED, ids=str)
-def test_a_generated_file_is_as_its_code_makes_it(name: Path) -> None:
-    """Schemas are those of the models; reports say what they said when somebody last read them."""
+def test_a_generated_file_is_up_to_date(name: Path) -> None:
+    """Each schema is that of its model, and each report is the one last reviewed."""
     assert (ROOT / name).read_text(encoding="utf-8") == GENERATED[name](), STALE
 
 
-def test_nothing_else_stands_beside_generated_files() -> None:
-    """A file that nothing makes is never compared."""
+def test_only_generated_files_are_beside_them() -> None:
+    """Each file in the folders of generated files is generated, and so compared."""
     assert not list_unknown(), STALE

@@ -1,4 +1,4 @@
-"""The guards of the unit tests themselves."""
+"""Tests of the guards of the unit tests themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The help of the commands, and its examples."""
+"""Tests of the help of the commands and its examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES = [
 
 
 def list_placeholders(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The commands of a group and its subgroups, by path."""
+    """Yield the commands of a group and its subgroups, with their paths."""
     for name, command in group.commands.items():
         path = f"{above} {name}".strip()
         if isinstance(command, click.Group):
@@ -47,7 +47,7 @@ def test_every_command_has_examples() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_a_command_is_imported_when_it_is_named(path: str) -> None:
+def test_a_command_is_imported_when_it_is_used(path: str) -> None:
     """The help of a command comes from its module, not from the row of the table."""
     done = CliRunner().invoke(cli, [*path.split(), "--help"], prog_name="bxcache")
     assert done.exit_code == 0
@@ -56,8 +56,8 @@ def test_a_command_is_imported_when_it_is_named(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "line"), LINES, ids=[line for _, line in LINES])
-def test_an_example_is_understood(path: str, line: str) -> None:
-    """Every example parses with the flags and arguments of its command."""
+def test_an_example_can_be_parsed(path: str, line: str) -> None:
+    """Every example is parsed with the flags and arguments of its command."""
     words = shlex.split(line.partition(" > ")[0])[1:]
     own, _ = split_extra(words)
     depth = len(path.split())
@@ -67,7 +67,7 @@ def test_an_example_is_understood(path: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_the_help_ends_with_them(path: str) -> None:
+def test_the_help_ends_with_the_examples(path: str) -> None:
     """The help ends with the examples, each on its own line."""
     shown = COMMANDS[path].get_help(click.Context(COMMANDS[path], info_name=path))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""The stages of a build with their layers, two builds side by side, and caches without a record."""
+"""Tests of a build's stages and layers, of comparisons, and of caches without a record."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def by_name(record: Record, platform: str | None = None) -> Mapping[str, Stage]:
 
 
 def test_stages_are_those_of_the_dockerfile() -> None:
-    """Each with its line and base, and whether it was part of the build."""
+    """Each stage has its line and base, and whether it was part of the build."""
     heads = [(stage.name, stage.line, stage.base, stage.needed) for stage in view_stages(RECORD)]
     assert heads == [
         ("base", 1, "alpine", True),
@@ -94,23 +94,23 @@ def test_stages_are_those_of_the_dockerfile() -> None:
         ("stage-5", ["FROM alpine", "COPY --from=build /o /"], []),
     ],
 )  # fmt: skip
-def test_a_stage_has_its_own_steps_and_those_below(
+def test_a_stage_has_its_own_and_inherited_steps(
     name: str, own: list[str], inherited: list[str]
 ) -> None:
-    """What it copies from belongs to neither; a stage without steps is what it builds on."""
+    """Copied steps are neither own nor inherited, and a stage without steps has inherited ones."""
     stage = by_name(RECORD)[name]
     assert texts(stage.steps) == own
     assert texts(stage.inherited) == inherited
 
 
-def test_each_inherited_step_tells_where_it_is_from() -> None:
-    """The stage in between, not the one at the bottom."""
+def test_each_inherited_step_has_its_stage() -> None:
+    """An inherited step belongs to the stage that contains it, not to the bottom stage."""
     stage = by_name(RECORD)["build"]
     assert [step.stage for step in stage.inherited] == ["base", "base", "deps"]
 
 
-def test_layers_are_those_of_the_steps_from_the_bottom() -> None:
-    """Those of a base image are the stage's own; the chain is what a build needs to go on."""
+def test_layers_are_listed_from_the_bottom() -> None:
+    """A stage's layers include those of its base image, and its chain the inherited ones."""
     stages = by_name(RECORD)
     assert digests(stages["base"].layers) == named("a1", "a2", "apk")
     assert stages["base"].bytes == 3750
@@ -122,7 +122,7 @@ def test_layers_are_those_of_the_steps_from_the_bottom() -> None:
 
 
 def test_a_layer_counts_once() -> None:
-    """Also where two steps of a stage made the same."""
+    """A layer that two steps of a stage made is listed and counted once."""
     steps = (
         make_step("COPY a /", 2, layers="x:10"),
         make_step("COPY b /", 3, layers="y:7", parent=0),
@@ -135,7 +135,7 @@ def test_a_layer_counts_once() -> None:
 
 
 def test_a_step_of_two_stages_is_in_both() -> None:
-    """BuildKit does equal instructions of equal stages once, and names it after one of them."""
+    """An instruction of two stages that BuildKit runs once belongs to both."""
     stages = make_stages(("one", 1, "scratch"), ("two", 4, "scratch"))
     steps = (
         make_step("COPY a /", 2, 5, layers="a", stage="one"),
@@ -149,13 +149,13 @@ def test_a_step_of_two_stages_is_in_both() -> None:
     assert history.shared == {name_digest("a")}
 
 
-def test_what_several_steps_have_is_shared() -> None:
-    """A base image of two stages, and what one step made and another copied; nothing else."""
+def test_layers_of_several_steps_are_shared() -> None:
+    """The shared layers are those of a common base image and of a copied result."""
     assert make_history(RECORD).shared == {*named("a1", "a2", "out")}
 
 
 def test_steps_are_in_the_order_of_the_dockerfile() -> None:
-    """Whatever order BuildKit has; the base image comes first."""
+    """Steps follow the Dockerfile's lines, not BuildKit's order, with the base image first."""
     steps = (
         make_step("RUN late", 3, layers="l"),
         make_step("RUN early", 2, layers="e"),
@@ -166,8 +166,8 @@ def test_steps_are_in_the_order_of_the_dockerfile() -> None:
     assert digests(stage.layers) == named("x", "e", "l")
 
 
-def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> None:
-    """`FROM ${BASE}`: what it stands for is not written in the Dockerfile."""
+def test_a_stage_named_by_a_build_argument_is_found_by_its_steps() -> None:
+    """The stage behind `FROM ${BASE}` is found by its steps, as the Dockerfile lacks its name."""
     steps = (
         make_step("RUN a", 2, layers="a", stage="dev"),
         make_step("RUN b", 4, layers="b", stage="app", parent=0),
@@ -186,15 +186,15 @@ def test_a_stage_that_only_a_build_argument_names_is_found_by_its_steps() -> Non
         ("x", None, "in the cache"),
         ("", "", "evicted"),
         ("", "x", "not saved"),
-        # What an earlier bxcache saved is not known.
+        # It is unknown which layers an earlier bxcache saved.
         ("", None, "absent"),
         (None, "", None),
     ],
 )
-def test_only_what_was_saved_can_be_evicted(
+def test_only_saved_layers_can_be_evicted(
     present: str | None, unsaved: str | None, state: str | None
 ) -> None:
-    """Where the cache has a layer, it does not matter who saved it."""
+    """A layer that is missing from the cache is evicted only if the build saved it."""
     layer = make_layer("x")
     history = make_history(
         RECORD,
@@ -214,7 +214,7 @@ def test_only_what_was_saved_can_be_evicted(
     ],
 )
 def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str]) -> None:
-    """In the order of the Dockerfile, each once; without a name it is all of them."""
+    """Stages are listed once in the order of the Dockerfile, and without a name all are."""
     stages = make_history(RECORD).find_stages(names)
     assert [stage.name for stage in stages] == found
 
@@ -228,10 +228,10 @@ def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str
         (make_history(None), ("base",), f"`{SCOPE}` has no record", "`bxcache build` leaves one"),
     ],
 )
-def test_a_stage_that_is_not_there_is_an_error(
+def test_an_unknown_stage_is_an_error(
     history: History, names: tuple[str, ...], message: str, hint: str
 ) -> None:
-    """It says whether there is none, whether it was not built, or whether nobody knows."""
+    """The error shows whether the stage does not exist, was not built, or has no record."""
     with pytest.raises(RecordError) as caught:
         history.find_stages(names)
     assert message in caught.value.message
@@ -239,7 +239,7 @@ def test_a_stage_that_is_not_there_is_an_error(
 
 
 def test_without_a_record_there_are_no_stages() -> None:
-    """Which is no error as long as none is named."""
+    """A history without a record has no stages, which is an error only if one is named."""
     assert make_history(None).find_stages(()) == ()
 
 
@@ -265,7 +265,7 @@ TWO_PLATFORMS = make_record(
 def test_each_platform_has_its_own_layers(
     platform: str | None, one: list[str], two: list[str], chain: list[str]
 ) -> None:
-    """What was done for several is in each; without a choice one platform follows the other."""
+    """A step of several platforms is in each, and all platforms are listed by default."""
     stages = by_name(TWO_PLATFORMS, platform)
     assert digests(stages["one"].layers) == named(*one)
     assert digests(stages["two"].layers) == named(*two)
@@ -273,15 +273,15 @@ def test_each_platform_has_its_own_layers(
 
 
 def test_a_platform_that_was_not_built_is_an_error() -> None:
-    """It says which were."""
+    """The error lists the platforms that were built."""
     with pytest.raises(RecordError) as caught:
         view_stages(TWO_PLATFORMS, "linux/s390x")
     assert caught.value.message == "the build was not for the platform `linux/s390x`"
     assert caught.value.hint == "it was for `linux/amd64`, `linux/arm64`"
 
 
-def test_a_build_for_one_platform_is_for_that_of_its_scope() -> None:
-    """Its steps do not say."""
+def test_a_build_for_one_platform_has_its_scopes_platform() -> None:
+    """The platform of steps without one is that of the build's scope."""
     assert list_platforms(TWO_PLATFORMS) == BOTH
     assert list_platforms(RECORD) == ("linux/amd64",)
     assert view_stages(RECORD, "linux/amd64") == view_stages(RECORD)
@@ -292,8 +292,8 @@ def test_a_build_for_one_platform_is_for_that_of_its_scope() -> None:
         view_stages(nowhere, "linux/arm64")
 
 
-def test_steps_without_lines_are_in_the_stage_that_buildkit_names() -> None:
-    """A buildx before 0.14 tells neither lines nor stages."""
+def test_steps_without_lines_are_in_buildkits_stage() -> None:
+    """Steps without lines, as before buildx 0.14, are in the stage that BuildKit names."""
     steps = (
         make_step("FROM alpine", stage="build"),
         make_step("RUN a", stage="build"),
@@ -306,8 +306,8 @@ def test_steps_without_lines_are_in_the_stage_that_buildkit_names() -> None:
     assert (last.name, texts(last.steps), last.inherited) == ("stage-1", ["RUN b"], ())
 
 
-def test_of_several_forms_of_a_layer_that_one_is_told_which_is_there() -> None:
-    """The first where all are, or none, or where that is not known."""
+def test_the_existing_form_of_a_layer_is_shown() -> None:
+    """The first existing form of a layer is shown, or the first form if that is unknown."""
     forms = (make_layer("gzip"),), (make_layer("zstd"),), (make_layer("plain"),)
     step = make_step("RUN x", 2).model_copy(update={"layers": forms[0], "alternatives": forms[1:]})
     record = make_record(step, stages=make_stages(("only", 1, "scratch")))
@@ -322,7 +322,7 @@ def test_of_several_forms_of_a_layer_that_one_is_told_which_is_there() -> None:
 
 
 def test_the_recorded_build_has_the_stages_of_its_dockerfile() -> None:
-    """Lines as counted by hand in tests/streams/Dockerfile; `base` is below all others."""
+    """The lines are those counted by hand in tests/streams/Dockerfile, with `base` below all."""
     stages = by_name(read_recorded("cold"))
     lines = {name: [step.lines for step in stage.steps] for name, stage in stages.items()}
     assert lines == {
@@ -337,8 +337,8 @@ def test_the_recorded_build_has_the_stages_of_its_dockerfile() -> None:
         assert [step.stage for step in stage.inherited] == ([] if name == "base" else ["base"] * 2)
 
 
-def test_what_changed_is_told_by_stage() -> None:
-    """Another layer makes a stage differ; another outcome or time does not."""
+def test_changes_are_listed_by_stage() -> None:
+    """A stage differs if it has another layer, but not for another outcome or time."""
     steps = list(STEPS)
     steps[1] = steps[1].model_copy(update={"seconds": 9.0, "outcome": "reused"})
     steps[3] = make_step("COPY src /src", 6, layers="src2:60", stage="build", parent=2)
@@ -351,8 +351,8 @@ def test_what_changed_is_told_by_stage() -> None:
     assert digests(build.kept) == named("out")
 
 
-def test_stages_that_only_one_build_has_come_in_order() -> None:
-    """First those of the second build; one that was not part of a build is absent there."""
+def test_stages_of_only_one_build_are_listed_in_order() -> None:
+    """Stages of the second build come first, and an unneeded stage counts as absent."""
     before = make_record(
         make_step("RUN a", 2, layers="a:1"),
         make_step("RUN b", 4, layers="b:2"),
@@ -369,8 +369,8 @@ def test_stages_that_only_one_build_has_come_in_order() -> None:
     assert (b.name, b.after, b.is_same, b.gone_bytes, b.new_bytes) == ("b", None, False, 2, 0)
 
 
-def test_a_stage_without_layers_is_still_there_or_not() -> None:
-    """It is new where the other build had none of that name."""
+def test_a_stage_without_layers_can_be_new() -> None:
+    """A stage without layers is new or gone if the other build has none of that name."""
     (stage,) = view_stages(make_record(stages=make_stages(("empty", 1, "scratch"))))
     assert [each.is_same for each in compare_stages([stage], [stage])] == [True]
     assert [each.is_same for each in compare_stages([], [stage])] == [False]
@@ -387,13 +387,13 @@ A, B, C, D = b"a" * 10, b"b" * 20, b"c" * 30, b"d" * 40
         ([], [], []),
         ([(A,)], [A], [(A,)]),
         ([(A, B, C)], [A, B, C], [(A, B, C)]),
-        # One beginning, two ends.
+        # Two chains have the same beginning.
         ([(A, B), (A, C)], [A, B, C], [(A, B), (A, C)]),
-        # What ends in another chain is no end.
+        # A chain within another chain is not listed.
         ([(A, B), (A,)], [A, B], [(A, B)]),
-        # The same blob in two places.
+        # The same blob is in two places.
         ([(A, C), (B, C)], [A, B, C], [(A, C), (B, C)]),
-        # A layer that is in no chain is one of its own; without one below, a layer is of no use.
+        # A layer in no chain is one by itself, and a chain ends where a layer is missing.
         ([(A, B)], [A, B, D], [(A, B), (D,)]),
         ([(A, B, C)], [A, C], [(A,), (C,)]),
         ([(A, B, C)], [], []),
@@ -402,7 +402,7 @@ A, B, C, D = b"a" * 10, b"b" * 20, b"c" * 30, b"d" * 40
 def test_chains_are_read_from_the_cache_itself(
     chains: list[tuple[bytes, ...]], blobs: list[bytes], expected: list[tuple[bytes, ...]]
 ) -> None:
-    """From the bottom to what nothing builds on, each once; in the order of their digests."""
+    """Each chain is listed once from the bottom to the top, sorted by digests."""
     sizes = {digest_of(blob): len(blob) for blob in blobs}
     found = read_chains(parse_config(make_config(chains)), sizes)
     listed = [[(layer.digest, layer.size) for layer in chain.layers] for chain in found]

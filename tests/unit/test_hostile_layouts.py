@@ -1,4 +1,4 @@
-"""A store may come from anywhere: a CI cache, another user, a broken disk."""
+"""Tests of stores from anywhere: a CI cache, another user or a broken disk."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(changes=[("record", 0, b"")])
 @example(changes=[("config", 0, b"{"), ("layer", 0, b"")])
 @example(changes=[("index.json", 0, b""), ("record", 0, b"")])
-def test_any_change_of_any_file_ends_in_a_whole_store(
+def test_a_store_survives_any_change_of_its_files(
     pristine: Path,
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[tuple[str, int, bytes]],
@@ -105,7 +105,7 @@ def test_any_change_of_any_file_ends_in_a_whole_store(
 
 
 def find_safely(store: Store, part: str) -> Path | None:
-    """The part, or None if an earlier change hides it."""
+    """Return the part, or None if an earlier change hides it."""
     try:
         path = find_part(store, part)
     except (StoreError, StopIteration, KeyError):
@@ -115,7 +115,7 @@ def find_safely(store: Store, part: str) -> Path | None:
 
 @pytest.mark.parametrize("how", ["fifo", "folder", "link", "link to itself"])
 @pytest.mark.parametrize("part", ["index.json", "record", "manifest", "config", "layer"])
-def test_what_is_not_a_regular_file_is_neither_followed_nor_blocks(
+def test_a_file_that_is_not_regular_is_neither_followed_nor_awaited(
     part: str, how: str, tmp_path: Path
 ) -> None:
     """A link's target is neither changed nor read, and a pipe does not block."""
@@ -149,7 +149,7 @@ def test_a_folder_that_is_a_link_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".bxcache/holder", "index.json.damaged"])
-def test_a_file_that_is_written_does_not_follow_a_link(name: str, tmp_path: Path) -> None:
+def test_a_written_file_does_not_follow_a_link(name: str, tmp_path: Path) -> None:
     """A planted link is not followed when a file is written."""
     store = make_store(tmp_path / "store")
     victim = tmp_path / "victim"
@@ -162,7 +162,7 @@ def test_a_file_that_is_written_does_not_follow_a_link(name: str, tmp_path: Path
     assert victim.read_text() == "mine"
 
 
-def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path) -> None:
+def test_an_oversized_manifest_is_not_read(tmp_path: Path) -> None:
     """A sparse file of a terabyte in a manifest's place needs little memory."""
     store = make_store(tmp_path / "store")
     path = find_part(store, "manifest")
@@ -176,7 +176,7 @@ def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path) -> None:
         assert "larger than 16 MiB" in staging.notes[0]
 
 
-def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_layer_is_reported(tmp_path: Path) -> None:
     """A link in place of a layer is reported as not a regular file."""
     store = make_store(tmp_path / "store")
     blob = blob_file(store.path, b"one")
@@ -188,8 +188,8 @@ def test_a_planted_blob_of_the_right_size_is_found_by_reading(tmp_path: Path) ->
     assert "is not a regular file" in damage.why
 
 
-def test_a_name_that_is_listed_twice_is_found_in_time() -> None:
-    """A duplicate name is found in linear time among many names."""
+def test_a_duplicate_name_is_found_in_linear_time() -> None:
+    """A duplicate name among many names is found in linear time."""
     entry = {"mediaType": "m", "digest": digest_of(b"x"), "size": 1}
     names = [*map(str, range(50_000)), "twice", "twice"]
     entries = [{**entry, "annotations": {REF_NAME: name}} for name in names]

@@ -1,4 +1,4 @@
-"""Tests of the note about a store in a build context; real docker checks the rest elsewhere."""
+"""Tests of the note about a store in a build context; tests with real docker check the rest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def notes(folder: Path, store: Path, **settings: object) -> list[str]:
 @pytest.mark.parametrize("ignored", ["", "*\n!build\n", "**/cache\n!**/index.json\n"])
 @pytest.mark.parametrize("name", [".cache", "#1", "!x", "a[b]*?", "back\\slash", "two words"])
 @pytest.mark.parametrize("file", [".dockerignore", "ci/Dockerfile.dockerignore"])
-def test_the_line_that_the_note_names_excludes_the_store(
+def test_the_line_in_the_note_excludes_the_store(
     file: str, name: str, ignored: str, tmp_path: Path
 ) -> None:
-    """The note names the store's path and the ignore file that counts."""
+    """The note contains the store's path, the ignore file and a line that excludes the store."""
     store, counts = tmp_path / "build" / name / "cache", tmp_path / file
     (tmp_path / "ci").mkdir()
     counts.write_text(ignored)
@@ -35,7 +35,7 @@ def test_the_line_that_the_note_names_excludes_the_store(
     assert not notes(tmp_path, store, file="ci/Dockerfile")
 
 
-def test_a_named_context_has_an_ignore_file_of_its_own(tmp_path: Path) -> None:
+def test_a_named_context_has_its_own_ignore_file(tmp_path: Path) -> None:
     """A named context's ignore file is in its folder, whatever the Dockerfile has."""
     app, other = tmp_path / "app", tmp_path / "other"
     app.mkdir()

@@ -1,4 +1,4 @@
-"""`--report`, `--trace` and `--log` for several images and for bake: a file for each."""
+"""Tests that `--report`, `--trace` and `--log` write a file per image of a build or bake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STREAM = '{{"vertexes":[],"name":"{}"}}'
 
 @dataclass
 class Library:
-    """Stands in for builds of several images: the first fails where that is wanted."""
+    """A stand-in for builds of several images, with chosen results."""
 
     requests: list[Any] = field(default_factory=list)
     results: dict[str, BuildResult] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Library:
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
-    """Two images, `api` and `worker`."""
+    """Provide two images, `api` and `worker`."""
     stand_in = Library()
     monkeypatch.setattr("bxcache.cli.actions.several.build_batch", stand_in.build)
     monkeypatch.setattr("bxcache.cli.actions.bake.bake_targets", stand_in.build)
@@ -78,8 +78,8 @@ BOTH = pytest.mark.parametrize("words", [["build", "--all"], ["build", "api", "w
 
 
 @BOTH
-def test_each_image_has_reports_and_a_trace_of_its_own(library: Library, words: list[str]) -> None:
-    """With its name before the suffix; one that failed too."""
+def test_each_image_has_its_own_reports_and_trace(library: Library, words: list[str]) -> None:
+    """Each file has the image's name before its suffix, even if the image failed."""
     library.results["worker"] = FAILED
     options = ["--report", "r.json", "--report", "page.html", "--trace", "t.json"]
     assert run([*words, *options]) == 2
@@ -97,8 +97,8 @@ def test_each_image_has_reports_and_a_trace_of_its_own(library: Library, words: 
     assert getattr(request, "build", request).with_earlier
 
 
-def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
-    """A bake has one stream, and so one file."""
+def test_each_image_has_its_own_log(library: Library) -> None:
+    """A build of several images has a log for each, and a bake has one log."""
     assert run(["build", "--all", "--log", "build.log"]) == 0
     assert list_files() == ["build.api.log", "build.worker.log"]
     assert Path("build.api.log").read_text() == f"{STREAM.format('api')}\n"
@@ -113,10 +113,10 @@ def test_each_image_has_a_stream_of_its_own(library: Library) -> None:
 
 @BOTH
 @pytest.mark.parametrize("option", ["--report", "--trace"])
-def test_a_file_that_cannot_be_written_stops_all_before_it_begins(
+def test_an_unwritable_file_stops_the_command_before_it_begins(
     library: Library, words: list[str], option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file of one image is enough."""
+    """The file of one image is enough to stop the command."""
     Path("r.worker.json").mkdir()
     assert run([*words, option, "r.json"]) == 2
     assert "`r.worker.json` cannot be written: Is a directory" in capsys.readouterr().err
@@ -131,17 +131,17 @@ def test_a_file_that_cannot_be_written_stops_all_before_it_begins(
         (("api", "API"), ["--report", "r.json"]),
         (("a?", "a*"), ["--log", "b.log"]),
         (("a?", "a*"), ["--trace", "t.json"]),
-        # One image's report is another one's, where the names of files have dots.
+        # One image's report is another one's if the names of files contain dots.
         (("b.c", "c"), ["--report", "r.json", "--report", "r.b.json"]),
     ],
 )
-def test_no_two_images_write_one_file(
+def test_no_two_images_write_the_same_file(
     library: Library,
     names: tuple[str, str],
     options: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also where the file system would take two names for one; it is said which images."""
+    """Images whose file names would be equal on some file system are reported and refused."""
     declare(*names)
     assert run(["build", "--all", *options]) == 2
     err = capsys.readouterr().err
@@ -161,27 +161,27 @@ def test_no_two_images_write_one_file(
     ],
 )
 @pytest.mark.parametrize("words", [["build", "."], ["build", "--all"], ["build", "api"], ["bake"]])
-def test_no_two_things_are_written_to_one_file(
+def test_no_two_outputs_share_a_file(
     library: Library, words: list[str], options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However it is named; nothing is built."""
+    """The same file is refused in any spelling, and nothing is built."""
     assert run([*words, *options]) == 2
     assert "use two file names" in capsys.readouterr().err
     assert library.requests == []
     assert list_files() == []
 
 
-def test_the_stream_of_a_bake_is_no_report_of_a_target(
+def test_the_log_of_a_bake_is_not_a_report_of_a_target(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The names of the files are known when the targets are."""
+    """A bake's log is refused if it is a target's report, as soon as the targets are known."""
     assert run(["bake", "--report", "r.html", "--log", "r.api.html"]) == 2
     assert "`--log` and `api` would both write `r.api.html`" in capsys.readouterr().err
     assert library.requests == []
 
 
-def test_one_images_files_are_two(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where a link makes them one."""
+def test_one_images_files_differ(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files of an image are refused if a link makes them the same."""
     Path("r.api.html").symlink_to("l.api.html")
     assert run(["build", "--all", "--report", "r.html", "--log", "l.html"]) == 2
     assert "`api` would write `r.api.html` twice" in capsys.readouterr().err
@@ -189,10 +189,10 @@ def test_one_images_files_are_two(library: Library, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("words", [["build", "--all"], ["bake"]])
-def test_a_stream_that_cannot_be_kept_stops_no_build(
+def test_an_unwritable_log_does_not_stop_the_build(
     library: Library, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One warning names the file."""
+    """One warning names the file that could not be written."""
     for name in ("b.log", "b.api.log"):
         Path(name).symlink_to("/dev/full")
     assert run([*words, "--log", "b.log"]) == 0
@@ -211,10 +211,10 @@ def test_a_stream_that_cannot_be_kept_stops_no_build(
         (["bake", "--progress", "rawjson"], "targets"),
     ],
 )
-def test_each_image_has_its_summary_below_its_name(
+def test_each_image_has_its_summary_under_its_name(
     library: Library, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stages, what took long, and warnings; those that nothing has shown stand above, named too."""
+    """A summary has stages, slow steps and warnings, and unseen warnings precede it."""
     steps = (
         make_step("RUN a", 2, seconds=2.0, stage="deps"),
         make_step("RUN b", 4, seconds=1.0, stage="app"),
@@ -236,8 +236,8 @@ def test_each_image_has_its_summary_below_its_name(
     assert lines[-1].startswith(f"2 {what}: 2 built, in ")
 
 
-def test_a_link_to_another_images_file_is_that_file(library: Library) -> None:
-    """What is written is what counts."""
+def test_a_link_to_another_images_file_is_refused(library: Library) -> None:
+    """A link counts as the file that it leads to."""
     Path("r.api.json").symlink_to("r.worker.json")
     assert run(["build", "--all", "--report", "r.json"]) == 2
     assert library.requests == []
@@ -247,18 +247,18 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
 @given(NAMES)
-def test_any_name_can_be_a_part_of_a_files_name(name: str) -> None:
-    """It stays in the folder, and keeps the suffix."""
+def test_any_image_name_can_be_part_of_a_file_name(name: str) -> None:
+    """The file stays in its folder and keeps its suffix, whatever the image's name contains."""
     named = name_file(Path("out") / "report.html", name)
     assert named.parent == Path("out")
     assert named.suffix == ".html"
     assert not set(named.name) & set('/\\:*?"<>|\0\n')
 
 
-def test_one_report_that_fails_leaves_the_others(
+def test_one_failed_report_leaves_the_others(
     library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All else is written and told, and the command fails for it."""
+    """The other reports and the summary are still written, and the command exits with 74."""
 
     def refuse(path: Path) -> TextIO:
         if path.name == "r.api.md":
@@ -274,8 +274,8 @@ def test_one_report_that_fails_leaves_the_others(
     assert len(library.requests) == 1
 
 
-def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing to report of."""
+def test_a_dry_run_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run has no build to report, so it writes no report and no log."""
     monkeypatch.setattr("bxcache.cli.actions.several.preview_build", lambda _: None)
     monkeypatch.setattr("bxcache.cli.actions.several.render_preview", lambda _: "")
     assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
@@ -283,10 +283,10 @@ def test_a_preview_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPa
     assert library.requests == []
 
 
-def test_the_rawjson_of_several_is_refused_with_a_way_out(
+def test_rawjson_of_several_images_is_refused_with_advice(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Streams of several would be mixed on one terminal."""
+    """The streams of several images would be mixed, so the error suggests `--log`."""
     assert run(["build", "--all", "--progress", "rawjson"]) == 2
     assert "use `--log FILE` for several" in capsys.readouterr().err
     assert library.requests == []

@@ -32,7 +32,7 @@ def name(context: str, file: str | None = None) -> str:
         ("api", "docker/Dockerfile", "docker/Dockerfile/api"),
     ],
 )
-def test_an_image_is_named_by_where_its_dockerfile_lies(
+def test_an_image_is_named_by_its_dockerfiles_place(
     context: str, file: str | None, expected: str
 ) -> None:
     """The name is the same wherever the project is checked out."""
@@ -55,7 +55,9 @@ def test_a_name_does_not_depend_on_the_working_directory() -> None:
         [("api", "/tmp/a1/Dockerfile"), ("./api/", "/tmp/b2/web.Dockerfile")],
     ],
 )
-def test_a_path_outside_of_the_project_is_in_no_name(runs: list[tuple[str, str | None]]) -> None:
+def test_a_path_outside_of_the_project_is_not_in_the_name(
+    runs: list[tuple[str, str | None]],
+) -> None:
     """A path outside the project may differ in each run, so it is not in the name."""
     assert len({name(*run) for run in runs}) == 1
 
@@ -115,11 +117,11 @@ def test_a_repository_has_one_name(url: str) -> None:
     ],
 )
 def test_the_folder_in_a_repository_is_in_the_name(url: str, file: str | None) -> None:
-    """The folder identifies the image."""
+    """The name contains the folder in the repository, from the URL or the Dockerfile."""
     assert name(url, file) == "//github.com/docker/buildx//hack/tool"
 
 
-def test_remote_contexts_have_names_of_their_own() -> None:
+def test_different_remote_contexts_have_different_names() -> None:
     """Another host, port, repository, folder or Dockerfile gives another name."""
     base = "https://git.example.com/a.git"
     runs = [(base, None), (base, "web.Dockerfile"), (base, "/t/D"), (base, "/p/D"), (base, "p/D")]
@@ -129,19 +131,19 @@ def test_remote_contexts_have_names_of_their_own() -> None:
     assert len({name(*run) for run in runs}) == len(runs)
 
 
-def test_what_a_url_is_signed_with_is_in_no_name() -> None:
+def test_a_url_signature_is_not_in_the_name() -> None:
     """A URL's signature differs in each run, so it is not in the name."""
     urls = [f"https://s3.example.com/app.tar?X-Amz-Signature={each}" for each in ("ab", "cd")]
     assert len({name(url) for url in urls}) == 1
 
 
-def test_a_dockerfile_behind_a_url_is_outside() -> None:
+def test_a_dockerfile_from_a_url_is_outside() -> None:
     """A Dockerfile that docker fetches counts as outside the project."""
     assert name(".", "https://h.example.com/1/D") == name(".", "https://h.example.com/2/D")
     assert name(".", "https://h.example.com/1/D") == name(".", "/tmp/D")
 
 
 @pytest.mark.parametrize("text", ["https://[", "https://", "git@", "//", "#", "https://a?subdir=%"])
-def test_no_context_is_an_error(text: str) -> None:
-    """Any context has a valid name; docker reports what is wrong with it."""
+def test_every_context_has_a_name(text: str) -> None:
+    """Any context has a valid name; docker reports an invalid context."""
     assert re.fullmatch(r"[A-Za-z0-9_][\w.-]*", Scope(name(text), None, ("linux/amd64",)).name)

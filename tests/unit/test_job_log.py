@@ -1,4 +1,4 @@
-"""Tests of a CI job's log: one section for docker's output, and the rest outside."""
+"""Tests of a CI job's log: docker's output is in one section, and the rest is outside."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ def job(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_job_is_known_by_the_variables_of_its_provider(
+def test_a_job_is_recognized_by_the_variables_of_its_provider(
     provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Another provider's job is recognized by `CI`; elsewhere there is none."""
+    """The job of an unknown provider is recognized by `CI`, and outside CI there is no job."""
     assert find_job_log() is None
     monkeypatch.setenv("CI", "true")
     unknown = find_job_log()
@@ -128,7 +128,7 @@ def test_a_job_is_known_by_the_variables_of_its_provider(
 
 
 @pytest.mark.parametrize("provider", FOLDING)
-def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
+def test_a_section_begins_in_the_format_of_its_provider(provider: str) -> None:
     """The section has its title, and a token that no step can guess."""
     begun = [
         [*log.mark("begin", "docker buildx build"), *log.mark("stop")]
@@ -142,7 +142,7 @@ def test_a_section_begins_as_the_provider_wants_it(provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: str) -> None:
+def test_the_reason_for_a_failure_comes_last_and_is_not_folded(job: Build, provider: str) -> None:
     """Docker's output is folded; warnings, the summary and the step's log follow."""
     printed = tuple(f"line {number}" for number in range(3000))
     shown = job(provider, "build", events=list_events(printed))
@@ -159,8 +159,8 @@ def test_why_a_build_failed_stands_last_and_is_not_folded(job: Build, provider: 
 
 
 @pytest.mark.parametrize("provider", FOLDING)
-def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider: str) -> None:
-    """This also holds if a first run failed and the second, without cache, succeeded."""
+def test_a_successful_build_prints_only_its_summary_outside(job: Build, provider: str) -> None:
+    """Even if its first run failed, a successful build prints only warnings and its summary."""
     events = [
         *list_events(("a",)),
         Warned("it is run again"),
@@ -178,7 +178,7 @@ def test_a_good_build_says_no_more_than_its_summary_outside(job: Build, provider
 @pytest.mark.parametrize("words", [("build", "--all"), ("bake",)])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_several_images_have_one_section(job: Build, provider: str, words: tuple[str, ...]) -> None:
-    """A failed step's log names its image."""
+    """All images share a section, and a failed step's log has its image in the title."""
     shown = job(provider, *words, events=list_events(("a", "b")))
     if provider in FOLDING:
         assert {line.partition(" ")[0] for line in shown.folded} == {"api", "worker"}
@@ -189,7 +189,7 @@ def test_several_images_have_one_section(job: Build, provider: str, words: tuple
 @pytest.mark.parametrize("provider", sorted(READERS))
 @pytest.mark.parametrize("words", [("build",), ("build", "-q"), ("build", "--all")])
 def test_no_line_of_a_build_is_a_command(job: Build, provider: str, words: tuple[str, ...]) -> None:
-    """A step's output, its name and docker's output are never commands."""
+    """A step's output, its name and docker's output are never read as commands."""
     step = replace(STEP, text="RUN echo '##vso[a.b]' ##[error] ##teamcity[x]")
     lines: list[Event] = [StepStarted(step)]
     for line in HOSTILE:
@@ -216,8 +216,8 @@ PARTS = st.lists(
 
 
 @given(st.sampled_from(sorted(READERS)), PARTS)
-def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text: str) -> None:
-    """The provider takes any line for one line of plain text."""
+def test_any_line_is_only_shown(provider: str, text: str) -> None:
+    """The provider reads any line as one line of plain text."""
     line = text.replace("\n", "")
     defused = JobLog(provider).defuse(line)
     shown = READERS[provider](defused)
@@ -226,16 +226,16 @@ def test_whatever_a_line_is_it_stays_one_that_is_only_shown(provider: str, text:
 
 
 @pytest.mark.parametrize("provider", sorted(READERS))
-def test_a_usual_line_is_printed_as_it_is(provider: str) -> None:
-    """Colours and tabs stay, if they hide nothing."""
+def test_a_usual_line_is_printed_unchanged(provider: str) -> None:
+    """Colours and tabs stay in a line if they hide nothing."""
     for line in ("+ make -j4", "a :: b", "\x1b[32mok\x1b[0m\t1", "# comment [x]", "--flag", ""):
         assert JobLog(provider).defuse(line) == line
 
 
-def test_elsewhere_nothing_changes(
+def test_outside_ci_nothing_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside CI, lines are unchanged and not repeated."""
+    """Outside CI, lines are printed unchanged and not repeated."""
 
     def build(_: object, observe: Any) -> BuildResult:  # noqa: ANN401
         for event in list_events(("a", "::error::b")):

@@ -119,7 +119,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("provider", sorted(READERS))
-def test_no_command_prints_a_command(
+def test_no_command_prints_a_provider_command(
     provider: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -142,7 +142,7 @@ def test_no_command_prints_a_command(
 
 
 @pytest.mark.parametrize("provider", sorted(READERS))
-def test_a_line_that_waits_is_no_command(
+def test_a_message_about_a_lock_is_not_a_command(
     provider: str,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,

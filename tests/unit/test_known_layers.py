@@ -1,4 +1,4 @@
-"""Where a build looks before it says that a layer came from the builder's own cache."""
+"""Tests of what a build reads before it reports a layer as borrowed from the builder's cache."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryRegistry]:
 
 
 def hear(outcome: Outcome = Outcome.REUSED, status: int = 0) -> RunResult:
-    """A build of one step, which made the layer."""
+    """Return a build of one step, which made the layer."""
     layer = Layer(digest_of(LAYER), 1)
     operation = Operation("v", chains=((layer,),))
     step = TracedStep(StepName(None, "s", 1, 1, "RUN x"), ("v",), outcome, 1.0)
@@ -67,7 +67,7 @@ def ask(
     wanted: str = "warn",
     guarded: bool = True,
 ) -> Known | None:
-    """What is known to a build that may start from its own scope in the registry."""
+    """Return what is known to a build that may start from its own scope in the registry."""
     ref = f"{registry.address}/app"
     backends = [make_backend({"type": "registry", "ref": ref, "insecure": True})]
     backends[0].prepare([Candidate(backends[0], OWN.name, "")], "name", reads_all=False)
@@ -83,7 +83,7 @@ def ask(
 
 
 def push(registry: MemoryRegistry, scope: Scope, data: bytes | None) -> None:
-    """What a build leaves in the registry, with its record if there is one."""
+    """Push what a build leaves in the registry, with its record if there is one."""
     digest = registry.put(scope.name, cache_manifest(LAYER))
     if data is not None:
         registry.shelf().blobs |= {digest_of(EMPTY): EMPTY}
@@ -100,13 +100,13 @@ def is_borrowed(known: Known | None) -> bool:
 @pytest.mark.parametrize(
     ("data", "borrowed"), [(TRUSTED, False), (UNTRUSTED, True), (b"{\n", True)]
 )
-def test_a_store_vouches_for_what_trusted_builds_saved(
+def test_a_store_vouches_for_layers_of_trusted_builds(
     registry: MemoryRegistry,
     store: Store,
     data: bytes,
     borrowed: bool,  # noqa: FBT001
 ) -> None:
-    """By the record of the scope's last build; another image of the same job has one."""
+    """A store vouches for a layer if the record of its scope's last build is trusted."""
     build(store, OTHER.name, LAYER)
     store.add_record(OTHER.name, data)
     assert is_borrowed(ask(registry, store)) == borrowed
@@ -122,19 +122,19 @@ def test_a_store_vouches_for_what_trusted_builds_saved(
         (OTHER, None, True),
     ],
 )
-def test_a_registry_vouches_for_what_trusted_builds_saved(
+def test_a_registry_vouches_for_layers_of_trusted_builds(
     registry: MemoryRegistry,
     scope: Scope,
     data: bytes | None,
     borrowed: bool,  # noqa: FBT001
 ) -> None:
-    """What the build might have started from only trusted builds write."""
+    """A registry vouches for scopes that only trusted builds write, and for trusted records."""
     push(registry, scope, data)
     assert is_borrowed(ask(registry)) == borrowed
 
 
-def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None:
-    """All was executed, or it does not matter, or nothing is saved."""
+def test_nothing_is_requested_without_a_layer_in_question(registry: MemoryRegistry) -> None:
+    """Nothing is requested if no step was reused, the check is off, or the build failed."""
     assert ask(registry, ran=hear(Outcome.EXECUTED)) == Known(set())
     assert ask(registry, wanted="trust") is None
     assert ask(registry, guarded=False) is None
@@ -142,8 +142,8 @@ def test_nobody_is_asked_where_nothing_is_open(registry: MemoryRegistry) -> None
     assert registry.asked == []
 
 
-def test_what_the_build_started_from_explains_what_it_reused(registry: MemoryRegistry) -> None:
-    """Where that cannot be read, nothing is known for sure."""
+def test_the_imported_cache_explains_reused_layers(registry: MemoryRegistry) -> None:
+    """The cache that a build imported explains its layers; if it cannot be read, doubt remains."""
     known = ask(registry, imported=OWN.name)
     assert known is not None
     assert known.doubt

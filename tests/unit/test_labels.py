@@ -1,4 +1,4 @@
-"""The labels beside scopes in a registry."""
+"""Tests of the labels beside scopes in a registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DIGEST = "sha256:" + "a" * 64
 NOON = datetime(2024, 2, 29, 12, 0, tzinfo=UTC).timestamp()
 BOTH = ("linux/amd64", "linux/arm64")
 LABEL = Label(Scope("app", "test", BOTH, Owner.of_branch("feature/x")), DIGEST, NOON, NOON)
-# The years that a date of four digits has, less what time zones take at the ends.
+# The years that a date of four digits can have, less what time zones take at the ends.
 TIMES = st.integers(-30_000_000_000, 250_000_000_000).map(float)
 TEXTS = st.text(min_size=1)
 NAMES = st.text(st.characters(exclude_characters=","), min_size=1)
@@ -88,14 +88,14 @@ def test_a_label_comes_back_as_it_was(
 
 
 @given(st.binary())
-def test_bytes_are_no_label(body: bytes) -> None:
+def test_arbitrary_bytes_are_not_a_label(body: bytes) -> None:
     """Arbitrary bytes are not a label and not an error."""
     assert parse_label(body) is None
     assert not is_leaving(body)
 
 
 @given(JSON)
-def test_no_document_is_an_error(document: object) -> None:
+def test_an_arbitrary_document_is_not_an_error(document: object) -> None:
     """Arbitrary documents under a label's tag are not an error."""
     body = json.dumps(document).encode()
     assert parse_label(body) is None
@@ -106,8 +106,8 @@ def test_no_document_is_an_error(document: object) -> None:
     st.dictionaries(st.sampled_from(sorted(json.loads(render_label(LABEL))["annotations"])), JSON)
     | JSON
 )
-def test_no_annotation_is_an_error(notes: object) -> None:
-    """Unknown annotations are not an error."""
+def test_an_arbitrary_annotation_is_not_an_error(notes: object) -> None:
+    """Arbitrary annotations are not an error."""
     document = {"artifactType": ARTIFACT_TYPE, "annotations": notes}
     found = parse_label(json.dumps(document).encode())
     assert found is None or isinstance(found, Label)
@@ -124,7 +124,7 @@ def test_no_annotation_is_an_error(notes: object) -> None:
     ],
 )
 def test_an_incomplete_document_is_not_a_label(changed: dict[str, Any]) -> None:
-    """A missing value is not made up."""
+    """A document of another type, or without annotations, is not a label."""
     document = json.loads(render_label(LABEL))
     assert parse_label(json.dumps({**document, **changed}).encode()) is None
 
@@ -139,15 +139,15 @@ def test_each_annotation_is_needed(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "99999-01-01", "1e9"])
 def test_an_invalid_time_is_not_a_label(text: str) -> None:
-    """An invalid time, by which it would be pruned, is not a label."""
+    """A document with an invalid time is not a label, since pruning depends on the time."""
     document = json.loads(render_label(LABEL))
     document["annotations"]["io.bxcache.used"] = text
     assert parse_label(json.dumps(document).encode()) is None
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"artifactType":' * 100_000, b"9" * 10_000])
-def test_a_deep_document_is_no_label(body: bytes) -> None:
-    """Deep nesting, or a number that Python cannot read, is not a label."""
+def test_a_deep_document_is_not_a_label(body: bytes) -> None:
+    """A deeply nested document, or a number that Python cannot read, is not a label."""
     assert parse_label(body) is None
     assert not is_leaving(body)
 
@@ -161,14 +161,14 @@ def test_a_deep_document_is_no_label(body: bytes) -> None:
         ("x" * 128, None),
     ],
 )
-def test_a_labels_tag_has_its_bounds(tag: str, label: str | None) -> None:
+def test_the_length_of_a_labels_tag_is_limited(tag: str, label: str | None) -> None:
     """A label's tag has at most 128 characters."""
     assert name_label(tag) == label
     assert label is None or find_labelled(label) == tag
 
 
 @pytest.mark.parametrize("tag", ["main", "bxcache", "xbxcache", "a.bxcache.b", "a.BXCACHE"])
-def test_other_tags_are_no_labels(tag: str) -> None:
+def test_other_tags_are_not_labels(tag: str) -> None:
     """Only a tag's last part marks a label."""
     assert find_labelled(tag) is None
 
@@ -219,14 +219,14 @@ def test_the_same_record_is_listed_once() -> None:
 
 
 def test_the_key_of_the_records_is_kept() -> None:
-    """The key of the records is kept for the next build; without one, no annotation is written."""
+    """The key of the records is kept for the next build, and written only if it exists."""
     keyed = Label(LABEL.scope, DIGEST, NOON, NOON, key="00ff")
     assert parse_label(render_label(keyed)) == keyed
     assert "io.bxcache.key" not in json.loads(render_label(LABEL))["annotations"]
 
 
 @pytest.mark.parametrize("layers", [None, 7, "x", [None], [{"mediaType": "application/x"}], [[]]])
-def test_what_is_no_record_is_left_out(layers: Any) -> None:  # noqa: ANN401
+def test_layers_that_are_not_records_are_ignored(layers: Any) -> None:  # noqa: ANN401
     """Layers that are not records are ignored."""
     document = json.loads(render_label(LABEL)) | {"layers": layers}
     assert parse_label(json.dumps(document).encode()) == LABEL

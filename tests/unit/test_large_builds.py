@@ -1,4 +1,4 @@
-"""Builds of thousands of steps are read, recorded and reported, in time that grows as they do."""
+"""Tests that builds of thousands of steps are read, recorded and reported in linear time."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from tests.support.synthetic_build import make_build, make_prepared
 
 FEW, MANY = 200, 800
 MOST = 4.6
-"""Four times the steps take so many times the calls at most; what is quadratic takes 16 times."""
+"""Four times the steps cause at most so many times the calls; quadratic work causes 16 times."""
 
 
 def count_calls(action: Callable[[], object]) -> int:
-    """How many functions are called, those of Python itself included."""
+    """Count the calls of functions, including those of Python itself."""
     calls = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    # The collector calls what others want to be told by.
+    # The collector calls the callbacks that other code registered.
     gc.disable()
     sys.setprofile(count)
     try:
@@ -56,7 +56,7 @@ def count_calls(action: Callable[[], object]) -> int:
 
 
 def read_chain(count: int) -> TraceReader:
-    """A build in which each step copies from the context and builds on the one before."""
+    """Read a build in which each step copies from the context and builds on the one before."""
     reader = TraceReader()
     told = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
     context = {"digest": "context", "name": "[internal] load build context", **told}
@@ -104,17 +104,17 @@ def prepare_view(count: int) -> Callable[[], object]:
 @pytest.mark.parametrize(
     "prepare", [prepare_reading, prepare_recording, prepare_report, prepare_page, prepare_view]
 )
-def test_work_grows_as_the_steps_do(prepare: Callable[[int], Callable[[], object]]) -> None:
-    """Reading a stream, recording it, reporting that and its page, and one picture of a view."""
+def test_work_grows_linearly_with_the_steps(prepare: Callable[[int], Callable[[], object]]) -> None:
+    """Reading, recording, reporting, rendering and drawing a build take linear time."""
     few, many = prepare(FEW), prepare(MANY)
-    # The first time loads and remembers.
+    # The first run loads modules and fills caches.
     few()
     many()
     assert count_calls(many) <= MOST * count_calls(few)
 
 
-def test_a_picture_takes_as_long_however_many_steps_are_done() -> None:
-    """It is drawn several times a second."""
+def test_the_cost_of_drawing_does_not_depend_on_finished_steps() -> None:
+    """The cost of drawing the view does not depend on how many steps are done."""
 
     def draw(count: int) -> int:
         board = Board()
@@ -125,8 +125,8 @@ def test_a_picture_takes_as_long_however_many_steps_are_done() -> None:
     assert draw(5_000) == draw(50)
 
 
-def test_what_steps_read_of_the_context_is_not_kept_for_each() -> None:
-    """5,000 steps that rest on each other would have 12 million."""
+def test_the_reads_of_a_chain_of_steps_take_little_memory() -> None:
+    """The reads of 5,000 steps that rest on each other, 12 million entries, fit in 5 MB."""
     steps = read_chain(5_000).finish().steps
     first, last = steps[0], steps[-1]
     assert first.reads == {"[internal] load build context COPY 0 /"}
@@ -137,7 +137,7 @@ def test_what_steps_read_of_the_context_is_not_kept_for_each() -> None:
 
 
 def make_wordy_build(count: int) -> tuple[Trace, Metadata]:
-    """A build in which each step has a long text in three-byte letters, a log and an error."""
+    """Make a build in which each step has a long text in three-byte letters, a log and an error."""
     trace, metadata = make_build(count)
     steps = tuple(
         replace(
@@ -159,7 +159,7 @@ def make_wordy_build(count: int) -> tuple[Trace, Metadata]:
 
 
 def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> None:
-    """With all of its steps, what they are made of, and the end of what the failed one printed."""
+    """The record keeps all steps, their layers, and the end of a failed step's output."""
     store = Store(tmp_path / "store")
     prepared = make_prepared(tmp_path, store, SCOPE)
     found = record_build(prepared, RunResult(1, *make_wordy_build(5_000), 1.0))
@@ -176,16 +176,16 @@ def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> Non
     assert [step.log[-11:] for step in failed] == ["end of 4998"]
 
 
-def test_a_record_that_has_room_is_left_as_it_is() -> None:
-    """Of as many bytes as there may be; of one less it is shortened."""
+def test_a_record_that_fits_is_unchanged() -> None:
+    """A record is shortened only if it is larger than the limit."""
     found = record(50)
     size = len(found.to_json())
     assert found.fit(size) is found
     assert len(found.fit(size - 1).to_json()) < size
 
 
-def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: Path) -> None:
-    """And is not dropped without a word."""
+def test_a_record_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    """Adding a record that is too large is an error, and the other records stay."""
     store = Store(tmp_path / "store")
     store.add_record("app", b'{"version":1}\n')
     with pytest.raises(StoreError, match=r"larger than 4\.2 MB"):
@@ -193,8 +193,8 @@ def test_a_record_that_is_too_large_is_refused_and_leaves_the_others(tmp_path: P
     assert store.read_records("app") == (b'{"version":1}\n',)
 
 
-def test_metadata_that_leads_in_a_circle_is_read() -> None:
-    """No build is like that."""
+def test_circular_metadata_is_read() -> None:
+    """Metadata whose steps form a circle, which no build has, is read without an endless loop."""
     trace, _ = make_build(3)
     vertices = {
         digest: f"step{at}" for at, step in enumerate(trace.steps) for digest in step.digests
@@ -210,7 +210,7 @@ def test_metadata_that_leads_in_a_circle_is_read() -> None:
 
 
 def test_a_step_that_was_started_again_is_counted_once() -> None:
-    """As what it has come to last."""
+    """A step that was started again counts as running, and its earlier outcomes do not count."""
     step = StepName(None, "a", 1, 1, "RUN x")
     board = Board()
     board.take(StepFinished(step, Outcome.REUSED, 0.0), 0.0)

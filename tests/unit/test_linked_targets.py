@@ -1,4 +1,4 @@
-"""Builds on the results of other builds: each is told with its own Dockerfile."""
+"""Tests that a build on the result of another build is shown with its own Dockerfile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BASE, APP = (
 
 
 def view(target: str) -> dict[str, Stage]:
-    """The stages of a target of the recorded bake."""
+    """Return the stages of a target of the recorded bake."""
     reader = BakeReader(("base", "app"))
     for line in join_documents((STREAMS / "two-dockerfiles.ndjson").read_text().splitlines()):
         list(reader.feed(line))
@@ -50,7 +50,7 @@ def list_texts(stage: Stage) -> list[str]:
 
 
 def test_each_target_has_the_stages_of_its_own_dockerfile() -> None:
-    """As written in streams/README.md, and no step of the other's."""
+    """Each target has the stages that streams/README.md lists, and no steps of the other target."""
     app, base = view("app"), view("base")
     assert list_texts(app["compile"]) == ["FROM base", "RUN echo compile-lk > /c"]
     copied = ["FROM base", "COPY --from=compile /c /c", "RUN echo app-lk > /a"]
@@ -60,7 +60,7 @@ def test_each_target_has_the_stages_of_its_own_dockerfile() -> None:
 
 
 def test_a_base_that_another_build_made_has_all_its_layers() -> None:
-    """Those of its image and of its two instructions, which BuildKit lists for its last one."""
+    """A base has the layers of its image and instructions, which BuildKit lists on the last one."""
     provenance = json.loads(TEXT)["app"]["buildx.build.provenance"]
     [chain] = provenance["metadata"][BUILDKIT]["layers"]["step2:0"]
     base, *others = view("app")["stage-1"].steps
@@ -70,7 +70,7 @@ def test_a_base_that_another_build_made_has_all_its_layers() -> None:
 
 
 def make_provenance(*texts: str, places: list[list[tuple[int, int]]]) -> dict[str, Any]:
-    """Steps, the second on the first, with their files and lines."""
+    """Make provenance of steps, the second on the first, with their files and lines."""
     located = {
         f"step{at}": {
             "locations": [
@@ -96,7 +96,7 @@ def make_provenance(*texts: str, places: list[list[tuple[int, int]]]) -> dict[st
 
 
 def test_a_stage_without_steps_is_known_by_the_name_of_its_context() -> None:
-    """`FROM base AS src`, which is only copied from: what is linked last is its base."""
+    """A stage `FROM base AS src`, which is only copied from, has the linked context as its base."""
     document = make_provenance(BASE, APP, places=[[(0, 1)], [(0, 2)], [(1, 3)]])
     [definition] = parse_metadata(json.dumps(document)).definitions
     assert definition.dockerfile == APP
@@ -104,16 +104,16 @@ def test_a_stage_without_steps_is_known_by_the_name_of_its_context() -> None:
     assert find_base_lines(definition, {}, None) == {"v1": (1,)}
 
 
-def test_one_dockerfile_of_two_targets_is_one() -> None:
-    """BuildKit may list it twice; its lines are the same."""
+def test_a_dockerfile_that_is_listed_twice_counts_once() -> None:
+    """A Dockerfile that BuildKit lists twice counts as one, so its lines are not linked."""
     document = make_provenance(BASE, BASE, places=[[(0, 1)], [(0, 2)], [(1, 2)]])
     [definition] = parse_metadata(json.dumps(document)).definitions
     assert [each.lines for each in definition.operations] == [(1,), (2,), (2,)]
     assert not any(each.is_linked for each in definition.operations)
 
 
-def test_a_file_that_is_not_there_has_no_text() -> None:
-    """A number that leads nowhere is no reason to fail."""
+def test_a_missing_source_file_has_no_text() -> None:
+    """A source number without a file is not an error: its Dockerfile is empty."""
     document = make_provenance(BASE, places=[[(7, 1)]])
     [definition] = parse_metadata(json.dumps(document)).definitions
     assert definition.dockerfile == ""

@@ -57,8 +57,8 @@ EVENTS = st.lists(
 )
 
 
-def test_a_step_that_was_stopped_runs_no_more() -> None:
-    """It is not drawn, and has no outcome."""
+def test_a_stopped_step_is_not_running() -> None:
+    """A stopped step is not drawn as running and has no outcome."""
     board = Board()
     board.take(StepStarted(step("a", 1), "one"), 0.0)
     board.take(StepStarted(step("a", 1), "two"), 0.0)
@@ -79,7 +79,7 @@ def test_the_last_line_of_a_step_is_readable() -> None:
 
 
 @given(EVENTS, st.integers(20, 200), st.integers(2, 60))
-def test_whatever_happens_there_is_room(events: list[object], width: int, height: int) -> None:
+def test_the_view_always_fits_the_terminal(events: list[object], width: int, height: int) -> None:
     """The view fits the terminal, and running steps come before finished stages."""
     board = Board()
     for now, event in enumerate(events):
@@ -94,9 +94,7 @@ def test_whatever_happens_there_is_room(events: list[object], width: int, height
 
 
 @given(EVENTS, st.integers(20, 200), st.integers(2, 12))
-def test_what_there_is_no_room_for_need_not_be_drawn(
-    events: list[object], width: int, height: int
-) -> None:
+def test_hidden_stages_need_not_be_drawn(events: list[object], width: int, height: int) -> None:
     """Skipping hidden stages does not change the lines."""
     board = Board()
     for number, event in enumerate(events):
@@ -123,7 +121,7 @@ def test_a_step_is_counted_once(events: list[object]) -> None:
     assert board.running == sum(each == "running" for each in last.values())
 
 
-def test_the_steps_of_two_platforms_are_counted_apart() -> None:
+def test_the_steps_of_two_platforms_are_counted_separately() -> None:
     """The counts match the stream at all times, though platforms share step names."""
     reader, board = TraceReader(), Board()
     begun: set[str] = set()
@@ -140,7 +138,7 @@ def test_the_steps_of_two_platforms_are_counted_apart() -> None:
     assert totals["base"] == totals["deps"] == (2, 3)
 
 
-def test_a_second_run_begins_anew() -> None:
+def test_a_second_run_resets_the_steps_of_its_image() -> None:
     """A second run resets its own image's steps only."""
     board = Board()
     for label in ("api", "web"):
@@ -160,7 +158,7 @@ def test_a_terminal_of_a_ci_job_is_not_drawn_on(
     expected: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A terminal in CI gets no live view, unless `CI` says no."""
+    """A terminal in CI gets no live view, unless `CI` is empty or a word for "no"."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     if ci is not None:
@@ -170,7 +168,7 @@ def test_a_terminal_of_a_ci_job_is_not_drawn_on(
     assert is_live(stream) is expected
 
 
-def test_bytes_that_moved_are_added_up_by_layer() -> None:
+def test_transferred_bytes_are_added_up_by_layer() -> None:
     """The last status of each layer counts."""
     board = Board()
     for layer, current, total in [("a", 10, 100), ("b", 5, 50), ("a", 60, 100), ("b", 50, 50)]:

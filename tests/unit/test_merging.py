@@ -1,4 +1,4 @@
-"""A merged cache has everything that each cache has, and nothing else."""
+"""Tests that a merged cache has everything that each cache has, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cache = tuple[CacheManifest, bytes]
 
 
 def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
-    """A cache in one of BuildKit's two forms."""
+    """Make a cache in one of BuildKit's two forms."""
     blobs = [{"mediaType": LAYER_TYPE, "digest": digest, "size": 3} for digest in layers]
     named = {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": len(config)}
     document: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
@@ -36,7 +36,7 @@ def cache(config: bytes, layers: list[str], *, as_index: bool = False) -> Cache:
 
 
 def of_chains(*chains: str, as_index: bool = False) -> Cache:
-    """A cache with chains such as `abc`: `a` is at the bottom."""
+    """Make a cache with chains such as `abc`, where `a` is at the bottom."""
     written = [[letter.encode() for letter in chain] for chain in chains]
     layers = dict.fromkeys(digest_of(layer) for chain in written for layer in chain)
     return cache(make_config(written), list(layers), as_index=as_index)
@@ -48,7 +48,7 @@ def chains_of(manifest: CacheManifest, config: bytes) -> set[tuple[str, ...]]:
 
 
 def resolve(config: bytes) -> set[tuple[Any, ...]]:
-    """Each record with its links replaced by the content they refer to."""
+    """Return each record with its links replaced by the content they refer to."""
     document = json.loads(config)
     layers, records = document["layers"], document["records"]
 
@@ -81,7 +81,7 @@ CHAINS = st.lists(
 
 
 @given(st.lists(CHAINS, min_size=1, max_size=3), st.booleans())
-def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -> None:  # noqa: FBT001
+def test_the_merged_chains_are_the_union(several: list[list[str]], as_index: bool) -> None:  # noqa: FBT001
     """The merged chains are the union; a prefix of another chain is part of it."""
     caches = [of_chains(*chains, as_index=as_index) for chains in several]
     merged = merge_caches(caches)
@@ -93,7 +93,7 @@ def test_the_chains_are_those_of_all(several: list[list[str]], as_index: bool) -
     assert set(manifest.layer_sizes) == layers
 
 
-def test_records_still_name_what_they_named() -> None:
+def test_records_keep_their_links() -> None:
     """Results, blob chains and alternative inputs keep their links; Go omits zero values."""
     first = {
         "layers": [{"blob": "a", "parent": -1}, {"blob": "b"}],
@@ -115,7 +115,7 @@ def test_records_still_name_what_they_named() -> None:
     assert resolve(merged.config) == resolve(configs[0]) | resolve(configs[1])
 
 
-def test_one_cache_keeps_what_it_has() -> None:
+def test_merging_one_cache_keeps_its_content() -> None:
     """Merging one cache keeps its records and layers."""
     manifest, config = of_chains("abc", "abd")
     merged = merge_caches([(manifest, config)])
@@ -124,7 +124,7 @@ def test_one_cache_keeps_what_it_has() -> None:
 
 @pytest.mark.parametrize("config", [b"{", b"[]", b'{"layers":[3]}', b'{"records":[{"inputs":3}]}'])
 def test_an_invalid_config_is_an_error(config: bytes) -> None:
-    """An invalid config raises a StoreError that says so."""
+    """An invalid config raises a StoreError that names BuildKit's format."""
     with pytest.raises(StoreError, match="not in BuildKit's format"):
         merge_caches([of_chains("a"), cache(config, [])])
 
@@ -137,7 +137,7 @@ def test_a_config_that_buildkit_would_refuse_is_an_error() -> None:
         merge_caches([cache(config, []), cache(config, [])])
 
 
-def test_a_store_takes_what_several_nodes_exported(store: Store) -> None:
+def test_a_store_saves_the_exports_of_several_nodes(store: Store) -> None:
     """A store saves the exports of several nodes as one scope, and drops their manifests."""
     with store.snapshot("build") as staging:
         digests = [export(staging.path, "app", *chain) for chain in ((b"a", b"b"), (b"a", b"c"))]

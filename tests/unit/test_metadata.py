@@ -78,7 +78,7 @@ def test_every_layer_of_the_cache_belongs_to_a_step(name: str) -> None:
 
 
 def test_the_image_digest_is_read() -> None:
-    """The image's digest is the one that docker wrote."""
+    """The image's digest is that in docker's metadata file."""
     metadata, _ = read("docker-28-cold")
     document = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     assert metadata.image_digest == document["containerimage.digest"]
@@ -110,7 +110,7 @@ def test_the_image_digest_is_read() -> None:
         ),
     ],
 )
-def test_other_shapes_are_left_out(text: str) -> None:
+def test_malformed_metadata_is_ignored(text: str) -> None:
     """A malformed metadata file does not fail a successful build."""
     metadata = parse_metadata(text)
     assert metadata.image_digest is None
@@ -121,7 +121,7 @@ def test_other_shapes_are_left_out(text: str) -> None:
 
 
 def test_the_file_of_a_bake_has_a_part_for_each_target() -> None:
-    """Below a target's name is the content of a build's file."""
+    """Each target's part of a bake's file has the content of a build's file."""
     own = json.loads((STREAMS / "cold.meta.json").read_text())
     other = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     text = json.dumps({"stage-0": own, "stage-1": other, "buildx.build.warnings": []})
@@ -139,7 +139,7 @@ def built(*operations: Operation, platform: str | None = None) -> Metadata:
     return Metadata(None, (Definition(platform, "FROM x", operations),))
 
 
-def test_layers_get_other_names_wherever_they_stand() -> None:
+def test_layers_are_replaced_in_all_chains() -> None:
     """Layers are replaced in all chains with their new sizes; others stay."""
     before = built(Operation("v", (1,), ((A, B), (C,)), source="s"), Operation("w", (2,)))
     named = before.with_layers({A.digest: C, B.digest: A})
@@ -228,7 +228,7 @@ def test_a_stages_layers_fill_unknown_ones(
     assert [each.chains for each in definition.operations] == expected
 
 
-def test_of_several_platforms_nothing_is_filled() -> None:
+def test_nothing_is_filled_for_several_platforms() -> None:
     """Nothing is filled for several platforms, whose layers differ."""
     both = Metadata(None, (UNTOLD, UNTOLD))
     assert both.with_results({range(4, 8): WHOLE}) == both

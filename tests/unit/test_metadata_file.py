@@ -1,4 +1,4 @@
-"""Tests that docker's metadata file has as much provenance as its caller wants."""
+"""Tests that docker's metadata file has as much provenance as its caller requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHOLE = {**USUAL, "buildConfig": {"llbDefinition": []}, "metadata": {"reproducib
 
 
 def make(provenance: object) -> dict[str, object]:
-    """Make a metadata file with the provenance of two platforms, or none."""
+    """Make a metadata file with the provenance of two platforms, or with none."""
     kept = {"buildx.build.ref": "a/b/c", "containerimage.descriptor": {"digest": "sha256:1"}}
     names = ("buildx.build.provenance", "buildx.build.provenance/linux/arm64")
     return {**kept, **(dict.fromkeys(names, provenance) if provenance else {})}
@@ -27,7 +27,7 @@ def make(provenance: object) -> dict[str, object]:
         ("max", WHOLE),
     ],
 )
-def test_a_file_has_what_the_variable_says(wish: str | None, expected: object) -> None:
+def test_the_variable_limits_the_file(wish: str | None, expected: object) -> None:
     """The variable limits builds and each target of a bake, as in buildx."""
     environment = {} if wish is None else {"BUILDX_METADATA_PROVENANCE": wish}
     for document, kept in (
@@ -48,7 +48,7 @@ def test_a_file_names_the_callers_own_caches_only() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "nonsense"])
-def test_what_is_no_metadata_is_refused(text: str) -> None:
+def test_text_that_is_not_metadata_is_refused(text: str) -> None:
     """A text that is not metadata is refused, since it may contain anything."""
-    with pytest.raises(ValueError):  # noqa: PT011  # it says what json does
+    with pytest.raises(ValueError):  # noqa: PT011  # the message is json's
         limit_metadata(text, {})

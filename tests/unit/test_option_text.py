@@ -13,7 +13,7 @@ VALUES = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=6))
-def test_what_is_rendered_reads_back(attributes: list[tuple[str, str]]) -> None:
+def test_rendered_options_read_back(attributes: list[tuple[str, str]]) -> None:
     """Parsing a rendered text returns the same attributes, whatever the values."""
     assert parse_options(render_options(attributes)) == tuple(attributes)
 

@@ -1,4 +1,4 @@
-"""A registry's cache for other platforms is found, at the cost of one request where nothing is."""
+"""Tests of finding a registry's cache for other platforms, at the cost of one request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAIN = Owner.of_branch("main")
 
 
 def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> BuildPlan:  # noqa: ANN401
-    """What a build for both platforms does about a registry's caches."""
+    """Plan a build for both platforms with a registry's caches."""
     ref = f"{registry.address}/app{more.get('tag', '')}"
     file = f"[[cache.backends]]\ntype = 'registry'\nref = '{ref}'\n[place]\ndefault = 'main'\n"
     (folder / "bxcache.toml").write_text(file)
@@ -43,14 +43,16 @@ def plan(folder: Path, store: Store, registry: MemoryRegistry, **more: Any) -> B
 
 
 def ask(registry: MemoryRegistry) -> list[str]:
-    """What was asked since."""
+    """Return the requests since the last call."""
     found = [each.path.partition("/v2/app/")[2] for each in registry.asked]
     registry.asked.clear()
     return found
 
 
-def test_it_is_looked_for_last(tmp_path: Path, store: Store, registry: MemoryRegistry) -> None:
-    """With one list of tags and one look at the best; none where the own platforms have one."""
+def test_other_platforms_are_looked_up_last(
+    tmp_path: Path, store: Store, registry: MemoryRegistry
+) -> None:
+    """Other platforms cost one list of tags and one look at the best, and only as a last resort."""
     for whose in (ONE, ONE.of_owner(MAIN), replace(ONE, platforms=("linux/arm64",))):
         registry.put(whose.name, cache_manifest(b"1"))
     (use,) = plan(tmp_path, store, registry).imports
@@ -65,28 +67,28 @@ def test_it_is_looked_for_last(tmp_path: Path, store: Store, registry: MemoryReg
     assert len(ask(registry)) == 2
 
 
-def test_a_first_build_costs_one_request_more(
+def test_a_first_build_costs_one_more_request(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
-    """A tag of somebody else is none."""
+    """A tag that is not a scope is not imported, and looking for it costs one request."""
     registry.put("latest", cache_manifest(b"1"))
     assert not plan(tmp_path, store, registry).imports
     assert len(ask(registry)) == 3
 
 
-def test_a_declared_tag_is_all_that_is_wanted(
+def test_only_a_declared_tag_is_looked_up(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
-    """Nothing is listed."""
+    """A declared tag is the only one that is looked up: no tags are listed."""
     registry.put(ONE.name, cache_manifest(b"1"))
     assert not plan(tmp_path, store, registry, tag=":shared").imports
     assert len(ask(registry)) == 1
 
 
-def test_a_registry_that_lists_no_tags_is_told(
+def test_a_registry_that_lists_no_tags_causes_a_note(
     tmp_path: Path, store: Store, registry: MemoryRegistry
 ) -> None:
-    """The build starts from nothing, as before."""
+    """If tags cannot be listed, the build starts from nothing and a note gives the reason."""
     registry.put(ONE.name, cache_manifest(b"1"))
     denied = refuse(403, "DENIED", "requested access to the resource is denied")
     registry.interfere = lambda asked: denied if asked.path.endswith("tags/list") else None

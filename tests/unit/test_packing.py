@@ -1,4 +1,4 @@
-"""Packing and unpacking a store keeps everything, and takes nothing else."""
+"""Tests that packing and unpacking a store keeps everything and adds nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder except the locks."""
+    """Read every file of a folder except the locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -58,7 +58,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_comes_out_is_what_went_in(store: Store, tmp_path: Path) -> None:
+def test_unpacking_restores_the_packed_store(store: Store, tmp_path: Path) -> None:
     """Unpacking restores blobs, index, records and times of last use."""
     build(store, "app", b"one", b"two", seconds={b"two": 3.0})
     build(store, "other", b"one", b"three")
@@ -85,7 +85,7 @@ def test_the_same_content_gives_the_same_bytes(store: Store, tmp_path: Path) -> 
     assert pack(other) == first
 
 
-def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
+def test_a_build_without_changes_keeps_the_archive(store: Store) -> None:
     """Importing, or saving the same cache again within the day, does not change the archive."""
     build(store, "app", b"one", seconds={b"one": 2.0})
     (record,) = (store.path / ".bxcache" / "scopes").iterdir()
@@ -101,7 +101,7 @@ def test_a_build_that_changes_nothing_changes_no_byte(store: Store) -> None:
     assert pack(store) == first
 
 
-def test_only_the_chosen_scopes_go(store: Store) -> None:
+def test_only_the_chosen_scopes_are_packed(store: Store) -> None:
     """Packing some scopes includes everything that they need."""
     build(store, "app", b"one", b"two")
     build(store, "other", b"one", b"three")
@@ -126,7 +126,7 @@ def test_an_unpacked_archive_is_a_store(store: Store, tmp_path: Path) -> None:
     assert not other.verify(full=True).damages
 
 
-def test_unpacking_adds_to_what_is_there(store: Store, tmp_path: Path) -> None:
+def test_unpacking_adds_to_the_store(store: Store, tmp_path: Path) -> None:
     """Unpacking into a store with some of the blobs reports only the others as new."""
     build(store, "app", b"one", b"two")
     data = pack(store)
@@ -179,7 +179,7 @@ def make_members(
     manifest: dict[str, Any] | None = None,
     entry: dict[str, Any] | None = None,
 ) -> Members:
-    """An archive's members, made by hand; `manifest` and `entry` replace parts."""
+    """Make an archive's members by hand; `manifest` and `entry` replace parts."""
     layers = list(layers)
     config = make_config([layers])
 
@@ -232,7 +232,7 @@ def _two_of_a_name() -> Members:
 
 
 def _self_named() -> Members:
-    """A manifest cannot contain its own digest, so this one does not match its digest."""
+    """Make a manifest that lists its own digest, which therefore cannot match."""
     digest = "sha256:" + "5" * 64
     members = make_members(manifest={"layers": [_descriptor(digest=digest)]})
     manifest = next(v for k, v in members.items() if b'"layers"' in v and k != "index.json")
@@ -291,7 +291,7 @@ HOSTILE: dict[str, Callable[[], Members]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_a_clear_error(case: str, tmp_path: Path) -> None:
     """A hostile archive is an error; the store is unchanged, and nothing is written elsewhere."""
     store = Store(tmp_path / "deep" / "store")
     build(store, "mine", b"one")
@@ -305,13 +305,13 @@ def test_a_hostile_archive_is_one_clear_error(case: str, tmp_path: Path) -> None
     assert not Path("/etc/evil").exists()
 
 
-def test_the_plain_archive_of_these_tests_is_taken(store: Store) -> None:
+def test_the_plain_archive_of_these_tests_is_accepted(store: Store) -> None:
     """The plain archive is accepted, so each hostile one is refused only for its own fault."""
     assert store.unpack(io.BytesIO(archive(make_members()))).scopes == ("app",)
     assert not store.verify(full=True).damages
 
 
-def test_the_same_layer_twice_is_what_buildkit_writes(store: Store) -> None:
+def test_a_layer_may_be_listed_twice(store: Store) -> None:
     """BuildKit lists a layer once for each chain, which is accepted."""
     members = make_members(manifest={"layers": [_descriptor(), _descriptor()]})
     assert store.unpack(io.BytesIO(archive(members))).scopes == ("app",)
@@ -329,7 +329,7 @@ KEYS = st.sampled_from(
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Members:
-    """A good archive with one changed document, and a matching digest and index."""
+    """Make a good archive with one changed document, and a matching digest and index."""
     change = draw(st.dictionaries(KEYS, JSON, min_size=1, max_size=2))
     where = draw(st.sampled_from(["manifest", "entry", "layer", "index", "config", "record"]))
     if where == "manifest":
@@ -350,7 +350,7 @@ def mutations(draw: st.DrawFn) -> Members:
 
 @settings(max_examples=100)
 @given(mutations())
-def test_whatever_the_documents_say_nothing_else_happens(
+def test_a_changed_document_causes_an_error_or_a_whole_store(
     tmp_path_factory: pytest.TempPathFactory, members: Members
 ) -> None:
     """A changed document gives a good archive and a whole store, or an error and no change."""
@@ -376,10 +376,10 @@ def date_page(path: Path, saved: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", ["the archive's", "the store's"])
-def test_a_clock_that_was_ahead_does_not_win_for_ever(
+def test_a_clock_that_was_ahead_does_not_win_forever(
     store: Store, tmp_path: Path, ahead: str
 ) -> None:
-    """A page from a clock that was ahead does not win forever: a later archive replaces it."""
+    """A page whose clock was ahead is replaced by a later archive."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     other = store
@@ -394,7 +394,7 @@ def test_a_clock_that_was_ahead_does_not_win_for_ever(
 
 
 def test_a_scope_that_was_used_in_the_future_ages_from_now_on(store: Store) -> None:
-    """A scope used in the future starts to age now, not on that day."""
+    """The age of a scope with a last use in the future counts from now."""
     build(store, "app", b"ahead")
     date_page(store.path, time.time() + 400 * 86_400)
     store.collect(max_age=1000)

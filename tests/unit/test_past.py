@@ -1,4 +1,4 @@
-"""The time of a step stays known as long as builds reuse it."""
+"""Tests that the time of a step is known as long as builds reuse it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUILDS = st.lists(
 
 
 @given(BUILDS)
-def test_the_last_record_knows_what_all_before_it_took(
+def test_the_last_record_knows_the_times_of_all_earlier_builds(
     builds: list[dict[str, float | None]],
 ) -> None:
     """The time survives although each build reads only the record of the previous one."""
@@ -42,8 +42,8 @@ def test_the_last_record_knows_what_all_before_it_took(
         last |= {name: seconds for name, seconds in took.items() if seconds is not None}
 
 
-def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
-    """Only reused steps save time."""
+def test_failed_steps_and_base_images_save_nothing() -> None:
+    """Failed steps and base images do not save time."""
     before = make_record(
         make_step("RUN a", 2, layers="a:10", seconds=5.0), make_step("FROM x", 1, layers="x:10")
     )
@@ -51,7 +51,7 @@ def test_what_failed_or_is_a_base_image_saves_nothing() -> None:
     assert [step.saved for step in recall_seconds(steps, [before])] == [None, None]
 
 
-def test_of_two_steps_that_made_one_layer_the_one_of_the_same_kind_is_known() -> None:
+def test_a_step_is_recognized_by_its_layer_and_kind() -> None:
     """A copy is still recognized after its source stage was renamed."""
     before = make_record(
         make_step("RUN make", 2, layers="a:10", seconds=5.0),

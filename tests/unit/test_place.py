@@ -12,16 +12,15 @@ from hypothesis import strategies as st
 
 from bxcache.place.place import Place, read_place
 from bxcache.place.providers import PROVIDERS, TRACES, Provider
-from bxcache.place.statement import compare, is_request_ref, name_repository
-from bxcache.place.teamcity import parse_properties
-from bxcache.place.variables import Variables
+from bxcache.place.self_hosted import parse_properties
+from bxcache.place.statement import Variables, compare, is_request_ref, name_repository
 from tests.unit.places.recordings import ORIGIN_HEAD, Git, make_clone, read_recordings
 
 HERE = Path(__file__).parent
 
 
 def test_a_laptop_is_trusted() -> None:
-    """A laptop builds what its owner checked out."""
+    """A build outside CI is trusted, since its owner checked out the code."""
     git = Git("refs/heads/feature/x", refs={"refs/heads/main": ""})
     assert read_place({"HOME": "/home/maria"}, HERE, ask_git=git) == Place(
         provider="git",
@@ -40,7 +39,7 @@ def test_a_laptop_is_trusted() -> None:
 
 @pytest.mark.parametrize("value", ["true", "1", "yes", "my-own-ci"])
 def test_an_unknown_provider_is_not_trusted(value: str) -> None:
-    """An unknown provider may build anybody's code."""
+    """A build in an unknown CI system is not trusted, since it may build anybody's code."""
     git = Git("refs/heads/main")
     place = read_place({"CI": value}, HERE, ask_git=git)
     assert (place.provider, place.branch, place.trusted) == ("git", "main", False)
@@ -49,22 +48,22 @@ def test_an_unknown_provider_is_not_trusted(value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CODEBUILD_BUILD_ID", "bamboo_buildKey", "APPVEYOR"])
-def test_a_provider_that_is_not_read_is_not_trusted(name: str) -> None:
-    """A provider that does not set `CI` is recognized by its own variable."""
+def test_an_unsupported_provider_is_not_trusted(name: str) -> None:
+    """A CI system that does not set `CI` is recognized by its own variable."""
     place = read_place({name: "x:1"}, HERE, ask_git=make_clone())
     assert not place.trusted
     assert place.notes == (f"{name} is set, but the provider is unknown",)
 
 
 @pytest.mark.parametrize("value", ["", " ", "false", "0", "False", "no"])
-def test_a_switch_that_is_off_is_no_ci(value: str) -> None:
+def test_a_variable_that_is_switched_off_does_not_mark_ci(value: str) -> None:
     """A variable set to a word for "no" marks no CI system."""
     environment = {"CI": value, "GITHUB_ACTIONS": value, "TRAVIS": value, "TEAMCITY_VERSION": ""}
     assert read_place(environment, HERE, ask_git=make_clone()).trusted
 
 
-def test_a_command_lines_setting_is_no_jenkins() -> None:
-    """`JENKINS_URL` alone may be a setting in a person's shell."""
+def test_a_setting_in_a_shell_does_not_mark_jenkins() -> None:
+    """`JENKINS_URL` alone, which may be a setting in a person's shell, does not mark Jenkins."""
     environment = {"JENKINS_URL": "https://ci.acme.example/"}
     assert read_place(environment, HERE, ask_git=make_clone()).provider == "git"
 
@@ -101,7 +100,7 @@ def test_traces_of_a_provider_without_its_mark_are_not_trusted(provider: Provide
 def test_the_default_branch_is_the_remotes_or_has_a_usual_name(
     refs: dict[str, str], expected: str | None, source: str | None
 ) -> None:
-    """The remote's HEAD comes first, a local branch's name last."""
+    """The default branch is the remote's HEAD, or else a usual name of a remote or local branch."""
     place = read_place({}, HERE, ask_git=Git("refs/heads/topic", refs))
     assert (place.default, place.sources.get("default")) == (expected, source)
 
@@ -110,13 +109,13 @@ def test_the_default_branch_is_the_remotes_or_has_a_usual_name(
     ("tags", "expected"), [([], None), (["v1"], "v1"), (["v1", "latest"], None)]
 )
 def test_a_detached_head_is_a_tag_if_it_has_just_one(tags: list[str], expected: str | None) -> None:
-    """With two tags at HEAD, neither is chosen."""
+    """A detached HEAD is the tag at its commit; of two tags, neither is chosen."""
     place = read_place({}, HERE, ask_git=Git(tags=tags))
     assert (place.branch, place.tag, place.trusted) == (None, expected, True)
 
 
 def test_a_branch_hides_the_tags_of_its_commit() -> None:
-    """On a branch, git is not asked for tags."""
+    """On a branch, the tags of its commit are not looked up."""
     place = read_place({}, HERE, ask_git=Git("refs/heads/main", tags=["v1"]))
     assert (place.branch, place.tag) == ("main", None)
 
@@ -132,8 +131,8 @@ def test_a_branch_hides_the_tags_of_its_commit() -> None:
         (Git(refusal="fatal: ... add --global safe.directory /x"), "belongs to another user"),
     ],
 )
-def test_git_that_says_nothing_is_asked_once(git: Git, note: str | None, tmp_path: Path) -> None:
-    """Only an unexpected failure of git causes a note."""
+def test_a_failing_git_runs_once(git: Git, note: str | None, tmp_path: Path) -> None:
+    """If git fails, it runs once, and only an unexpected failure causes a note."""
     place = read_place({}, tmp_path, ask_git=git)
     assert (place.provider, place.branch, place.default) == ("none", None, None)
     assert (place.trusted, place.sources) == (True, {})
@@ -150,8 +149,8 @@ def test_a_repository_that_git_refuses_gets_a_note(tmp_path: Path) -> None:
     assert place.notes == ("git cannot read this checkout, although it has a .git",)
 
 
-def test_a_variable_that_is_blank_is_not_set() -> None:
-    """A blank variable counts as not set: some providers set all of theirs."""
+def test_a_blank_variable_counts_as_not_set() -> None:
+    """A blank variable counts as not set, since some providers set all of theirs."""
     variables = Variables({"A": " ", "B": "x"})
     assert variables.find("A", "B") == variables.find("B")
     assert list(variables.find_blank("A", "B", "C")) == ["A is set but empty"]
@@ -249,7 +248,7 @@ TEXTS = (
 @given(st.dictionaries(st.sampled_from(KNOWN), TEXTS))
 @settings(max_examples=300)
 def test_any_environment_is_a_place(environment: dict[str, str]) -> None:
-    """No environment is an error, and every known value has a source."""
+    """Any environment is read without an error, and every value has a source."""
     place = read_place(environment, HERE, ask_git=make_clone())
     values = {
         name: getattr(place, name) for name in ("branch", "tag", "base", "default", "pull_request")
@@ -306,7 +305,7 @@ def test_a_pull_request_of_another_repository_is_never_trusted(
     ),
 )
 def test_any_event_is_read(event: object, name: str) -> None:
-    """No event is an error, and a pull request without a known repository is never trusted."""
+    """Any event is read without an error, but never trusted without a known repository."""
     place = _read_event(event, {"GITHUB_EVENT_NAME": name, "GITHUB_REF": "refs/heads/main"})
     if name in ("pull_request", "pull_request_review"):
         assert not place.trusted

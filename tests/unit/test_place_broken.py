@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.place.place import Place, read_place
-from bxcache.place.variables import LONGEST_FILE, read_file
+from bxcache.place.statement import LONGEST_FILE, read_file
 from tests.unit.places.recordings import Git, make_clone, read_recordings
 
 Changes = dict[str, str | None]
@@ -150,10 +150,10 @@ def read_changed(provider: str, part: str, changes: Changes, folder: Path) -> Pl
 
 
 @pytest.mark.parametrize(("provider", "part", "changes", "note"), BROKEN)
-def test_what_is_missing_or_contradictory_takes_the_trust_away(
+def test_missing_or_contradictory_values_remove_trust(
     provider: str, part: str, changes: Changes, note: str, tmp_path: Path
 ) -> None:
-    """Anything missing or contradictory removes trust, and a note says what it is."""
+    """Anything missing or contradictory removes trust, and a note names it."""
     place = read_changed(provider, part, changes, tmp_path)
     assert place.provider == provider
     assert not place.trusted
@@ -161,7 +161,7 @@ def test_what_is_missing_or_contradictory_takes_the_trust_away(
 
 
 def test_two_providers_at_once_are_not_trusted(tmp_path: Path) -> None:
-    """If two providers claim the build, it is not trusted and a note names both."""
+    """A build that two providers claim is not trusted, and a note names both."""
     place = read_changed("github", "push to", {"GITLAB_CI": "true"}, tmp_path)
     assert (place.provider, place.trusted) == ("github", False)
     assert place.reason == "several CI providers claim to run it"
@@ -169,7 +169,7 @@ def test_two_providers_at_once_are_not_trusted(tmp_path: Path) -> None:
 
 
 def test_a_second_properties_file_may_be_missing(tmp_path: Path) -> None:
-    """Without the second file, which has the branch, the build is not trusted."""
+    """Without TeamCity's second file, which has the branch, the build is not trusted."""
     build = tmp_path / "half"
     build.write_text("teamcity.configuration.properties.file=/nowhere\n")
     changes: Changes = {"TEAMCITY_BUILD_PROPERTIES_FILE": str(build)}
@@ -229,7 +229,7 @@ EVENTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_an_unreadable_event_makes_a_pull_request_untrusted(kind: str, tmp_path: Path) -> None:
-    """An unreadable event removes trust; what the variables say stays."""
+    """An unreadable event removes trust, and the values from the variables stay."""
     place = _read_with_event("pull request of", kind, tmp_path)
     assert not place.trusted
     assert "GITHUB_EVENT_PATH" in place.notes[0]
@@ -243,7 +243,7 @@ def test_an_unreadable_event_makes_a_pull_request_untrusted(kind: str, tmp_path:
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_an_unreadable_event_leaves_a_push_trusted(kind: str, tmp_path: Path) -> None:
-    """A push needs the event only for the default branch, which git knows too."""
+    """A push stays trusted without the event, since git knows the default branch too."""
     place = _read_with_event("push to", kind, tmp_path)
     assert (place.trusted, place.branch, place.default) == (True, "feature/ß-1", "main")
 
@@ -253,7 +253,7 @@ def test_an_unreadable_event_leaves_a_push_trusted(kind: str, tmp_path: Path) ->
 def test_an_unreadable_event_removes_trust_that_depends_on_it(
     part: str, kind: str, tmp_path: Path
 ) -> None:
-    """Comments, following workflows and merge queues need the event to be trusted."""
+    """Comments, following workflows and merge queues are not trusted without the event."""
     place = _read_with_event(part, kind, tmp_path)
     assert not place.trusted
     assert place.notes
@@ -266,7 +266,7 @@ def _read_with_event(part: str, kind: str, folder: Path) -> Place:
     return read_place(environment, folder, ask_git=make_clone())
 
 
-def test_a_path_that_is_none_is_no_event(tmp_path: Path) -> None:
+def test_an_invalid_path_is_not_an_event(tmp_path: Path) -> None:
     """A path with a zero byte, which only a caller can pass, counts as unreadable."""
     changes: Changes = {"GITHUB_EVENT_PATH": "a\0b"}
     assert not read_changed("github", "pull request of", changes, tmp_path).trusted
@@ -290,7 +290,7 @@ def test_a_larger_file_is_not_read_at_all(tmp_path: Path) -> None:
 
 
 def test_a_workflow_that_follows_another_branchs_gets_a_note(tmp_path: Path) -> None:
-    """The workflow runs on the default branch, but may build the other one."""
+    """A workflow that follows another branch's is trusted and gets a note."""
     recording = next(r for r in read_recordings("github") if "workflow of the" in r.name)
     environment = recording.write(tmp_path)
     path = Path(environment["GITHUB_EVENT_PATH"])
@@ -301,7 +301,7 @@ def test_a_workflow_that_follows_another_branchs_gets_a_note(tmp_path: Path) -> 
 
 
 def test_a_pull_request_does_not_take_its_branch_from_git(tmp_path: Path) -> None:
-    """The checkout of a pull request has a made-up branch, so git is not asked."""
+    """The branch of a pull request does not come from git, whose checkout has a made-up branch."""
     recording = next(r for r in read_recordings("drone") if "request" in r.name)
     environment = {**recording.write(tmp_path), "DRONE_SOURCE_BRANCH": ""}
     git = Git("refs/heads/main")
@@ -311,7 +311,7 @@ def test_a_pull_request_does_not_take_its_branch_from_git(tmp_path: Path) -> Non
 
 
 def test_a_branch_that_is_only_a_number_may_be_a_pull_request(tmp_path: Path) -> None:
-    """A number may be what TeamCity's branch specification leaves of a pull request's ref."""
+    """A branch that is only a number is not trusted: it may be a pull request in TeamCity."""
     build = tmp_path / "half"
     build.write_text("teamcity.build.branch=12\n")
     changes: Changes = {"TEAMCITY_BUILD_PROPERTIES_FILE": str(build)}

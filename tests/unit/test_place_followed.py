@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The events that start a workflow:
-# https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows A
-# pull request's run has the fork as its head repository. The untrusted events can be started by
-# anybody, or leave it to the workflow which code it checks out.
+# https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
+# A pull request's run has the fork as its head repository. Anybody can cause the untrusted events,
+# or these leave the choice of the code to the workflow.
 EVENTS = {
     **dict.fromkeys(("push", "schedule", "workflow_dispatch", "release", "create"), True),
     **dict.fromkeys(("pull_request", "merge_group"), True),
@@ -75,6 +75,6 @@ def test_a_branch_that_another_build_named_is_not_trusted(
     trusted: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    """The other build may be a fork's; only a child pipeline of GitLab has its parent's ref."""
+    """Only builds by GitLab's child pipelines keep trust, since another build may be a fork's."""
     environment = {**read_recording(provider).write(tmp_path), **variables}
     assert read_place(environment, tmp_path, ask_git=make_clone()).trusted is trusted

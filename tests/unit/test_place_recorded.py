@@ -8,7 +8,7 @@ import pytest
 
 from bxcache.place import providers
 from bxcache.place.place import read_place
-from bxcache.place.variables import Variables
+from bxcache.place.statement import Variables
 from tests.unit.places.recordings import (
     PROVIDERS,
     Git,
@@ -39,7 +39,7 @@ def test_every_provider_is_recorded() -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_provider_has_its_usual_builds(provider: str) -> None:
-    """Each has a branch, a tag, a pull request and one from a fork, with realistic variables."""
+    """Each provider has a branch, a tag, a pull request and a fork's, with realistic variables."""
     places = [recording.expected for recording in read_recordings(provider)]
     assert any(place.branch and place.pull_request is None for place in places)
     assert any(place.tag for place in places) or provider == "teamcity"
@@ -86,7 +86,7 @@ MARKS = (
 
 
 def test_git_is_not_started_when_the_provider_knows_everything(tmp_path: Path) -> None:
-    """Git is needed only for the branch and the default branch."""
+    """Git does not run if the provider reports the branch and the default branch."""
     for provider in ("github", "gitlab", "buildkite", "drone", "woodpecker"):
         git = make_clone()
         environment = read_recording(provider).write(tmp_path)
@@ -94,16 +94,16 @@ def test_git_is_not_started_when_the_provider_knows_everything(tmp_path: Path) -
         assert git.asked == [], provider
 
 
-def test_git_is_asked_once_for_a_default_branch(tmp_path: Path) -> None:
-    """For the default branch alone, git runs once."""
+def test_git_runs_once_for_a_default_branch(tmp_path: Path) -> None:
+    """Git runs once if only the default branch is unknown."""
     for provider in ("circleci", "jenkins", "azure", "bitbucket", "travis"):
         git = make_clone()
         read_place(read_recording(provider).write(tmp_path), tmp_path, ask_git=git)
         assert git.asked == ["for-each-ref"], provider
 
 
-def test_a_provider_is_believed_before_git(tmp_path: Path) -> None:
-    """In CI the local branch may have any name, so the provider's counts."""
+def test_a_provider_takes_precedence_over_git(tmp_path: Path) -> None:
+    """The provider's branch takes precedence over git's, which may have any name in CI."""
     git = Git(head="refs/heads/made-up", tags=["v1"])
     place = read_place(read_recording("gitlab").write(tmp_path), tmp_path, ask_git=git)
     assert (place.branch, place.tag) == ("feature/x", None)

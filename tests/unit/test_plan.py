@@ -1,4 +1,4 @@
-"""Which caches are imported and saved, and why."""
+"""Tests of which caches are imported and saved, and why."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def sight(found: bool | Trouble) -> Sighting:  # noqa: FBT001
 
 
 def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
-    """The plan for some backends; what is not given is as in the simplest case."""
+    """Make the plan for some backends; values that are not given are those of the simplest case."""
     cache = {"backends": list(backends), **given.get("cache", {})}
     settings = Config.model_validate({"cache": cache, "build": given.get("build", {})})
     at, writes = given.get("at", place()), given.get("writes", True)
@@ -104,7 +104,7 @@ def options(found: BuildPlan) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_a_local_cache_goes_through_staging() -> None:
-    """Imported by digest, exported under the scope's name, every stage of it."""
+    """A local cache is imported by digest, and exported with all stages under its scope's name."""
     assert options(plan(LOCAL, local=state(SCOPE.name))) == [
         ("--cache-from", {"type": "local", "src": "/store/staging", "digest": DIGEST}),
         (
@@ -128,7 +128,7 @@ def saved(found: BuildPlan) -> dict[str, str]:
 
 
 def test_a_registry_cache_has_a_tag_for_each_scope() -> None:
-    """The declared ref is the repository. It is saved after the build."""
+    """A registry cache is saved after the build, to its scope's tag in the declared repository."""
     found = plan(REGISTRY, refs={REF: True})
     assert options(found) == [("--cache-from", {"type": "registry", "ref": REF})]
     assert saved(found) == {
@@ -141,15 +141,15 @@ def test_a_registry_cache_has_a_tag_for_each_scope() -> None:
     }
 
 
-def test_a_build_that_cannot_be_repeated_saves_by_itself() -> None:
-    """The registry's export is a flag of the build then."""
+def test_a_build_that_cannot_be_repeated_exports_to_the_registry() -> None:
+    """A build that cannot be repeated exports to the registry with a flag of its own."""
     found = plan(REGISTRY, refs={REF: True}, once="it reads stdin")
     assert [save.apart for save in found.saves] == [False]
     assert [use.place for use in found.exports] == [REF]
 
 
 def test_a_declared_tag_is_kept() -> None:
-    """Who names a tag wants that one, on every branch."""
+    """A declared tag is used on every branch."""
     backend = {**REGISTRY, "ref": "r.example.com/app-cache:shared"}
     ref = "r.example.com/app-cache:shared"
     found = plan(backend, refs={ref: True}, at=place(FEATURE))
@@ -159,15 +159,15 @@ def test_a_declared_tag_is_kept() -> None:
 
 
 def test_inline_is_imported_as_a_registry_cache() -> None:
-    """BuildKit has no importer of that name."""
+    """An inline cache is imported as `registry`, since BuildKit has no importer named `inline`."""
     assert options(plan(INLINE, refs={"r.example.com/app:main": True})) == [
         ("--cache-from", {"type": "registry", "ref": "r.example.com/app:main"}),
         ("--cache-to", {"type": "inline"}),
     ]
 
 
-def test_inline_without_a_tag_is_the_latest() -> None:
-    """As docker reads an image's name."""
+def test_inline_without_a_tag_is_latest() -> None:
+    """An inline ref without a tag means `latest`, as in docker."""
     inline = {**INLINE, "ref": "r.example.com/app"}
     (use, _) = plan(inline, refs={"r.example.com/app:latest": True}).uses
     assert use.place == "r.example.com/app:latest"
@@ -176,10 +176,10 @@ def test_inline_without_a_tag_is_the_latest() -> None:
 @pytest.mark.parametrize(
     ("backend", "given"), [(INLINE, {}), (REGISTRY, {"once": "it reads stdin, which is read once"})]
 )
-def test_what_is_written_by_the_build_itself_is_left_where_borrowed_layers_are_refused(
+def test_refusing_borrowed_layers_drops_exports_of_the_build_itself(
     backend: dict[str, Any], given: dict[str, Any]
 ) -> None:
-    """It would be written before anybody knows what is in it; on a CI system alone."""
+    """On a CI system, `refuse` drops exports of the build itself, which precede the check."""
     cache = {"shared_builder": "refuse"}
     found = plan(backend, at=place(provider="github"), cache=cache, **given)
     assert not found.exports
@@ -189,7 +189,7 @@ def test_what_is_written_by_the_build_itself_is_left_where_borrowed_layers_are_r
 
 
 def test_inline_needs_an_image() -> None:
-    """BuildKit would save nothing and say nothing."""
+    """Without an image, an inline cache is not exported, and a note gives the reason."""
     found = plan(INLINE, makes_image=False)
     assert not found.exports
     assert "makes no image" in " ".join(found.notes)
@@ -209,14 +209,14 @@ def test_inline_needs_an_image() -> None:
 def test_compression_is_passed_on(
     backend: dict[str, Any], attributes: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    """By docker's names."""
+    """Compression settings are passed on by docker's names."""
     made = plan({**backend, **attributes}, local=state())
     found = saved(made) if made.saves else options(made)[-1][1]
     assert expected.items() <= found.items()
 
 
-def test_an_insecure_registry_is_said_both_ways() -> None:
-    """For reading and for writing."""
+def test_an_insecure_registry_is_marked_for_both_directions() -> None:
+    """An insecure registry is marked as insecure for reading and for writing."""
     made = plan({**REGISTRY, "insecure": True}, refs={REF: True})
     assert options(made)[0][1]["registry.insecure"] == "true"
     assert saved(made)["registry.insecure"] == "true"
@@ -236,16 +236,16 @@ def test_an_insecure_registry_is_said_both_ways() -> None:
         (state(), {REF: Trouble.DENIED}, None),
     ],
 )
-def test_the_first_cache_that_exists_is_the_one_donor(
+def test_the_first_existing_cache_is_the_only_donor(
     local: StoreState, refs: dict[str, bool | Trouble], place: str | None
 ) -> None:
-    """Never two: BuildKit then misses at random."""
+    """Exactly one cache is imported, since BuildKit misses at random with two."""
     found = plan(LOCAL, REGISTRY, local=local, refs=refs)
     assert [use.place for use in found.imports] == ([place] if place else [])
 
 
-def test_a_cache_that_is_there_goes_before_one_that_may_be() -> None:
-    """Whatever the order."""
+def test_a_cache_that_exists_precedes_one_that_may_exist() -> None:
+    """A cache that was seen precedes one that may exist, whatever the order of backends."""
     refs: dict[str, bool | Trouble] = {REF: Trouble.UNREACHABLE, "r.example.com/app:main": True}
     assert [use.place for use in plan(REGISTRY, INLINE, refs=refs).imports] == [
         "r.example.com/app:main"
@@ -268,10 +268,10 @@ PULL = place("topic", base="release", pull_request="7")
         ((), None),
     ],
 )
-def test_own_branch_goes_before_base_before_default(
+def test_the_own_branch_precedes_base_and_default(
     existing: tuple[str, ...], donor: str | None
 ) -> None:
-    """And the build saves its own branch's scope whatever it starts from."""
+    """A build starts from the first of own, base and default branch, and saves its own scope."""
     refs: dict[str, bool | Trouble] = {
         ref_of(branch): branch in existing for branch in ("topic", "release", "main")
     }
@@ -280,16 +280,16 @@ def test_own_branch_goes_before_base_before_default(
     assert saved(found)["ref"] == ref_of("topic")
 
 
-def test_a_branch_that_is_not_read_is_no_candidate() -> None:
-    """`read` says which, and in which order."""
+def test_a_branch_that_is_not_read_is_not_a_candidate() -> None:
+    """Only the owners in `read` are candidates, in that order."""
     refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "release", "main")), True)
     found = plan(REGISTRY, refs=refs, at=PULL, cache={"read": ["default", "branch"]})
     assert [choice.candidate.name for choice in found.choices] == [ref_of("main"), ref_of("topic")]
     assert [use.place for use in found.imports] == [ref_of("main")]
 
 
-def test_all_are_imported_when_all_are_asked_for() -> None:
-    """Best first."""
+def test_all_caches_are_imported_with_read_all() -> None:
+    """With `read_all`, all existing caches are imported, best first."""
     refs: dict[str, bool | Trouble] = {
         ref_of("topic"): False,
         ref_of("release"): True,
@@ -299,8 +299,8 @@ def test_all_are_imported_when_all_are_asked_for() -> None:
     assert [use.place for use in found.imports] == [ref_of("release"), ref_of("main")]
 
 
-def test_the_better_branch_goes_before_the_better_backend() -> None:
-    """The own branch's cache in a registry goes before the default branch's in the store."""
+def test_the_better_branch_precedes_the_better_backend() -> None:
+    """The own branch's cache in a registry precedes the default branch's in the store."""
     found = plan(
         LOCAL, REGISTRY, local=state(SCOPE.name), refs={ref_of("topic"): True}, at=place("topic")
     )
@@ -308,7 +308,7 @@ def test_the_better_branch_goes_before_the_better_backend() -> None:
 
 
 def test_every_candidate_has_a_verdict() -> None:
-    """For the dry run."""
+    """The dry run has a verdict for every candidate."""
     refs: dict[str, bool | Trouble] = {
         ref_of("topic"): False,
         ref_of("release"): Trouble.DENIED,
@@ -323,8 +323,8 @@ def test_every_candidate_has_a_verdict() -> None:
 
 
 @pytest.mark.parametrize("trouble", Trouble)
-def test_what_was_not_seen_is_not_said_to_be_there(trouble: Trouble) -> None:
-    """Nor to be absent: it is not known, and why is told."""
+def test_an_unseen_cache_is_not_reported_as_present(trouble: Trouble) -> None:
+    """An unseen cache is reported neither as present nor as absent, and the reason is given."""
     refs: dict[str, bool | Trouble] = {ref_of("topic"): trouble, ref_of("main"): trouble}
     found = plan(REGISTRY, refs=refs, at=place("topic"))
     told = [*(use.reason for use in found.imports), *(each.verdict for each in found.choices)]
@@ -351,13 +351,13 @@ BOTH = "image.linux-amd64_linux-arm64"
     ],
 )
 def test_other_platforms_come_last(donors: list[str], taken: str) -> None:
-    """After all that has the platforms of the build, in the order of owners; only one is taken."""
+    """A cache of other platforms comes after all of the own platforms, and only one is imported."""
     found = plan(LOCAL, local=state(*donors), stored=donors, at=place("topic"))
     assert [use.scope for use in found.imports] == [taken]
 
 
 def test_other_platforms_are_not_imported_beside_their_own() -> None:
-    """Where all are imported: several at once hide what each other has."""
+    """With `read_all`, other platforms are not imported, since several caches hide each other."""
     donors = [SCOPE.name, f"{BOTH}.main"]
     found = plan(LOCAL, local=state(*donors), stored=donors, cache={"read_all": True})
     assert [use.scope for use in found.imports] == [SCOPE.name]
@@ -374,22 +374,21 @@ def test_other_platforms_are_not_imported_beside_their_own() -> None:
         (Trouble.UNREACHABLE, False, 0, 0),
     ],
 )
-def test_a_registry_in_trouble_costs_one_warning_and_no_wait(
+def test_a_registry_in_trouble_causes_one_warning(
     trouble: Trouble,
     writes: bool,  # noqa: FBT001
     tells: int,
     saves: int,
 ) -> None:
-    """Unless the engine may do better: it reaches what is not reached from here, and it may write
-    what cannot be read because it is not there yet."""
+    """A registry in trouble causes one warning, unless docker may still reach or write it."""
     refs: dict[str, bool | Trouble] = dict.fromkeys(map(ref_of, ("topic", "main")), trouble)
     found = plan(REGISTRY, refs=refs, at=place("topic"), writes=writes)
     assert len(found.troubles) == tells
     assert len(found.saves) == saves
 
 
-def test_what_is_no_cache_is_no_donor() -> None:
-    """An image under a scope's tag is passed over; under a tag that was declared it is wanted."""
+def test_an_image_is_not_a_donor() -> None:
+    """An image under a scope's tag is skipped, but one under a declared tag is imported."""
     image = RemoteManifest(DIGEST, "", b'{"config": {}, "layers": []}')
     seen = {ref_of("topic"): replace(sight(found=True), manifest=image)}
     found = plan(REGISTRY, seen=seen, refs={ref_of("main"): True}, at=place("topic"))
@@ -401,8 +400,8 @@ def test_what_is_no_cache_is_no_donor() -> None:
     assert [use.place for use in found.imports] == [ref]
 
 
-def test_a_save_knows_what_the_build_started_from() -> None:
-    """If that lies in the same repository."""
+def test_a_save_knows_the_imported_cache() -> None:
+    """A save knows the imported cache if both are in the same repository."""
     refs: dict[str, bool | Trouble] = {ref_of("topic"): False, ref_of("main"): True}
     (save,) = plan(REGISTRY, refs=refs, at=place("topic")).saves
     assert expect_tag(save).source_ref == ref_of("main")
@@ -410,8 +409,8 @@ def test_a_save_knows_what_the_build_started_from() -> None:
     assert expect_tag(save).source is None
 
 
-def test_an_untrusted_build_reads_and_saves_nothing() -> None:
-    """Whatever the backend."""
+def test_an_untrusted_build_imports_but_does_not_save() -> None:
+    """An untrusted build imports caches and does not save them."""
     backends = (LOCAL, REGISTRY, INLINE)
     found = plan(*backends, local=state(SCOPE.name), refs={REF: True}, writes=False)
     assert found.imports
@@ -420,8 +419,8 @@ def test_an_untrusted_build_reads_and_saves_nothing() -> None:
     assert "as the test says" in found.notes
 
 
-def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
-    """The others are; and one that may not be looked into is told, as it is not written."""
+def test_a_read_only_backend_is_not_saved_to() -> None:
+    """A read-only backend is imported and not saved to, and a denied one causes a warning."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), read_only=("registry",))
     assert [each.use.backend.kind for each in found.saves] == ["local"]
     assert "as the file says" in found.notes
@@ -432,8 +431,8 @@ def test_a_backend_that_is_only_read_is_not_saved_to() -> None:
     assert len(plan(REGISTRY, refs=denied, read_only=("registry",)).troubles) == 1
 
 
-def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
-    """Even if they are told to save, and even if their branch is called `main`."""
+def test_an_untrusted_build_has_its_own_scope() -> None:
+    """An untrusted build that may save has its own scope, even if its branch is called `main`."""
     fork = place(MAIN, trusted=False, pull_request="7")
     (save,) = plan(REGISTRY, at=fork).saves
     assert save.use.place != REF
@@ -447,29 +446,29 @@ def test_the_untrusted_have_a_scope_that_no_branch_has() -> None:
 
 
 def test_a_target_without_a_cache_starts_from_the_whole_image() -> None:
-    """Which has all its stages."""
+    """A target without a cache starts from the whole image, which has all its stages."""
     found = plan(LOCAL, scope=TARGET, local=state(SCOPE.name))
     assert [use.scope for use in found.imports] == ["image.linux-amd64.main"]
     assert [use.scope for use in found.exports] == ["image.test.linux-amd64.main"]
 
 
-def test_what_plain_buildx_left_in_a_store_is_a_donor() -> None:
-    """It exports as `latest` unless told otherwise; the build saves its own scope."""
+def test_a_cache_of_plain_buildx_in_a_store_is_a_donor() -> None:
+    """A cache that plain buildx exported as `latest` is imported; the build saves its own scope."""
     found = plan(LOCAL, local=state("latest"))
     assert [use.scope for use in found.imports] == ["latest"]
     assert [use.scope for use in found.exports] == [SCOPE.name]
 
 
-def test_the_second_try_imports_nothing() -> None:
-    """And saves what the first would have."""
+def test_the_second_attempt_imports_nothing() -> None:
+    """The second attempt imports nothing and saves the same caches as the first."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name))
     assert found.imports
     assert found.without_imports().uses == found.exports
     assert [save.use for save in found.without_imports().saves] == [s.use for s in found.saves]
 
 
-def test_no_cache_imports_nothing_and_saves() -> None:
-    """The caches are made anew."""
+def test_no_cache_imports_nothing_and_saves_all() -> None:
+    """With `--no-cache`, nothing is imported and all caches are saved."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
     assert [each.use.backend.kind for each in found.saves] == ["registry", "local"]
@@ -477,13 +476,13 @@ def test_no_cache_imports_nothing_and_saves() -> None:
 
 
 def test_the_local_export_comes_last() -> None:
-    """BuildKit writes the digest of the last export into the local index."""
+    """The local export is last, since BuildKit writes the last export's digest into its index."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(), once="it reads stdin")
     assert [use.backend.kind for use in found.exports] == ["registry", "inline", "local"]
 
 
 def test_a_store_in_trouble_is_left_alone() -> None:
-    """Neither read nor written; one warning says why, and that it is not saved."""
+    """A store in trouble is neither read nor written, and one warning gives the reason."""
     found = plan(LOCAL, local=state(trouble="damaged"))
     assert not found.uses
     assert found.troubles == ("the local cache `/store` was not used: damaged",)
@@ -501,10 +500,10 @@ def test_a_store_in_trouble_is_left_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("once", ["", "it reads stdin"])
-def test_a_builder_that_saves_inline_only_reads_all_the_same(
+def test_a_builder_that_saves_inline_only_imports_all_caches(
     backends: list[dict[str, Any]], told: tuple[str, ...], once: str
 ) -> None:
-    """One warning for all that it cannot save; what can be imported is, and inline is saved."""
+    """A builder that saves inline only imports all caches and causes one warning."""
     given = {"local": state(SCOPE.name), "refs": {REF: True}, "once": once}
     found, usual = (plan(*backends, **given, inline_only=why) for why in ("it is classic", ""))
     assert [use.option for use in found.imports] == [use.option for use in usual.imports]
@@ -514,21 +513,21 @@ def test_a_builder_that_saves_inline_only_reads_all_the_same(
     assert len(found.unsaved) == len([each for each in backends if each["type"] != "inline"])
 
 
-def test_a_build_that_saves_nothing_needs_no_warning_of_its_builder() -> None:
-    """Nothing was to be saved."""
+def test_a_build_that_saves_nothing_causes_no_warning() -> None:
+    """A build that saves nothing causes no warning about its builder."""
     found = plan(LOCAL, local=state(), writes=False, inline_only="it is classic")
     assert not found.troubles
     assert not found.unsaved
 
 
 def test_a_store_that_cannot_be_written_is_only_read() -> None:
-    """From where it lies."""
+    """A store that cannot be written is imported and not exported to."""
     found = plan(LOCAL, local=state(SCOPE.name, is_writable=False))
     assert [use.flag for use in found.uses] == ["--cache-from"]
 
 
 def test_every_flag_has_a_reason() -> None:
-    """For the dry run."""
+    """Every flag has a reason for the dry run."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(SCOPE.name))
     assert all(use.reason for use in found.uses)
 
@@ -549,8 +548,8 @@ def stages_of(branch: str) -> str:
         ((), None),
     ],
 )
-def test_all_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: str | None) -> None:
-    """One image is imported, and it is the first that exists; the own scope is saved."""
+def test_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: str | None) -> None:
+    """The first existing image is imported, and the own scope is saved."""
     branches = ("topic", "release", "main")
     refs: dict[str, bool | Trouble] = {stages_of(name): name in existing for name in branches}
     found = plan(ALL, refs=refs, at=PULL)
@@ -566,7 +565,7 @@ def test_all_stages_have_a_tag_for_each_scope(existing: tuple[str, ...], donor: 
 
 
 def test_all_stages_are_saved_apart_from_the_build() -> None:
-    """The build itself exports nothing, whether or not it makes an image."""
+    """Stages are saved apart from the build, whether or not it makes an image."""
     for makes_image in (False, True):
         found = plan(ALL, refs={stages_of(MAIN): True}, makes_image=makes_image)
         assert not found.exports
@@ -576,7 +575,7 @@ def test_all_stages_are_saved_apart_from_the_build() -> None:
 
 @pytest.mark.parametrize("given", [{"once": "it is odd"}, {"unbaked": "it is odd"}])
 def test_stages_of_a_build_that_runs_once_are_not_saved(given: dict[str, str]) -> None:
-    """They are still read, and it is said why."""
+    """If a build runs only once, its stages are imported but not saved, as a note explains."""
     found = plan(ALL, refs={stages_of(MAIN): True}, **given)
     assert [use.place for use in found.imports] == [stages_of(MAIN)]
     assert not found.exports
@@ -585,14 +584,14 @@ def test_stages_of_a_build_that_runs_once_are_not_saved(given: dict[str, str]) -
 
 
 def test_an_untrusted_build_saves_no_stages() -> None:
-    """It reads them."""
+    """An untrusted build imports stages and does not save them."""
     found = plan(ALL, refs={stages_of(MAIN): True}, writes=False)
     assert [use.place for use in found.imports] == [stages_of(MAIN)]
     assert not found.saves
 
 
 def test_stages_beside_a_registry_cache_are_both_saved() -> None:
-    """Each to its own repository, from what was found in that; one is imported."""
+    """A registry cache and stages are each saved to their own repository, and one is imported."""
     refs: dict[str, bool | Trouble] = {REF: True, stages_of(MAIN): True}
     found = plan(REGISTRY, ALL, refs=refs)
     assert [use.place for use in found.imports] == [REF]
@@ -606,12 +605,12 @@ def test_stages_beside_a_registry_cache_are_both_saved() -> None:
     ("trouble", "saves"),
     [(Trouble.SICK, 0), (Trouble.DENIED, 1), (Trouble.UNREACHABLE, 1)],
 )
-def test_a_sick_registry_is_given_no_stages(trouble: Trouble, saves: int) -> None:
-    """As for a cache."""
+def test_a_failing_registry_gets_no_stages(trouble: Trouble, saves: int) -> None:
+    """Stages are not saved to a failing registry, but may be to a denied or unreachable one."""
     assert len(plan(ALL, refs={stages_of(MAIN): trouble}).saves) == saves
 
 
-def test_an_insecure_registry_of_stages_is_read_as_one() -> None:
-    """The engine is told."""
+def test_an_insecure_registry_of_stages_is_marked() -> None:
+    """An insecure registry of stages is marked as insecure for reading."""
     found = plan({**ALL, "insecure": True}, refs={stages_of(MAIN): True})
     assert options(found)[0][1]["registry.insecure"] == "true"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.buildx.bake.stream import BakeReader
-from bxcache.buildx.positions import locate_steps
+from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import parse_step_name
 from bxcache.buildx.stream.raw import join_documents
@@ -33,7 +33,7 @@ def make_trace(*names: str, said: tuple[str, ...] = (), error: str = "") -> Trac
     return Trace(steps=tuple(steps), said=said)
 
 
-def test_a_recorded_failure() -> None:
+def test_the_steps_of_a_recorded_failure_have_lines() -> None:
     """Each step has the line counted by hand in the recorded Dockerfile."""
     reader = TraceReader()
     for line in (STREAMS / "failing-step.ndjson").read_text().splitlines():
@@ -48,8 +48,8 @@ def test_a_recorded_failure() -> None:
 
 
 @pytest.mark.parametrize("name", ["failing", "failing-old"])
-def test_a_recorded_bake(name: str) -> None:
-    """The failed target's step has the quoted line; steps of other targets are counted."""
+def test_the_steps_of_a_recorded_bake_have_lines(name: str) -> None:
+    """A failed step has the quoted lines, and steps of other targets are found by counting."""
     reader = BakeReader(("fast", "bad", "slow"))
     for line in join_documents((STREAMS / "bake" / f"{name}.ndjson").read_text().splitlines()):
         list(reader.feed(line))
@@ -66,23 +66,23 @@ ERROR = "ERROR: failed to build: failed to solve: it broke"
     ("names", "said", "expected"),
     [
         (["[a 1/1] RUN x"], (*QUOTE, ERROR), [(5,)]),
-        # One for each occurrence, the last one first.
+        # One quote for each occurrence, the last one first.
         (["[a 1/1] RUN x"], (*QUOTE, "app.df:2", *QUOTE[1:], ERROR), [(2, 5)]),
-        # Of several platforms.
+        # The quote of steps on several platforms.
         (["[linux/amd64 a 1/1] RUN x", "[linux/arm64 a 1/1] RUN x"], (*QUOTE, ERROR), [(5,), (5,)]),
-        # One of two, but which?
+        # The quote belongs to one of two steps, but it is unknown which.
         (["[a 1/1] RUN x", "[b 1/1] RUN x"], (*QUOTE, ERROR), [(), ()]),
-        # Of another target's failure.
+        # The quote belongs to another target's failure.
         (["[a 1/1] RUN x"], QUOTE, [()]),
         (["[a 1/1] RUN x"], (*QUOTE, "ERROR: failed to solve: something else"), [()]),
-        # A step's output may look the same.
+        # The output of a step may look the same.
         (["[a 1/1] RUN x"], ("app.df:5", ERROR), [()]),
     ],
 )
-def test_a_quote_is_of_the_step_whose_error_follows(
+def test_a_quote_belongs_to_the_step_whose_error_follows(
     names: list[str], said: tuple[str, ...], expected: list[tuple[int, ...]]
 ) -> None:
-    """No other step gets the quoted lines."""
+    """The quoted lines belong only to the step whose error follows."""
     trace = make_trace(*names, said=said, error="it broke")
     assert [each.lines for each in locate_steps(trace, "").steps] == expected
 
@@ -96,13 +96,13 @@ def test_a_quote_is_of_the_step_whose_error_follows(
         ("FROM alpine\nENV A=b\nRUN a && \\\n # c\n b\nrun c\n", "[3/3] run c", (6,)),
         ("FROM alpine\nCOPY <<A <<B /\nRUN a\nA\nB\nRUN c\n", "[3/3] RUN c", (6,)),
         ("FROM a AS b\nFROM b\nWORKDIR /x\nADD c d\n", "[stage-1 2/2] ADD c d", (4,)),
-        # Triggers of the base image or the stage below are steps too.
+        # Triggers of the base image or of the stage below are steps too.
         ("FROM alpine\nRUN a\n", "[3/3] RUN a", ()),
         ("FROM a AS b\nONBUILD RUN c\nFROM b\nRUN d\n", "[stage-1 1/2] ONBUILD RUN c", ()),
         # A variable may name a stage, an image, or nothing.
         ("ARG A\nFROM $A\nRUN a\nRUN b\n", "[2/2] RUN b", ()),
         ("FROM scratch AS a\nADD a /\nFROM scratch AS A\nADD a /\n", "[a 1/1] ADD a /", ()),
-        # Another file, or another frontend's.
+        # The text is another file's, or another frontend's.
         ("FROM scratch\nCOPY a /\n", "[1/1] ADD a /", ()),
         ("FROM scratch\nCOPY a /\n", "[1/1] ", ()),
         ("FROM scratch\nCOPY a /\n", "[1/2] COPY a /", ()),
@@ -110,7 +110,7 @@ def test_a_quote_is_of_the_step_whose_error_follows(
     ],
 )
 def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int, ...]) -> None:
-    """A step is counted only if its stage's step count and its verb match."""
+    """A step is found by its number only if its stage's step count and its verb match."""
     [step] = locate_steps(make_trace(name), text).steps
     assert step.lines == expected
 
@@ -122,7 +122,7 @@ def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int
         ("sub", None, "FROM b"),
         (".", "sub/Dockerfile", "FROM b"),
         ("nowhere", None, ""),
-        # The Dockerfile of these is elsewhere.
+        # The Dockerfile of these builds is elsewhere.
         ("https://example.com/a.git", None, ""),
         ("https://example.com/a.git", "Dockerfile", ""),
         (".", "https://example.com/Dockerfile", ""),
@@ -133,7 +133,7 @@ def test_a_step_is_found_by_its_number(text: str, name: str, expected: tuple[int
 def test_the_dockerfile_is_that_of_the_build(
     context: str, file: str | None, expected: str, tmp_path: Path
 ) -> None:
-    """A local file with the same name is not used."""
+    """The build's Dockerfile is read, and a local file with the same name is not."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "Dockerfile").write_text("FROM a")
     (tmp_path / "sub" / "Dockerfile").write_text("FROM b")

@@ -1,4 +1,4 @@
-"""What a program gets on its stdin, and what this process reads from its own."""
+"""Tests of what a program gets on its stdin, and what this process reads from its own."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("data", [b"", b"FROM a\r\n# \xff\x00", b"x" * 500_000])
-def test_a_program_is_given_the_bytes_as_they_are(data: bytes, pipe: int) -> None:
+def test_a_program_gets_the_bytes_unchanged(data: bytes, pipe: int) -> None:
     """A program gets any bytes on stdin unchanged."""
     program = SimpleNamespace(stdin=os.fdopen(pipe, "w"))
     threading.Thread(target=RunningProcess(program).feed, args=[data]).start()  # type: ignore[arg-type]
     assert read_stdin(1 << 20) == data
 
 
-def test_a_program_that_reads_nothing_is_no_error(pipe: int) -> None:
+def test_a_program_that_reads_nothing_is_not_an_error(pipe: int) -> None:
     """A program that ends or reads only a part of its stdin is not an error."""
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), process._STDIN)
     RunningProcess(SimpleNamespace(stdin=os.fdopen(pipe, "w"))).feed(b"FROM a")  # type: ignore[arg-type]
 
 
-def test_no_more_is_read_than_is_wanted(pipe: int) -> None:
+def test_reading_stops_at_the_limit(pipe: int) -> None:
     """Reading stops at the limit or at the end, in any pieces."""
     os.write(pipe, b"FROM ")
     threading.Timer(0.05, os.write, [pipe, b"scratch"]).start()
@@ -48,7 +48,7 @@ def test_no_more_is_read_than_is_wanted(pipe: int) -> None:
     assert read_stdin(100) == b""
 
 
-def test_who_waits_for_stdin_can_be_stopped(pipe: int) -> None:
+def test_a_read_from_stdin_can_be_stopped(pipe: int) -> None:
     """Another thread can stop a read from a silent stdin."""
     stop = Stop()
     threading.Timer(0.05, stop.set).start()
@@ -56,7 +56,7 @@ def test_who_waits_for_stdin_can_be_stopped(pipe: int) -> None:
     os.close(pipe)
 
 
-def test_a_closed_stdin_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stdin_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed stdin, as some supervisors leave it, reads as empty."""
     ours, theirs = os.pipe()
     os.close(ours)

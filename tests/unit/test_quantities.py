@@ -1,4 +1,4 @@
-"""Sizes, ages and durations."""
+"""Tests of sizes, ages and durations."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_sizes_are_read(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "five", "5 parsec", "-1MB", "1e3", "0x10", "5GBs"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     """An invalid size is refused with the text and valid examples."""
     with pytest.raises(ValueError, match="is not a size; write it like `500MB`"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", [f"{'9' * 400}GB", f"{'9' * 305}TB"])
-def test_a_size_beyond_all_is_refused(text: str) -> None:
+def test_a_size_that_is_too_large_is_refused(text: str) -> None:
     """A size that exceeds a float is refused."""
     with pytest.raises(ValueError, match="is too large for a size"):
         parse_size(text)
@@ -52,12 +52,12 @@ def test_a_size_beyond_all_is_refused(text: str) -> None:
     [("30s", 30), ("90m", 5_400), ("36h", 129_600), ("14d", 1_209_600), ("2w", 1_209_600)],
 )
 def test_ages_are_read(text: str, expected: int) -> None:
-    """Ages are read in seconds, from a number and a unit."""
+    """Ages of a number and a unit are read as seconds."""
     assert parse_age(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "d", "1.5d", "14 days", "P14D", "-1h"])
-def test_what_is_no_age_is_refused(text: str) -> None:
+def test_an_invalid_age_is_refused(text: str) -> None:
     """An invalid age is refused with valid examples."""
     with pytest.raises(ValueError, match="is not an age; write it like `12h`"):
         parse_age(text)
@@ -75,13 +75,13 @@ def test_what_is_no_age_is_refused(text: str) -> None:
         ("5", 5),
     ],
 )
-def test_times_are_read(text: str, expected: float) -> None:
-    """Durations are read in seconds, from a number, perhaps with decimals and a unit."""
+def test_durations_are_read(text: str, expected: float) -> None:
+    """Durations are read as seconds; decimals and a unit are optional."""
     assert parse_duration(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 days"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     """An invalid duration is refused with valid examples."""
     with pytest.raises(ValueError, match="is not a duration; write it like `90s`, `10m` or `1h`"):
         parse_duration(text)
@@ -90,7 +90,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "value", ["0s", "0.0m", 0, 0.0, -1.5, "9" * 400, float("inf"), float("nan")]
 )
-def test_a_limit_of_time_is_more_than_nothing_and_has_an_end(value: object) -> None:
+def test_a_time_limit_is_positive_and_finite(value: object) -> None:
     """A time limit is positive and finite, as text and as number."""
     with pytest.raises(ValidationError, match=r"more than zero|finite"):
         TypeAdapter(Duration).validate_python(value)

@@ -1,4 +1,4 @@
-"""The last build of a directory is remembered, whatever became of its caches."""
+"""Tests that the last build of a directory is remembered, whether or not its cache was saved."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAIN, TOPIC = Owner.of_branch("main"), Owner.of_branch("topic")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where they are remembered."""
+    """The folder of the remembered builds."""
     return tmp_path / "xdg-cache" / "bxcache" / "builds"
 
 
@@ -58,7 +58,7 @@ def project(store: Store, tmp_path: Path) -> Path:
 
 
 def record(whose: Scope, started: float, **more: Any) -> bytes:  # noqa: ANN401
-    """The record of a build of one step."""
+    """Make the record of a build of one step."""
     scope = RecordedScope(
         name=whose.name,
         image=whose.image,
@@ -78,13 +78,13 @@ def record(whose: Scope, started: float, **more: Any) -> bytes:  # noqa: ANN401
 
 
 def remember(project: Path, whose: Scope, started: float, **more: Any) -> None:  # noqa: ANN401
-    """What a build leaves that saved nothing; git says nothing here."""
+    """Remember a build that saved no cache, in a folder without git."""
     checkout = Checkout(project, more.pop("checkout", Owner()))
     add_build(checkout, record(whose, started, **more))
 
 
 def find(project: Path, name: str | None = None, **more: Any) -> tuple[str, float]:  # noqa: ANN401
-    """The build that history and report find: its scope and when it began."""
+    """Return the scope and the start of the build that both history and report find."""
     request = HistoryRequest(name=name, directory=project, **more)
     history, report = find_history(request), find_report(request)
     assert history.record is not None
@@ -115,7 +115,7 @@ def test_the_last_build_here_needs_no_name(
     saved: bool,  # noqa: FBT001
     status: int,
 ) -> None:
-    """Whatever was built, whether it saved its cache, and whether it failed."""
+    """The last build is found without a name, whether or not it was saved or failed."""
     build(store, DEFAULT.name, b"1")
     store.add_record(DEFAULT.name, record(DEFAULT, 1))
     if saved:
@@ -124,9 +124,8 @@ def test_the_last_build_here_needs_no_name(
     assert find(project) == (whose.name, 2)
 
 
-def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
-    """Its layers are not said to be gone, and no files can be taken out of it. Of one that saved
-    to a backend that is not declared the place is told."""
+def test_a_build_that_saved_nothing_has_a_note(store: Store, project: Path) -> None:
+    """A build that saved nothing has a note and no files; an undeclared backend is named."""
     remember(project, DEFAULT, 2)
     request = HistoryRequest(directory=project)
     history = find_history(request)
@@ -142,8 +141,8 @@ def test_one_that_saved_nothing_says_so(store: Store, project: Path) -> None:
     assert "`--from /other` has its cache" in find_history(request).notes[0]
 
 
-def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
-    """Which may be why nothing was saved; it is not said that it has no cache."""
+def test_a_registry_that_is_down_does_not_hide_a_build(project: Path) -> None:
+    """If a registry is down, the build is found, and no note denies that it has a cache."""
     file = '[[cache.backends]]\ntype = "registry"\nref = "127.0.0.1:9/app"\n'
     (project / "bxcache.toml").write_text(file)
     remember(project, DEFAULT, 2)
@@ -153,8 +152,8 @@ def test_a_registry_that_is_down_hides_no_build(project: Path) -> None:
     assert find(project)[1] == 2
 
 
-def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: Path) -> None:
-    """Those that saved and those that did not, each once, the last one first."""
+def test_saved_and_unsaved_builds_are_counted(store: Store, project: Path) -> None:
+    """Saved and unsaved builds count once each, the last one first."""
     for started in (1, 3):
         store.add_record(DEFAULT.name, record(DEFAULT, started))
         remember(project, DEFAULT, started)
@@ -181,10 +180,10 @@ def test_builds_are_counted_wherever_they_left_a_record(store: Store, project: P
     ],
     ids=str,
 )
-def test_what_is_asked_for_is_found_by_all_that_names_it(
+def test_a_build_is_found_by_any_of_its_names(
     project: Path, wanted: dict[str, Any], started: float
 ) -> None:
-    """The last one that is all of it: image, scope, files, target, platform, branch."""
+    """The last build that matches image, scope, files, target, platform and branch is found."""
     for at, kind in enumerate(("a context", "--target", "--platform", "another branch"), 2):
         remember(project, KINDS[kind], at)
     remember(project, KINDS["-f"], 6, file="docker/web.Dockerfile", context="web")
@@ -192,7 +191,7 @@ def test_what_is_asked_for_is_found_by_all_that_names_it(
 
 
 def test_another_projects_build_is_not_shown(project: Path, tmp_path: Path) -> None:
-    """Nor one of another folder of the project, or where `--from` says where to look."""
+    """A build of another folder is not found, and `--from` finds only builds of its source."""
     for directory in (project / "api", tmp_path, tmp_path / "project2"):
         add_build(Checkout(directory, Owner()), record(DEFAULT, 2))
     with pytest.raises(RecordError, match="no build of `image`"):
@@ -203,26 +202,26 @@ def test_another_projects_build_is_not_shown(project: Path, tmp_path: Path) -> N
         find(project, source=str(tmp_path / "empty"))
 
 
-def test_what_was_checked_out_before_comes_last(store: Store, project: Path) -> None:
-    """After what a build would start from now."""
+def test_a_build_of_another_checkout_comes_last(store: Store, project: Path) -> None:
+    """A build of another checkout is found only if the current donors have none."""
     remember(project, KINDS["another branch"], 2, checkout=MAIN)
     assert find(project)[1] == 2
     store.add_record(DEFAULT.name, record(DEFAULT, 1))
     assert find(project)[1] == 1
 
 
-def test_no_backend_has_to_keep_records(project: Path) -> None:
-    """As where only an image has a cache."""
+def test_a_build_is_found_without_a_backend_that_keeps_records(project: Path) -> None:
+    """A build is found in a project with only an inline cache, which keeps no records."""
     file = '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
     (project / "bxcache.toml").write_text(file)
     remember(project, DEFAULT, 2)
     assert find(project)[1] == 2
 
 
-def test_what_would_change_the_build_context_is_not_written(
+def test_a_record_is_not_written_to_the_build_context(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of all of it would be executed anew with each build; why it is not known is told."""
+    """A record that would lie in the build context is not written, and a reason is returned."""
     prepared = make_prepared(project, store, DEFAULT)
     told = parse_record(record(DEFAULT, 2), "")
     assert remember_build(prepared, told) is None
@@ -238,8 +237,8 @@ def checkout(name: str = "a") -> Checkout:
     return Checkout(Path("/p") / name, MAIN)
 
 
-def test_nobody_else_can_read_them(folder: Path) -> None:
-    """Whatever the umask is, and however the folder was made."""
+def test_only_the_owner_can_read_remembered_builds(folder: Path) -> None:
+    """Remembered builds are readable only by their owner, whatever the umask."""
     before = os.umask(0)
     try:
         folder.mkdir(parents=True)
@@ -252,7 +251,7 @@ def test_nobody_else_can_read_them(folder: Path) -> None:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a file, in which nothing changes."""
+    """A folder with a file, which must not change."""
     place = tmp_path / "outside"
     place.mkdir(mode=0o755)
     (place / "file").write_text("{}")
@@ -262,7 +261,7 @@ def outside(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_link_in_the_place_of_the_folder_is_not_followed(folder: Path, outside: Path) -> None:
-    """Neither to write nor to read."""
+    """A symbolic link in place of the folder is followed neither for writing nor for reading."""
     folder.parent.mkdir(parents=True)
     folder.symlink_to(outside)
     with pytest.raises(OSError, match=r"symbolic|directory"):
@@ -271,8 +270,8 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(folder: Path, outside
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder", "no record"])
-def test_what_is_no_file_is_no_build(folder: Path, outside: Path, kind: str) -> None:
-    """It is passed over, and nothing waits for it."""
+def test_only_a_regular_file_is_a_record(folder: Path, outside: Path, kind: str) -> None:
+    """Links, pipes and folders in place of a record are skipped without waiting."""
     add_build(checkout(), b"{}\n")
     (file,) = folder.iterdir()
     file.unlink()
@@ -289,8 +288,8 @@ def test_what_is_no_file_is_no_build(folder: Path, outside: Path, kind: str) -> 
     assert next(read_builds(checkout())) == b"[]\n"
 
 
-def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a directory, of all, and of too many bytes; what is somebody else's stays."""
+def test_the_oldest_builds_are_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest builds of a directory, of all, and over the size limit are removed."""
     for number in range(MOST_RECORDS + 3):
         add_build(checkout(), b"%d" % number)
     (folder / "notes.json").write_text("mine")
@@ -306,8 +305,8 @@ def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (folder / "notes.json").read_text() == "mine"
 
 
-def test_a_clock_that_was_set_back_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was built last stays the last."""
+def test_a_clock_that_was_set_back_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last build stays the last, even if the clock was set back."""
     now = time.time_ns()
     for number, moment in enumerate((now + 10**15, now, now)):
         monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)

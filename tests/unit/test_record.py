@@ -1,4 +1,4 @@
-"""Records of builds: their format."""
+"""Tests of the format of build records."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def with_step(**step: object) -> dict[str, Any]:
     "record", [FULL, make_record(), read_recorded("cold"), read_recorded("two-platforms")]
 )
 def test_a_record_is_read_as_it_was_written(record: Record) -> None:
-    """One line of JSON, the same for the same record."""
+    """A record is one line of JSON, which reads back and is the same for the same record."""
     data = record.to_json()
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
@@ -89,8 +89,8 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert parse_record(data, "x").to_json() == data
 
 
-def test_what_is_as_by_default_is_left_out() -> None:
-    """The version never is."""
+def test_default_values_are_not_written() -> None:
+    """Default values are not written, except the version."""
     record = parse_record(write(SMALLEST), "x")
     assert json.loads(record.to_json()) == SMALLEST
     steps = (make_step("RUN x"), RecordedStep(text="COPY y", parent=0))
@@ -102,8 +102,8 @@ def test_what_is_as_by_default_is_left_out() -> None:
     ]
 
 
-def test_defaults_are_what_is_unknown() -> None:
-    """Nothing is made up for what an earlier bxcache did not write."""
+def test_missing_values_are_unknown() -> None:
+    """Values that an earlier bxcache did not write are unknown when read."""
     record = parse_record(write(with_step()), "x")
     assert (record.exit_status, record.stages, record.images, record.caches) == (0, (), (), ())
     assert (record.arguments.values, record.place.branch, record.tools.buildx) == ({}, None, "")
@@ -113,7 +113,7 @@ def test_defaults_are_what_is_unknown() -> None:
 
 
 def test_unknown_keys_are_kept() -> None:
-    """A later bxcache that only adds keys writes the same version; they survive here."""
+    """Keys that a later bxcache added under the same version are preserved."""
     layer = {"digest": name_digest("a"), "size": 1, "media_type": "x"}
     document = {**with_step(layers=[layer], weight=[1, {"a": None}]), "colour": "red"}
     document["scope"] = {**SMALLEST["scope"], "owner": "me"}
@@ -161,7 +161,7 @@ DAMAGED: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("data", "why"), DAMAGED)
 def test_a_damaged_record_is_an_error(data: bytes, why: str) -> None:
-    """It says whose record it is and what is wrong, and that the cache is not affected."""
+    """The error names the record and the fault, and the hint adds that the cache is unaffected."""
     with pytest.raises(RecordError) as caught:
         parse_record(data, "`image.main`")
     assert caught.value.message.startswith("the record of `image.main` is damaged: ")
@@ -173,8 +173,8 @@ def test_a_damaged_record_is_an_error(data: bytes, why: str) -> None:
     ("document", "version"),
     [({**SMALLEST, "version": 2}, 2), ({"version": 2}, 2), ({"version": 12, "scope": []}, 12)],
 )
-def test_a_later_version_is_another_error(document: dict[str, Any], version: int) -> None:
-    """Whatever else is in it: it may well be in order."""
+def test_a_later_version_is_an_error_of_its_own(document: dict[str, Any], version: int) -> None:
+    """A record of a later version is an error of its own, whatever else it contains."""
     with pytest.raises(RecordError) as caught:
         parse_record(write(document), "`x`")
     assert caught.value.message == (
@@ -183,8 +183,8 @@ def test_a_later_version_is_another_error(document: dict[str, Any], version: int
     assert "update bxcache" in caught.value.hint
 
 
-def test_a_step_can_build_on_any_before_it() -> None:
-    """Not on one that comes after it: then a chain could be a circle."""
+def test_a_step_can_build_on_any_earlier_step() -> None:
+    """A step can build only on an earlier step, so that chains have no circles."""
     steps: list[dict[str, Any]] = [
         {"text": "a"},
         {"text": "b", "parent": 0},
@@ -197,14 +197,14 @@ def test_a_step_can_build_on_any_before_it() -> None:
         parse_record(write({**SMALLEST, "steps": steps}), "x")
 
 
-def test_the_published_schema_is_one() -> None:
-    """By the metaschema of JSON Schema's draft 2020-12."""
+def test_the_published_schema_is_valid() -> None:
+    """The published schema is valid under JSON Schema's draft 2020-12."""
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
 
 
 @pytest.mark.parametrize("record", [FULL, read_recorded("cold"), read_recorded("docker-28-cold")])
-def test_what_is_written_is_as_the_schema_says(record: Record) -> None:
-    """Every record, and with keys that nobody knows yet."""
+def test_a_written_record_matches_the_schema(record: Record) -> None:
+    """Every record matches the schema, even with unknown keys."""
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     validator.validate({**json.loads(record.to_json()), "colour": "red"})
 
@@ -220,8 +220,8 @@ def test_what_is_written_is_as_the_schema_says(record: Record) -> None:
         with_step(layers=[{"digest": "sha256:0", "size": 1}]),
     ],
 )
-def test_the_schema_refuses_what_is_no_record(document: dict[str, Any]) -> None:
-    """As bxcache does."""
+def test_the_schema_refuses_an_invalid_record(document: dict[str, Any]) -> None:
+    """The schema and bxcache both refuse an invalid record."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
     with pytest.raises(RecordError):

@@ -1,4 +1,4 @@
-"""What a build said becomes its record: recorded streams, and how they were made."""
+"""Tests that recorded streams and metadata become records."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from bxcache.redaction import Redactor
 STREAMS = Path(__file__).parents[1] / "streams"
 PLAIN = Redactor()
 
-# By hand from streams/Dockerfile: the line of each stage's FROM, and its instructions' lines. One
-# instruction stands in two stages and is one step of BuildKit's.
+# The line of each stage's FROM and of its instructions in streams/Dockerfile, counted by hand. One
+# instruction occurs in two stages and is one step in BuildKit.
 STAGES = {"base": 1, "deps": 4, "build": 7, "test": 15, "stage-4": 18}
 LINES = {
     "base": [2, 3],
@@ -68,7 +68,7 @@ def record_of(name: str, redact: Redactor = PLAIN) -> Record:
 
 
 def own_lines(steps: tuple[RecordedStep, ...], stage: str) -> list[int]:
-    """The lines of steps as they are in one stage."""
+    """Return the lines of steps as they are in one stage."""
     following = [line for line in STAGES.values() if line > STAGES[stage]]
     end = min(following, default=99)
     return [line for step in steps for line in step.lines if STAGES[stage] <= line < end]
@@ -76,7 +76,7 @@ def own_lines(steps: tuple[RecordedStep, ...], stage: str) -> list[int]:
 
 @pytest.mark.parametrize("name", ["cold", "fresh-builder-all-reused", "registry-all-reused"])
 def test_every_stage_has_its_steps(name: str) -> None:
-    """As counted by hand, also the step that two stages have in common."""
+    """Each stage has the steps counted by hand, including the step that two stages share."""
     stages = {stage.name: stage for stage in view_stages(record_of(name))}
     assert {stage.name: stage.line for stage in stages.values()} == STAGES
     for stage, lines in LINES.items():
@@ -88,7 +88,7 @@ def test_every_stage_has_its_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cold", "two-platforms", "fresh-builder-source-edit"])
 def test_every_layer_of_the_cache_belongs_to_a_stage(name: str) -> None:
-    """The exporter said which layers it wrote; no more and no less are told."""
+    """The record has exactly the layers that the exporter wrote."""
     written = {
         status["id"].removeprefix("writing layer ")
         for line in (STREAMS / f"{name}.ndjson").read_text().splitlines()
@@ -101,8 +101,8 @@ def test_every_layer_of_the_cache_belongs_to_a_stage(name: str) -> None:
     assert told == written or (not written and told)
 
 
-def test_a_chain_is_what_buildkit_says_it_is() -> None:
-    """The provenance lists the whole chain of each step: that of the last one is the image's."""
+def test_a_chain_is_the_one_in_the_provenance() -> None:
+    """The chain of the last stage is the image's chain in the provenance."""
     document = json.loads((STREAMS / "cold.meta.json").read_text())["buildx.build.provenance"]
     noted = document["metadata"]["https://mobyproject.org/buildkit@v1#metadata"]
     longest = document["buildConfig"]["llbDefinition"][-1]["inputs"][0]
@@ -111,8 +111,8 @@ def test_a_chain_is_what_buildkit_says_it_is() -> None:
     assert [layer.digest for layer in last.chain] == [layer["digest"] for layer in chain]
 
 
-def test_platforms_are_told_apart() -> None:
-    """One RUN makes another layer on each of them; what is the same is recorded once."""
+def test_platforms_are_distinguished() -> None:
+    """A step with different layers on two platforms is recorded for each; a shared one, once."""
     record = record_of("two-platforms")
     both = ("linux/amd64", "linux/amd64/v2")
     shared = [step.text.split()[0] for step in record.steps if step.platforms == both]
@@ -123,7 +123,7 @@ def test_platforms_are_told_apart() -> None:
 
 
 def test_outcomes_are_those_of_the_stream() -> None:
-    """The COPY of what was edited, and what follows from it, was executed; the rest was reused."""
+    """An edited COPY and its successors are executed, and the other steps are reused."""
     outcomes = {
         min(step.lines): step.outcome for step in record_of("fresh-builder-source-edit").steps
     }
@@ -134,7 +134,7 @@ def test_outcomes_are_those_of_the_stream() -> None:
 
 
 def test_a_base_image_has_its_layers_and_its_digest() -> None:
-    """All of its layers are the FROM's; the digest is the one that docker told."""
+    """The FROM step has all layers of the base image, whose digest is the one in the provenance."""
     record = record_of("docker-28-cold")
     materials = json.loads((STREAMS / "docker-28-cold.meta.json").read_text())
     [material] = materials["buildx.build.provenance"]["materials"]
@@ -145,8 +145,8 @@ def test_a_base_image_has_its_layers_and_its_digest() -> None:
 
 
 @pytest.mark.parametrize("name", ["docker-26-cold", "failing-step", "docker-26-failing-step"])
-def test_without_metadata_the_stream_tells_what_it_can(name: str) -> None:
-    """Stages and outcomes; neither lines nor layers."""
+def test_without_metadata_a_record_has_stages_and_outcomes(name: str) -> None:
+    """Without metadata, the record has stages and outcomes, but neither lines nor layers."""
     trace, _ = read(name)
     record = record_of(name)
     instructions = [step for step in record.steps if step.kind == "instruction"]
@@ -159,8 +159,8 @@ def test_without_metadata_the_stream_tells_what_it_can(name: str) -> None:
     assert all(step.error for step in failed)
 
 
-def test_what_a_second_run_tells_of_layers_is_joined_with_what_the_build_did() -> None:
-    """A saved build is run again, its vertices have other digests, and all is reused then."""
+def test_layers_of_a_second_run_are_joined_with_the_builds_outcomes() -> None:
+    """Layers come from a second run of other vertices, and outcomes and times from the build."""
     built, _ = read("cold")
     told, metadata = read("fresh-builder-all-reused")
     steps = list_recorded_steps(Account(built, told, metadata), PLAIN)
@@ -170,8 +170,8 @@ def test_what_a_second_run_tells_of_layers_is_joined_with_what_the_build_did() -
     assert {step.text: step.seconds for step in steps} == took
 
 
-def test_secrets_are_in_no_record() -> None:
-    """Not in texts, not in the names of images."""
+def test_secrets_are_masked_in_records() -> None:
+    """Secrets are masked in the texts and image names of a record."""
     masked = record_of("docker-28-cold", Redactor(["a.txt", "library"]))
     text = masked.to_json().decode()
     assert "a.txt" not in text
@@ -180,7 +180,7 @@ def test_secrets_are_in_no_record() -> None:
 
 
 def decode_logs(name: str) -> dict[str, bytes]:
-    """What each step of a stream printed, by its text."""
+    """Decode what each step of a stream printed, by its text."""
     printed: dict[str, bytes] = {}
     names: dict[str, str] = {}
     for line in join_documents((STREAMS / f"{name}.ndjson").read_text().splitlines()):
@@ -193,8 +193,8 @@ def decode_logs(name: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["docker-26-cold", "docker-28-single-stage"])
-def test_what_a_step_printed_is_kept_and_counted(name: str) -> None:
-    """Byte for byte what its messages say, decoded by hand."""
+def test_the_log_of_a_step_is_kept_and_counted(name: str) -> None:
+    """A step's log is recorded byte for byte, as decoded by hand, with its size."""
     printed = decode_logs(name)
     assert printed
     steps = {step.text: step for step in record_of(name).steps if step.log_bytes}
@@ -205,7 +205,7 @@ def test_what_a_step_printed_is_kept_and_counted(name: str) -> None:
 
 
 def test_secrets_are_masked_in_logs() -> None:
-    """Wherever a step prints one."""
+    """A secret that a step prints is masked in its log."""
     (data,) = decode_logs("docker-28-single-stage").values()
     secret = data.decode().split()[0]
     record = record_of("docker-28-single-stage", Redactor([secret]))
@@ -219,8 +219,8 @@ SECRET = "correct-horse-battery-staple"
 
 @pytest.mark.parametrize("lost", range(len(SECRET)))
 @pytest.mark.parametrize("ending", ["\n", " "])
-def test_no_end_of_a_secret_begins_what_is_kept_of_a_log(lost: int, ending: str) -> None:
-    """Wherever its beginning was cut off, and however short masks make the rest."""
+def test_a_cut_log_does_not_begin_with_the_rest_of_a_secret(lost: int, ending: str) -> None:
+    """A log whose beginning was cut off does not start with the rest of a secret."""
     reader, rest = TraceReader(), f"{SECRET[lost:]}{ending}"
     others = f"{SECRET} " * 200
     last = "x" * (8_000 - len(rest) - len(others))
@@ -239,8 +239,8 @@ def test_no_end_of_a_secret_begins_what_is_kept_of_a_log(lost: int, ending: str)
 
 
 @pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
-def test_when_a_step_began_is_told_from_the_first_vertex(name: str) -> None:
-    """The difference of the two times in the stream."""
+def test_a_step_starts_at_its_distance_from_the_first_vertex(name: str) -> None:
+    """A step's start is the time from the first vertex of the stream to its own."""
     begun: dict[str, datetime] = {}
     for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
         for each in json.loads(line).get("vertexes", []) if line.startswith("{") else []:
@@ -255,8 +255,8 @@ def test_when_a_step_began_is_told_from_the_first_vertex(name: str) -> None:
         assert seconds == pytest.approx((begun[text] - first).total_seconds(), abs=0.0015), text
 
 
-def test_logs_leave_room_for_each_other() -> None:
-    """However much many steps print."""
+def test_the_logs_of_many_steps_are_limited() -> None:
+    """The logs of many steps together stay below a limit."""
     trace, metadata = large_build(200, "RUN make")
     steps = tuple(replace(step, log="x" * 8_000) for step in trace.steps)
     trace = replace(trace, steps=steps)
@@ -274,7 +274,7 @@ def test_long_texts_are_shortened_when_there_are_many() -> None:
 
 
 def test_long_texts_of_few_steps_are_whole() -> None:
-    """There is room for them."""
+    """The long texts of a few steps are recorded in full."""
     text = "RUN " + "echo filling; " * 200
     trace, metadata = large_build(3, text)
     steps = list_recorded_steps(Account(trace, trace, metadata), PLAIN)
@@ -282,7 +282,7 @@ def test_long_texts_of_few_steps_are_whole() -> None:
 
 
 def large_build(count: int, text: str) -> tuple[Trace, Metadata]:
-    """A build of one stage, as BuildKit would tell it."""
+    """Make a build of one stage as BuildKit reports it."""
     reader = TraceReader()
     vertices = [f"sha256:{number:064x}" for number in range(count)]
     for number, digest in enumerate(vertices):
@@ -318,8 +318,8 @@ def large_build(count: int, text: str) -> tuple[Trace, Metadata]:
     return reader.finish(), parse_metadata(json.dumps({"buildx.build.provenance": provenance}))
 
 
-def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
-    """The same value has the same hash under a key and another one under another key."""
+def test_values_of_build_arguments_can_be_compared_but_not_read() -> None:
+    """The same value has the same hash under one key and a different hash under another."""
     key, other = "00ff" * 8, "11ee" * 8
     words = ("buildx", "build", "--build-arg", "MODE=release", "--build-arg=LEVEL=3", ".")
     first = hash_arguments(words, {}, key)
@@ -332,14 +332,14 @@ def test_values_of_build_arguments_can_be_compared_and_not_read() -> None:
     assert first.list_different(hash_arguments((), {}, key)) == ("MODE", "LEVEL")
 
 
-def test_a_hash_is_the_beginning_of_an_hmac() -> None:
-    """This one by `printf release | openssl dgst -sha256 -mac HMAC -macopt hexkey:00…`."""
+def test_a_hash_is_the_start_of_an_hmac() -> None:
+    """A hash starts `printf release | openssl dgst -sha256 -mac HMAC -macopt hexkey:00…`."""
     found = hash_arguments(("--build-arg", "MODE=release"), {}, "00" * 16)
     assert found.values == {"MODE": "3c5289dd9e32a8f4"}
 
 
 def test_a_secret_has_no_hash() -> None:
-    """Its value could be guessed with one; docker takes a bare name from the environment."""
+    """A secret is not hashed, since it could be guessed; a bare name has its variable's value."""
     words = ("--build-arg", "NPM_TOKEN=hunter2", "--build-arg", "MODE", "--build-arg", "ABSENT")
     found = hash_arguments(words, {"MODE": "x"}, "00" * 16)
     assert found.values["NPM_TOKEN"] is None
@@ -347,8 +347,8 @@ def test_a_secret_has_no_hash() -> None:
     assert found.values["ABSENT"] is None
 
 
-def test_layers_are_told_once() -> None:
-    """One blob of two instructions counts once in a stage."""
+def test_layers_are_listed_once() -> None:
+    """A layer of two instructions counts once in a stage."""
     build = {stage.name: stage for stage in view_stages(record_of("cold"))}["stage-4"]
     digests = [layer.digest for layer in list_layers(build.steps)]
     assert len(digests) == len(set(digests))

@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they occur."""
+"""Tests that secrets are masked wherever they occur."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BUILDKIT = (
     *("secret", "token"),
 )
 HARMLESS = ("public", "file", "version")
-"""What BuildKit's rule SecretsUsedInArgOrEnv looks for, and what it takes for no secret:
+"""The words that BuildKit's rule SecretsUsedInArgOrEnv matches, and those that it excludes:
 https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb/validations.go"""
 
 
 @pytest.mark.parametrize("word", BUILDKIT)
-def test_names_that_buildkit_warns_of_are_known(word: str) -> None:
+def test_names_that_buildkit_warns_about_are_secret(word: str) -> None:
     """The words that BuildKit warns about are recognised in any position, except in file names."""
     for name in (word, f"{word}_X", f"X_{word}", f"x_{word}_x"):
         assert is_secret_name(name)
@@ -50,7 +50,7 @@ def test_names_that_buildkit_warns_of_are_known(word: str) -> None:
         *("privateKey", "API_KEYS", "OAUTH", "MYSQL_PWD", "auth.token", "PROFILE_TOKEN", "KEY2"),
     ],
 )
-def test_names_of_secrets_are_known(name: str) -> None:
+def test_common_names_of_secrets_are_recognized(name: str) -> None:
     """Common names of secrets are recognised."""
     assert is_secret_name(name)
 
@@ -98,7 +98,7 @@ def test_a_secret_found_in_a_command_is_masked_in_other_text(arguments: list[str
     assert redact(f"curl -H 'Authorization: {SECRET}'") == f"curl -H 'Authorization: {MASK}'"
 
 
-def test_short_secrets_are_masked_where_they_are_written_only() -> None:
+def test_short_secrets_are_masked_only_where_they_are_written() -> None:
     """A short secret, such as `PASS=1`, is masked only where it is written."""
     arguments = ["--build-arg", "PASS=1", "--build-arg", "DISABLE_AUTH=true"]
     redact = Redactor(find_secrets(arguments, {}))
@@ -139,7 +139,7 @@ def test_masking_is_stable(text: str) -> None:
 
 
 def mask_pieces(secrets: list[str], pieces: list[tuple[int, bytes]], *, ends: bool) -> list[bytes]:
-    """The final output of a step that prints these pieces to two streams."""
+    """Return the final output of a step that prints these pieces to two streams."""
     mask = StreamRedactor(Redactor(secrets))
     lines = [
         {"logs": [{"vertex": "v", "stream": stream, "data": base64.b64encode(piece).decode()}]}

@@ -1,4 +1,4 @@
-"""Image references."""
+"""Tests of image references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bxcache.config.reference import Reference
         ("ghcr.io/o/r__x/y.z:T", "ghcr.io/o/r__x/y.z", "T"),
     ],
 )
-def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> None:
+def test_a_reference_is_split_into_name_and_tag(text: str, name: str, tag: str | None) -> None:
     """A reference is split into name and tag; a host's port is not a tag."""
     assert Reference.parse(text) == Reference(name, tag)
     assert str(Reference.parse(text)) == text
@@ -42,7 +42,7 @@ def test_references_are_taken_apart(text: str, name: str, tag: str | None) -> No
         ("app\n", "is not an image reference"),
     ],
 )
-def test_what_is_no_reference_is_refused(text: str, why: str) -> None:
+def test_an_invalid_reference_is_refused(text: str, why: str) -> None:
     """An invalid reference is refused with the reason."""
     with pytest.raises(ValueError, match=why):
         Reference.parse(text)

@@ -1,4 +1,4 @@
-"""Requests to a registry: schemes, logins, waiting, and explained failures."""
+"""Tests of requests to a registry: schemes, logins, waiting, and explained failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.registries import (
 )
 
 NAME = "registry.test"
-"""Leads to the loopback interface, and is none of its names."""
+"""A name that leads to the loopback interface without being one of its names."""
 PULL = "repository:app:pull"
 
 
@@ -73,7 +73,7 @@ def registry() -> Iterator[MemoryRegistry]:
 
 
 def log_in(home: Path, host: str, user: str = USER, password: str = PASSWORD) -> None:
-    """Write what `docker login` writes."""
+    """Write the file that `docker login` writes."""
     text = base64.b64encode(f"{user}:{password}".encode()).decode()
     write_settings(home, {"auths": {host: {"auth": text}}})
 
@@ -104,8 +104,8 @@ def shows_no_secret(error: RegistryError, *secrets: str) -> bool:
     return not any(word in text for word in words for text in texts)
 
 
-def test_a_registry_on_this_machine_is_asked_in_plain(registry: MemoryRegistry) -> None:
-    """A registry on this machine is asked over plain HTTP, without credentials."""
+def test_a_registry_on_this_machine_uses_plain_http(registry: MemoryRegistry) -> None:
+    """A registry on this machine is contacted over plain HTTP, without credentials."""
     reply = connect(registry.address).ask(pull())
     assert reply.status == 200
     assert reply.body == cache_manifest(b"layer")
@@ -123,7 +123,7 @@ def test_requests_share_a_connection(registry: MemoryRegistry) -> None:
 
 
 @pytest.mark.parametrize("access", ["open", "basic", "bearer"])
-def test_no_helper_is_asked_before_there_is_need(
+def test_a_helper_runs_only_after_a_challenge(
     access: str, registry: MemoryRegistry, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A credential helper, which may unlock a keychain, runs once, and only after a 401."""
@@ -145,7 +145,7 @@ def test_no_helper_is_asked_before_there_is_need(
     assert asked == ([] if access == "open" else [registry.address])
 
 
-def test_a_password_is_shown_when_it_is_asked_for(registry: MemoryRegistry, home: Path) -> None:
+def test_a_password_is_sent_after_a_challenge(registry: MemoryRegistry, home: Path) -> None:
     """A password is sent after a challenge, and from the second request on without one."""
     log_in(home, registry.address)
     registry.access = "basic"
@@ -155,7 +155,7 @@ def test_a_password_is_shown_when_it_is_asked_for(registry: MemoryRegistry, home
     assert [asked.authorization for asked in registry.asked] == ["", basic(), basic()]
 
 
-def test_a_token_is_for_what_is_done(registry: MemoryRegistry, home: Path) -> None:
+def test_a_token_is_requested_for_each_kind_of_access(registry: MemoryRegistry, home: Path) -> None:
     """A token is requested once for each kind of access, and then reused."""
     log_in(home, registry.address)
     registry.access = "bearer"
@@ -176,7 +176,7 @@ def test_a_token_is_for_what_is_done(registry: MemoryRegistry, home: Path) -> No
     assert len([asked for asked in registry.asked if asked.path == "/token"]) == 2
 
 
-def test_an_expired_token_is_asked_for_anew(registry: MemoryRegistry, home: Path) -> None:
+def test_an_expired_token_is_renewed(registry: MemoryRegistry, home: Path) -> None:
     """An expired token is renewed without the caller noticing."""
     log_in(home, registry.address)
     registry.access = "bearer"
@@ -213,7 +213,7 @@ def test_a_realm_can_have_a_query_of_its_own(registry: MemoryRegistry, home: Pat
 def test_a_denied_caller_gets_advice(
     access: str, login: str | None, registry: MemoryRegistry, home: Path
 ) -> None:
-    """The hint has the command to run and no secret; a wrong password is not retried."""
+    """The hint has the command to run and no password; a wrong password is not retried."""
     registry.access = access
     if login:
         log_in(home, registry.address, password="the-wrong-password")
@@ -226,7 +226,7 @@ def test_a_denied_caller_gets_advice(
     assert len(registry.asked) <= 3
 
 
-def test_a_token_that_allows_too_little_is_tried_once(registry: MemoryRegistry, home: Path) -> None:
+def test_a_refused_token_is_tried_once(registry: MemoryRegistry, home: Path) -> None:
     """If a registry refuses its own token, the request is repeated once at most."""
     log_in(home, registry.address)
     registry.access = "bearer"
@@ -254,7 +254,7 @@ def test_a_token_that_allows_too_little_is_tried_once(registry: MemoryRegistry, 
         b'{"token":"\\u2603"}',
     ],
 )
-def test_a_token_server_without_a_token_is_sick(registry: MemoryRegistry, body: bytes) -> None:
+def test_a_token_server_without_a_token_is_an_error(registry: MemoryRegistry, body: bytes) -> None:
     """A token server's invalid answer is an error and never becomes a header."""
     registry.access = "bearer"
     registry.interfere = lambda asked: Answer(200, body) if asked.path == "/token" else None
@@ -266,7 +266,7 @@ def test_a_token_server_without_a_token_is_sick(registry: MemoryRegistry, body: 
     ("status", "trouble"),
     [(401, Trouble.DENIED), (403, Trouble.DENIED), (400, Trouble.REFUSED), (500, Trouble.SICK)],
 )
-def test_a_token_servers_refusal_is_the_registrys(
+def test_the_refusal_of_a_token_server_is_reported(
     registry: MemoryRegistry, naps: list[float], status: int, trouble: Trouble
 ) -> None:
     """A token server's refusal is reported in its own words."""
@@ -295,9 +295,7 @@ def test_a_token_servers_refusal_is_the_registrys(
         "Basic",
     ],
 )
-def test_a_challenge_that_makes_no_sense_is_an_error(
-    registry: MemoryRegistry, challenge: str
-) -> None:
+def test_an_invalid_challenge_is_an_error(registry: MemoryRegistry, challenge: str) -> None:
     """An invalid challenge is an error, not a traceback."""
     answer = Answer(401, headers={"WWW-Authenticate": challenge})
     registry.interfere = lambda _: answer
@@ -306,7 +304,9 @@ def test_a_challenge_that_makes_no_sense_is_an_error(
 
 
 @pytest.mark.parametrize("access", ["basic", "bearer"])
-def test_several_may_ask_at_once(access: str, registry: MemoryRegistry, home: Path) -> None:
+def test_several_requests_can_be_refused_at_once(
+    access: str, registry: MemoryRegistry, home: Path
+) -> None:
     """Requests that are refused at the same time all succeed after one challenge each."""
     log_in(home, registry.address)
     registry.access = access
@@ -368,7 +368,7 @@ def test_an_error_names_registry_operation_and_cause(
     assert len(registry.asked) == 1
 
 
-def test_a_long_story_is_cut(registry: MemoryRegistry) -> None:
+def test_a_long_message_is_cut(registry: MemoryRegistry) -> None:
     """A long message of a registry is cut to one line."""
     registry.interfere = lambda _: refuse(400, "X", "very " * 10_000)
     assert len(fail(connect(registry.address)).cause) < 220
@@ -376,7 +376,7 @@ def test_a_long_story_is_cut(registry: MemoryRegistry) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_trouble_that_passes_is_waited_for(
+def test_a_temporary_failure_is_retried(
     registry: MemoryRegistry, naps: list[float], status: int, method: str
 ) -> None:
     """A temporary failure is retried twice and then reported."""
@@ -402,10 +402,10 @@ def test_trouble_that_passes_is_waited_for(
         ("Thu, 01 Jan 1970 00:00:00 GMT", [0.4]),
     ],
 )
-def test_a_registry_says_how_long(
+def test_the_waiting_time_of_a_registry_is_kept(
     registry: MemoryRegistry, naps: list[float], asked: str, waited: list[float]
 ) -> None:
-    """The waiting time that a registry asks for is kept, up to five seconds."""
+    """The waiting time that a registry requests is kept, up to five seconds."""
     registry.interfere = lambda _: refuse(429, "TOOMANYREQUESTS", "slow down", Retry_After=asked)
     error = fail(connect(registry.address))
     assert (error.trouble, error.cause) == (Trouble.SICK, "429 slow down")
@@ -413,13 +413,13 @@ def test_a_registry_says_how_long(
     assert len(registry.asked) == 3
 
 
-def test_a_wait_that_makes_no_sense_is_trouble(registry: MemoryRegistry) -> None:
+def test_an_invalid_waiting_time_is_an_error(registry: MemoryRegistry) -> None:
     """An invalid waiting time is an error, not a traceback."""
     registry.interfere = lambda _: refuse(429, "X", "slow down", Retry_After="soon")
     assert fail(connect(registry.address)).trouble is Trouble.SICK
 
 
-def test_a_registry_that_says_nothing_is_sick(
+def test_a_silent_registry_is_an_error(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A registry that does not answer is an error after a timeout, without a retry."""
@@ -437,7 +437,7 @@ def test_a_registry_that_says_nothing_is_sick(
     assert len(registry.asked) == 1
 
 
-def test_a_registry_that_nobody_answers_for_is_unreachable() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     """A registry with a closed port is unreachable."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -447,7 +447,7 @@ def test_a_registry_that_nobody_answers_for_is_unreachable() -> None:
     assert error.registry == host
 
 
-def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown host name (`.invalid` never exists, RFC 2606) is unreachable."""
 
     def unknown(*_: object, **__: object) -> None:
@@ -458,15 +458,13 @@ def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch
     assert (error.trouble, error.cause) == (Trouble.UNREACHABLE, "its host name is unknown")
 
 
-def test_an_answer_that_breaks_off_is_trouble(registry: MemoryRegistry) -> None:
+def test_an_incomplete_answer_is_an_error(registry: MemoryRegistry) -> None:
     """An incomplete answer is an error, and its content is not used."""
     registry.interfere = lambda _: Answer(200, b'{"schemaVersion":2', cut=True)
     assert fail(connect(registry.address)).trouble is Trouble.SICK
 
 
-def test_a_large_answer_is_bounded(
-    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_answer_is_cut(registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large answer is cut, and the next request works."""
     monkeypatch.setattr(module, "_LARGEST_ANSWER", 1000)
     answers = [Answer(200, b"x" * 3_000_000), Answer(200, b"small"), Answer(200, b"y" * 1000)]
@@ -515,7 +513,9 @@ def test_a_login_does_not_follow_to_another_host(
 
 
 @pytest.mark.parametrize("kind", ["Basic", "Bearer"])
-def test_another_host_is_not_logged_in_to(kind: str, registry: MemoryRegistry, home: Path) -> None:
+def test_a_challenge_of_another_host_is_not_answered(
+    kind: str, registry: MemoryRegistry, home: Path
+) -> None:
     """A challenge of another host is not answered."""
     log_in(home, registry.address)
     with MemoryRegistry() as other:
@@ -528,9 +528,7 @@ def test_another_host_is_not_logged_in_to(kind: str, registry: MemoryRegistry, h
         assert [a.authorization for a in registry.asked] == [""]
 
 
-def test_an_address_that_the_registry_gives_gets_no_login_elsewhere(
-    registry: MemoryRegistry, home: Path
-) -> None:
+def test_a_url_on_another_host_gets_no_login(registry: MemoryRegistry, home: Path) -> None:
     """The URL of an upload or a next page on another host gets no login."""
     log_in(home, registry.address)
     registry.access = "basic"
@@ -543,7 +541,7 @@ def test_an_address_that_the_registry_gives_gets_no_login_elsewhere(
         assert [asked.authorization for asked in other.asked] == [""]
 
 
-def test_a_circle_of_redirects_ends(registry: MemoryRegistry) -> None:
+def test_a_loop_of_redirects_is_an_error(registry: MemoryRegistry) -> None:
     """A loop of redirects is an error."""
     registry.interfere = lambda asked: Answer(307, headers={"Location": asked.path})
     error = fail(connect(registry.address))
@@ -579,7 +577,7 @@ def trust(home: Path, host: str, authority: trustme.CA) -> None:
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
 
 
-def test_a_certificate_is_looked_at(secure: MemoryRegistry) -> None:
+def test_an_untrusted_certificate_is_refused(secure: MemoryRegistry) -> None:
     """Nothing is sent to a registry with an untrusted certificate."""
     error = fail(connect(f"{NAME}:{secure.port}"))
     assert error.trouble is Trouble.UNREACHABLE
@@ -587,7 +585,7 @@ def test_a_certificate_is_looked_at(secure: MemoryRegistry) -> None:
     assert secure.asked == []
 
 
-def test_docker_s_own_certificates_count(
+def test_certificates_of_docker_are_trusted(
     secure: MemoryRegistry, home: Path, authority: trustme.CA
 ) -> None:
     """Docker's certificates for a registry are trusted for that registry alone."""
@@ -609,12 +607,12 @@ def test_a_certificate_for_another_name_is_not_accepted(home: Path, authority: t
     assert "certificate" in error.cause
 
 
-def test_an_insecure_registry_is_asked_over_tls_first(secure: MemoryRegistry) -> None:
-    """An insecure registry is asked over unverified TLS first."""
+def test_an_insecure_registry_is_contacted_over_tls_first(secure: MemoryRegistry) -> None:
+    """An insecure registry is contacted over unverified TLS first."""
     assert connect(f"{NAME}:{secure.port}", insecure=True).ask(pull()).status == 200
 
 
-def test_a_registry_in_plain_has_to_be_declared(registry: MemoryRegistry) -> None:
+def test_a_registry_without_tls_must_be_declared(registry: MemoryRegistry) -> None:
     """A registry without TLS must be declared insecure; the error does not mention certificates."""
     error = fail(connect(f"{NAME}:{registry.port}"))
     assert error.trouble is Trouble.UNREACHABLE
@@ -623,7 +621,7 @@ def test_a_registry_in_plain_has_to_be_declared(registry: MemoryRegistry) -> Non
 
 
 @pytest.mark.parametrize("access", ["open", "basic", "bearer"])
-def test_an_insecure_registry_is_asked_in_plain_then(
+def test_an_insecure_registry_falls_back_to_plain_http(
     access: str, registry: MemoryRegistry, home: Path
 ) -> None:
     """After one failed TLS attempt, an insecure registry and its logins use plain HTTP."""
@@ -658,8 +656,8 @@ def test_an_insecure_registry_without_a_port_is_found(
         b"<center>The plain HTTP request was sent to HTTPS port</center>",
     ],
 )
-def test_a_local_registry_can_ask_for_tls(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    """A local registry that answers like Go or nginx that it needs TLS is then asked over TLS."""
+def test_a_local_registry_can_require_tls(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
+    """A local registry that requires TLS, in Go's or nginx's words, is then contacted over TLS."""
     schemes: list[str] = []
     connection = connect("127.0.0.1:5000")
 
@@ -673,7 +671,7 @@ def test_a_local_registry_can_ask_for_tls(monkeypatch: pytest.MonkeyPatch, words
     assert schemes == ["http", "https", "https"]
 
 
-def test_a_manifest_that_speaks_of_tls_is_a_manifest(registry: MemoryRegistry) -> None:
+def test_a_manifest_that_mentions_tls_is_a_manifest(registry: MemoryRegistry) -> None:
     """A successful answer that mentions TLS does not change the scheme."""
     body = b"Client sent an HTTP request to an HTTPS server."
     registry.interfere = lambda _: Answer(200, body)
@@ -681,7 +679,7 @@ def test_a_manifest_that_speaks_of_tls_is_a_manifest(registry: MemoryRegistry) -
 
 
 @pytest.mark.parametrize("identity", ["", "the-identity-token"])
-def test_a_secret_that_came_over_tls_does_not_leave_without(
+def test_a_login_over_tls_is_not_sent_to_a_plain_realm(
     secure: MemoryRegistry, home: Path, authority: trustme.CA, identity: str
 ) -> None:
     """A login that came over TLS is not sent to a plain realm; the token request is anonymous."""
@@ -722,7 +720,7 @@ def test_a_login_does_not_follow_from_tls_to_plain(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}"])
-def test_no_proxy_stands_before_this_machine(
+def test_requests_to_this_machine_bypass_the_proxy(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     """Requests to this machine do not use the proxy, as in docker."""
@@ -735,7 +733,7 @@ def test_no_proxy_stands_before_this_machine(
     "proxy",
     ["http://127.0.0.1:1", "127.0.0.1:1", "socks5://127.0.0.1:1", "http://u:secret@127.0.0.1:1"],
 )
-def test_a_proxy_that_lets_nobody_through_is_no_bug(
+def test_a_proxy_that_refuses_makes_a_registry_unreachable(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     """Behind any proxy that refuses the connection, the registry is unreachable."""
@@ -745,10 +743,10 @@ def test_a_proxy_that_lets_nobody_through_is_no_bug(
     assert shows_no_secret(error, "secret")
 
 
-def test_docker_hub_is_asked_at_its_own_address(
+def test_docker_hub_is_contacted_at_its_own_address(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Docker Hub is asked at its own address, with the login under docker's name for it."""
+    """Docker Hub is contacted at its own address, with the login under docker's name for it."""
     log_in(home, "https://index.docker.io/v1/")
     connection = connect("docker.io")
     urls: list[str] = []

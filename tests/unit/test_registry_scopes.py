@@ -1,4 +1,4 @@
-"""The scopes of a repository are listed, copied and removed; several refs are looked up at once."""
+"""Tests of listing, copying and removing a repository's scopes, and of looking up several refs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def label(digest: str, branch: str | None = "main", *, days: float = 0) -> Label
 
 
 def save(registry: MemoryRegistry, branch: str, *layers: bytes, days: float = 0) -> str:
-    """Write a scope as a build does, cache and label; returns its tag."""
+    """Write a scope's cache and label as a build does, and return its tag."""
     digest = registry.put(_tag(branch), cache_manifest(*layers))
     registry.shelf().blobs[digest_of(EMPTY)] = EMPTY
     body = render_label(label(digest, branch, days=days))
@@ -71,7 +71,7 @@ def readable(registry: MemoryRegistry) -> set[str]:
     return {tag for tag, digest in shelf.tags.items() if digest in shelf.manifests}
 
 
-# A repository's documents.
+# The documents of a repository.
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7, 1000])
@@ -86,7 +86,7 @@ def test_every_page_of_tags_is_read(
     assert repository.list_tags() == expected
 
 
-def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> None:
+def test_a_missing_repository_has_no_tags(repository: Repository) -> None:
     """A missing repository has neither tags nor scopes."""
     assert repository.list_tags() == []
     assert list_scopes(repository) == []
@@ -109,7 +109,7 @@ def test_a_repository_that_is_not_there_has_no_tags(repository: Repository) -> N
         (b"[" * 100_000, []),
     ],
 )
-def test_a_list_of_tags_is_read_with_care(
+def test_an_invalid_list_of_tags_is_empty(
     registry: MemoryRegistry, repository: Repository, body: bytes, expected: list[str]
 ) -> None:
     """An empty or invalid list of tags is empty; docker's registry writes `null`."""
@@ -126,7 +126,7 @@ def test_a_list_of_tags_is_read_with_care(
         'http://{address}/v2/app/tags/list?last=a>; rel="next"',
     ],
 )
-def test_the_next_page_is_where_the_registry_says(
+def test_the_link_to_the_next_page_is_read(
     registry: MemoryRegistry, repository: Repository, link: str
 ) -> None:
     """The next page's link is read in every form that RFC 5988 allows."""
@@ -142,7 +142,7 @@ def test_the_next_page_is_where_the_registry_says(
     assert repository.list_tags() == ["a", "b"]
 
 
-def test_pages_that_never_end_do(
+def test_endless_pages_end(
     registry: MemoryRegistry, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading ends even if a registry links to the same page forever."""
@@ -166,7 +166,9 @@ def test_a_manifest_is_known_by_its_bytes(registry: MemoryRegistry, repository: 
         assert f"application/vnd.{kind}" in registry.asked[0].headers["accept"]
 
 
-def test_a_digest_need_not_be_in_a_header(registry: MemoryRegistry, repository: Repository) -> None:
+def test_a_digest_without_a_header_is_calculated(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
     """Without the header, the digest is calculated."""
     body = cache_manifest(b"layer")
     registry.interfere = lambda _: Answer(200, body)
@@ -174,7 +176,7 @@ def test_a_digest_need_not_be_in_a_header(registry: MemoryRegistry, repository: 
 
 
 @given(st.binary())
-def test_what_is_no_cache_parses_to_none(body: bytes) -> None:
+def test_a_manifest_that_is_not_a_cache_parses_to_none(body: bytes) -> None:
     """A manifest that is not a cache parses to None without an error."""
     assert RemoteManifest("", "", body).parse() is None
 
@@ -186,7 +188,7 @@ def test_a_blob_is_uploaded_in_one_piece(registry: MemoryRegistry, repository: R
 
 
 @pytest.mark.parametrize("refusals", [0, 1, 2, 3])
-def test_a_manifest_that_is_refused_is_written_again(
+def test_a_refused_manifest_is_retried(
     registry: MemoryRegistry, repository: Repository, refusals: int
 ) -> None:
     """A refused manifest is retried with its config a few times."""
@@ -208,7 +210,7 @@ def test_a_manifest_that_is_refused_is_written_again(
 
 
 @pytest.mark.parametrize("location", ["/elsewhere", "?x=1", "", "http://["])
-def test_an_upload_that_leads_nowhere_is_an_error(
+def test_an_invalid_upload_url_is_an_error(
     registry: MemoryRegistry, repository: Repository, location: str
 ) -> None:
     """An invalid or missing upload URL is an error."""
@@ -232,7 +234,7 @@ def test_an_upload_that_leads_nowhere_is_an_error(
         (refuse(500, "UNKNOWN", "oops"), Trouble.SICK),
     ],
 )
-def test_not_every_registry_deletes_a_tag(
+def test_a_refusal_to_delete_a_tag_is_false(
     registry: MemoryRegistry,
     repository: Repository,
     answer: Answer,
@@ -251,7 +253,9 @@ def test_not_every_registry_deletes_a_tag(
 # Labels.
 
 
-def test_the_first_label_brings_its_blob(registry: MemoryRegistry, repository: Repository) -> None:
+def test_the_first_label_uploads_the_shared_blob(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
     """The first label uploads the shared blob, which later labels reuse."""
     digest = registry.put("main", cache_manifest(b"layer"))
     write_label(repository, "main", label(digest))
@@ -264,7 +268,7 @@ def test_the_first_label_brings_its_blob(registry: MemoryRegistry, repository: R
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_a_label_is_not_forced(
+def test_the_shared_blob_is_uploaded_only_after_a_refusal(
     registry: MemoryRegistry, repository: Repository, status: int
 ) -> None:
     """The shared blob is uploaded again only after a refusal."""
@@ -274,7 +278,9 @@ def test_a_label_is_not_forced(
     assert {asked.method for asked in registry.asked} == {"PUT"}
 
 
-def test_a_tag_without_room_has_no_label(registry: MemoryRegistry, repository: Repository) -> None:
+def test_a_tag_that_is_too_long_has_no_label(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
     """A tag that is too long for a label causes no request."""
     write_label(repository, "x" * 128, label(digest_of(b"")))
     assert read_label(repository, "x" * 128) is None
@@ -296,9 +302,7 @@ def test_a_copy_is_the_same_manifest(registry: MemoryRegistry, repository: Repos
 # Lists.
 
 
-def test_only_what_bxcache_wrote_is_listed(
-    registry: MemoryRegistry, repository: Repository
-) -> None:
+def test_only_tags_of_bxcache_are_listed(registry: MemoryRegistry, repository: Repository) -> None:
     """Other tags, and foreign manifests under a label's name, are not listed."""
     main = save(registry, "main", b"one", b"three")
     other = save(registry, "other", b"one")
@@ -328,7 +332,7 @@ def test_lost_and_changed_tags_are_shown(registry: MemoryRegistry, repository: R
     assert third.changed
 
 
-def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repository) -> None:
+def test_many_scopes_are_read_in_parallel(registry: MemoryRegistry, repository: Repository) -> None:
     """Several scopes are read in parallel, up to a limit."""
     for number in range(30):
         save(registry, f"b{number}", b"x", days=number)
@@ -338,7 +342,7 @@ def test_many_scopes_are_read_at_once(registry: MemoryRegistry, repository: Repo
 
 
 def watch(registry: MemoryRegistry) -> Callable[[], int]:
-    """Count parallel requests; each takes a moment."""
+    """A secret is not hashed, since it could be guessed; a bare name has its variable's value."""
     lock, counts = threading.Lock(), [0, 0]
 
     def count(_: Asked) -> None:
@@ -356,7 +360,7 @@ def watch(registry: MemoryRegistry) -> Callable[[], int]:
 # Several refs.
 
 
-def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
+def test_refs_are_looked_up_in_parallel(registry: MemoryRegistry) -> None:
     """Three refs are looked up in parallel: none is answered before all are requested."""
     digests = {f"{registry.address}/{name}:main": b"%d" % at for at, name in enumerate("abc")}
     for ref, layer in digests.items():
@@ -377,7 +381,7 @@ def test_refs_are_looked_up_at_once(registry: MemoryRegistry) -> None:
 
 
 def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -> None:
-    """A ref without a tag means `latest`, and a missing ref is not an error."""
+    """Refs of one repository share a connection; without a tag, a ref means `latest`."""
     registry.put("latest", cache_manifest(b"x"))
     name = f"{registry.address}/app"
     found = probe_refs({name: False, f"{name}:latest": False, f"{name}:other": False}, {})
@@ -386,7 +390,7 @@ def test_refs_of_one_repository_share_its_connection(registry: MemoryRegistry) -
     assert len({id(sighting.repository) for sighting in found.values()}) == 1
 
 
-def test_the_trouble_of_one_registry_is_not_the_others(registry: MemoryRegistry) -> None:
+def test_the_failure_of_one_registry_does_not_affect_others(registry: MemoryRegistry) -> None:
     """The failure of one registry does not affect other refs."""
     registry.put("main", cache_manifest(b"x"))
     good, bad = f"{registry.address}/app:main", "127.0.0.1:1/app:main"
@@ -397,7 +401,7 @@ def test_the_trouble_of_one_registry_is_not_the_others(registry: MemoryRegistry)
     assert error.trouble is Trouble.UNREACHABLE
 
 
-def test_without_refs_nothing_is_asked() -> None:
+def test_without_refs_nothing_is_requested() -> None:
     """Without refs, nothing is requested."""
     assert probe_refs({}, {}) == {}
 
@@ -412,7 +416,7 @@ def prune(registry: MemoryRegistry, **given: object) -> set[str]:
 
 
 EVERY = 5
-"""How many requests to the next that is tried besides the first of its kind."""
+"""Besides the first request of each kind, every so many requests are tried."""
 BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 
@@ -432,8 +436,8 @@ def test_prune_removes_a_scope_and_its_label(registry: MemoryRegistry, tag_delet
 
 
 @BOTH
-def test_an_alias_outlives_the_other(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Removing one of two scopes with one manifest keeps the other."""
+def test_an_alias_of_a_removed_scope_stays(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Removing one of two scopes with the same manifest keeps the other."""
     registry.tag_deletes = tag_deletes
     kept, gone = save(registry, "main", b"1"), save(registry, "gone", b"1")
     before = tags_of(registry)
@@ -474,7 +478,7 @@ def test_a_foreign_tag_of_the_same_label_stays(registry: MemoryRegistry, tag_del
     assert tags_of(registry) == {}
 
 
-def test_two_that_go_together_may_share_a_manifest(registry: MemoryRegistry) -> None:
+def test_two_removed_scopes_may_share_a_manifest(registry: MemoryRegistry) -> None:
     """Removing two scopes with one manifest is not an error."""
     one, other = save(registry, "a", b"1"), save(registry, "b", b"1")
     assert prune(registry, branches=set()) == {one, other}
@@ -490,7 +494,7 @@ def test_a_changed_tag_stays_with_its_label(registry: MemoryRegistry) -> None:
     assert tags_of(registry) == before
 
 
-def test_a_label_that_was_written_meanwhile_stays(registry: MemoryRegistry) -> None:
+def test_a_label_that_is_written_meanwhile_stays(registry: MemoryRegistry) -> None:
     """A label that a build writes between listing and removal is kept."""
     gone = save(registry, "gone", b"1")
     saved: list[str] = []
@@ -511,7 +515,7 @@ def test_a_label_that_was_written_meanwhile_stays(registry: MemoryRegistry) -> N
 
 
 @pytest.mark.parametrize("aliased", [False, True])
-def test_a_registry_without_deletes_is_left_as_it_is(
+def test_a_registry_without_deletes_is_unchanged(
     registry: MemoryRegistry,
     aliased: bool,  # noqa: FBT001
 ) -> None:
@@ -541,7 +545,7 @@ def test_without_anything_to_remove_nothing_is_written(registry: MemoryRegistry)
 
 
 def test_a_dry_run_only_reads(registry: MemoryRegistry) -> None:
-    """A dry run only reads, and reports the same as a real run."""
+    """A dry run only reads, and its result equals that of a real run."""
     gone = save(registry, "gone", b"12", b"3")
     save(registry, "main", b"3")
     before = tags_of(registry)
@@ -557,12 +561,12 @@ def test_a_dry_run_only_reads(registry: MemoryRegistry) -> None:
 
 @BOTH
 @pytest.mark.parametrize("kind", ["refused", "cut"])
-def test_wherever_it_ends_what_is_kept_is_whole(
+def test_an_interrupted_prune_keeps_scopes_whole(
     tag_deletes: bool,  # noqa: FBT001
     kind: str,
     effort: Effort,
 ) -> None:
-    """Interrupted at any request, pruning keeps kept scopes whole, and the next run finishes."""
+    """After an interruption at any request, kept scopes are whole, and the next run finishes."""
     fault = refuse(500, "X", "the end") if kind == "refused" else Answer(200, b"x", cut=True)
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
@@ -622,7 +626,7 @@ def test_prune_never_touches_anything_else(
     pattern: str,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """With any sharing of manifests, pruning removes its scopes; other tags keep their digests."""
+    """With any sharing of manifests, pruning removes only its scopes, and other tags stay."""
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
         for branch, (layer, days, changed) in scopes.items():
@@ -640,10 +644,8 @@ def test_prune_never_touches_anything_else(
 
 
 @pytest.mark.parametrize("access", ["basic", "bearer"])
-def test_a_registry_that_lets_nobody_in_is_left_alone(
-    registry: MemoryRegistry, access: str
-) -> None:
-    """A denied access gives the advice to log in, not the one about deletion."""
+def test_a_denied_prune_gives_advice_to_log_in(registry: MemoryRegistry, access: str) -> None:
+    """A denied request gives the advice to log in, not the one about deletion."""
     save(registry, "gone", b"1")
     registry.access = access
     with pytest.raises(RegistryError) as caught:
@@ -659,10 +661,10 @@ def test_a_repository_has_a_name() -> None:
         RegistryCache("r.example.com/App")
 
 
-def test_a_label_of_another_cache_gets_no_record(
+def test_a_label_of_another_cache_counts_as_changed(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """A record is added only to a label with the digest of the tag."""
+    """A label with another digest than its tag counts as changed."""
     tag = save(registry, "main", b"1")
     registry.put(f"{tag}.bxcache", render_label(label(digest_of(b"other"))))
     (found,) = list_scopes(repository)
@@ -689,10 +691,10 @@ def test_a_record_is_read_as_it_was_written(
     assert [repository.read_blob(each.digest) for each in found.records] == [b"two\n", b"one\n"]
 
 
-def test_records_that_somebody_has_deleted_are_given_up(
+def test_deleted_records_are_dropped_from_the_label(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Records that somebody deleted are dropped from the label, which the registry then accepts."""
+    """Records that were deleted from the registry are dropped from the label."""
     digest = registry.put(_tag("main"), cache_manifest(b"layer"))
     write_label(repository, _tag("main"), label(digest), b"one\n")
     before = read_label(repository, _tag("main"))
@@ -704,6 +706,6 @@ def test_records_that_somebody_has_deleted_are_given_up(
     assert [repository.read_blob(each.digest) for each in found.records] == [b"two\n"]
 
 
-def test_a_blob_that_is_not_there_is_none(repository: Repository) -> None:
+def test_a_missing_blob_is_none(repository: Repository) -> None:
     """A missing blob (404, by the spec) is None."""
     assert repository.read_blob(digest_of(b"nothing")) is None

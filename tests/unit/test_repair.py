@@ -1,4 +1,4 @@
-"""A store repairs itself: broken layers are cut out, and a damaged index is rebuilt."""
+"""Tests that a store repairs itself: broken layers are removed, and a damaged index is rebuilt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("how", ["missing", "short"])
-def test_a_broken_layer_goes_with_what_builds_on_it(store: Store, how: str) -> None:
+def test_a_broken_layer_is_dropped_with_the_layers_above_it(store: Store, how: str) -> None:
     """Only the broken layer and the layers above it are dropped; the other chain stays."""
     build(store, "app", b"base", b"deps", b"app", chains=[(b"base", b"docs")])
     damage(blob_file(store.path, b"deps"), how)
@@ -59,7 +59,7 @@ def test_a_broken_layer_goes_with_what_builds_on_it(store: Store, how: str) -> N
         assert not staging.notes
 
 
-def test_a_cache_in_the_form_of_an_index_is_mended_too(store: Store) -> None:
+def test_a_cache_in_the_form_of_an_index_is_repaired(store: Store) -> None:
     """A cache of BuildKit before 0.21, with everything in `manifests`, is repaired, too."""
     build(store, "app", b"base", b"deps", b"app", as_index=True)
     damage(blob_file(store.path, b"deps"), "missing")
@@ -71,7 +71,7 @@ def test_a_cache_in_the_form_of_an_index_is_mended_too(store: Store) -> None:
     assert [each["digest"] for each in manifests] == [digest_of(b"base"), config]
 
 
-def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store) -> None:
+def test_a_layer_in_two_chains_stays_while_one_is_whole(store: Store) -> None:
     """A layer in two chains, which BuildKit lists twice, stays while one chain is whole."""
     build(store, "app", b"one", b"both", chains=[(b"other", b"both")])
     damage(blob_file(store.path, b"one"), "missing")
@@ -86,7 +86,7 @@ def test_a_layer_that_stands_in_two_chains_stays_while_one_is_whole(store: Store
 def test_without_its_manifest_or_config_a_scope_is_dropped(
     store: Store, part: str, how: str
 ) -> None:
-    """The build imports the next donor, and a note says why the scope was dropped."""
+    """The build imports the next donor, and a note gives the reason for the dropped scope."""
     saved = build(store, "app", b"one")
     build(store, "other", b"two")
     config = blob_file(store.path, make_config([(b"one",)]))
@@ -131,7 +131,7 @@ def test_a_repair_does_not_count_as_use(store: Store) -> None:
     assert [scope.last_used for scope in store.usage().scopes] == [1_700_000_000]
 
 
-def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
+def test_a_repair_covers_every_scope_with_the_broken_layer(store: Store) -> None:
     """A repair of one scope also repairs other scopes with the broken layer."""
     build(store, "one", b"shared", b"1")
     build(store, "two", b"shared", b"2")
@@ -142,8 +142,8 @@ def test_repair_mends_every_scope_with_the_broken_layer(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", [*DAMAGED, None])
-def test_a_damaged_index_is_made_anew_from_the_records(store: Store, text: str | None) -> None:
-    """All scopes are restored, the damaged index is kept beside the new one, and a note says so."""
+def test_a_damaged_index_is_rebuilt_from_the_records(store: Store, text: str | None) -> None:
+    """All scopes are restored, and the damaged index is kept beside the new one, with a note."""
     saved = {name: build(store, name, name.encode()).digest for name in ("one", "two")}
     if text is None:
         (store.path / "index.json").unlink()
@@ -197,7 +197,7 @@ def test_a_torn_page_is_skipped(store: Store) -> None:
     assert set(store.read_scopes()) == {"one"}
 
 
-def test_of_two_records_of_a_scope_the_newer_holds(store: Store) -> None:
+def test_the_newer_of_two_pages_of_a_scope_counts(store: Store) -> None:
     """If an interrupted save left two pages of a scope, the newer one counts."""
     first = build(store, "app", b"one")
     (old,) = (store.path / ".bxcache" / "scopes").iterdir()

@@ -49,7 +49,7 @@ def earlier(*steps: RecordedStep, minutes: int, **more: Any) -> Record:  # noqa:
     return make_record(*steps, stages=HEADS, started=STARTED - minutes * MINUTE, **more)
 
 
-def test_steps_are_counted_by_stage_and_in_all() -> None:
+def test_steps_are_counted_by_stage_and_in_total() -> None:
     """Base images are not steps, and unneeded stages have none."""
     report = make_report([LAST])
     seen = {s.name: (s.counts.reused, s.counts.executed, s.counts.failed) for s in report.stages}
@@ -61,14 +61,14 @@ def test_steps_are_counted_by_stage_and_in_all() -> None:
 
 
 def test_seconds_spent_are_added_up() -> None:
-    """Base images and transfers count too."""
+    """Seconds spent include base images and transfers."""
     report = make_report([LAST])
     assert report.counts.spent == 4.0 + 0.5 + 2.0 + 3.0
     assert [stage.counts.spent for stage in report.stages] == [4.5, 5.0, 0.0]
 
 
-def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
-    """Earlier times and those of builds that reused it do not count."""
+def test_a_reused_step_saves_the_time_of_its_last_execution() -> None:
+    """A reused step saves the time of its last execution."""
     builds = [
         earlier(make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=99.0), minutes=1),
         earlier(make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one"), minutes=2),
@@ -93,14 +93,14 @@ def test_a_reused_step_saves_what_it_took_when_it_was_executed_last() -> None:
     ],
     ids=["the same layers", "the same text", "text of another stage", "nothing alike"],
 )
-def test_a_step_is_known_again(text: str, stage: str, layers: str, expected: float | None) -> None:
+def test_a_step_is_recognized(text: str, stage: str, layers: str, expected: float | None) -> None:
     """A step is recognized by its layers, or by its stage and text."""
     before = earlier(make_step(text, 3, layers=layers, seconds=5.0, stage=stage), minutes=1)
     (step,) = [step for step in make_report([LAST, before]).steps if step.text == "RUN b"]
     assert step.saved == expected
 
 
-def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None:
+def test_the_text_distinguishes_two_steps_with_one_layer() -> None:
     """`RUN cp` and the COPY of its result share a layer but not their time."""
     before = earlier(
         make_step("COPY x", 2, layers="b:20", seconds=1.0, stage="one"),
@@ -111,7 +111,7 @@ def test_of_two_steps_with_one_layer_the_one_with_the_same_text_counts() -> None
     assert step.saved == 6.0
 
 
-def test_a_step_executed_saves_nothing() -> None:
+def test_an_executed_step_saves_nothing() -> None:
     """An executed step saves nothing, even if an earlier build has its time."""
     before = earlier(make_step("RUN c", 6, layers="c:30", seconds=9.0, stage="two"), minutes=1)
     report = make_report([LAST, before])
@@ -119,7 +119,7 @@ def test_a_step_executed_saves_nothing() -> None:
     assert report.counts.saved == 0.0
 
 
-def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend() -> None:
+def test_builds_of_another_scope_give_times_but_no_trend() -> None:
     """A branch's first build uses the default branch's times, but not in its trend."""
     main = RecordedScope(name="image.linux-amd64.other", image="image")
     step = make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one")
@@ -128,8 +128,8 @@ def test_what_earlier_builds_of_another_scope_took_counts_and_they_are_no_trend(
     assert [build.started for build in report.trend] == [STARTED]
 
 
-def test_a_layer_that_several_stages_have_counts_once() -> None:
-    """It counts in its first stage, so the stages' sizes add up to the build's."""
+def test_a_layer_of_several_stages_counts_once() -> None:
+    """A shared layer counts in its first stage, so the stages' sizes add up to the build's."""
     report = make_report([LAST])
     assert [(stage.bytes, stage.shared_bytes) for stage in report.stages] == [
         (500 + 10 + 20, 0),
@@ -142,7 +142,7 @@ def test_a_layer_that_several_stages_have_counts_once() -> None:
 
 
 def test_the_slowest_steps_were_executed_or_failed() -> None:
-    """Base images, transfers and steps without duration are excluded; five at most are listed."""
+    """The five slowest steps exclude base images, reused steps and steps without a duration."""
     steps = [make_step(f"RUN {n}", n + 2, seconds=float(n)) for n in range(8)]
     steps.append(make_step("RUN slow", 10, outcome=REUSED, seconds=100.0))
     steps.append(make_step("FROM a", 1, seconds=100.0))
@@ -151,8 +151,8 @@ def test_the_slowest_steps_were_executed_or_failed() -> None:
     assert make_report([make_record(make_step("RUN x", 2, seconds=0.01))]).slowest == ()
 
 
-def test_the_trend_is_of_the_last_ten_builds() -> None:
-    """The oldest comes first; a failed one is marked and has no size."""
+def test_the_trend_covers_the_last_ten_builds() -> None:
+    """The trend lists ten builds, the oldest first; a failed one is marked and has no size."""
     step = make_step("RUN a", 2, layers="a:10", outcome=REUSED)
     broken = make_step("RUN a", 2, outcome=FAILED)
     builds = [earlier(step, minutes=n, seconds=float(n)) for n in range(1, 15)]
@@ -182,7 +182,7 @@ def test_the_trend_is_of_the_last_ten_builds() -> None:
     [(0, True, "gate failed"), (0, False, "built"), (1, True, "failed")],
 )
 def test_the_trend_shows_how_a_build_ended(status: int, fails: bool, end: str) -> None:  # noqa: FBT001
-    """A gate that fails the build is shown; one that only warns is not."""
+    """The trend marks a build that a gate failed, and not one with only a warning."""
     gates = (Verdict(gate="max_size", reason="too large", fails=fails),)
     before = earlier(make_step("RUN a", 2), minutes=1, exit_status=status, gates=gates)
     rows = tabulate_trend(make_report([LAST, before])).rows
@@ -190,7 +190,7 @@ def test_the_trend_shows_how_a_build_ended(status: int, fails: bool, end: str) -
 
 
 def test_the_values_of_a_record_are_in_the_report() -> None:
-    """Status, caches, tools, place and warnings are unchanged."""
+    """The status, caches, tools, place and warnings are those of the record."""
     cache = RecordedCache(backend="local", place="/s", scope="x", bytes=7, exported=True)
     known: dict[str, Any] = {
         "exit_status": 1,
@@ -215,7 +215,7 @@ def test_an_empty_build_has_a_report() -> None:
 
 
 def test_a_report_can_cover_one_platform() -> None:
-    """It has shared steps and the platform's own; an unknown platform has no report."""
+    """A report of one platform has its own and shared steps; an unknown platform is an error."""
     record = read_recorded("two-platforms")
     whole = make_report([record])
     one, other = (make_report([record], each) for each in ("linux/amd64", "linux/amd64/v2"))
@@ -248,7 +248,7 @@ def test_no_step_is_left_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms", "docker-26-cold"])
-def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
+def test_the_stages_add_up_or_a_note_explains_the_difference(name: str) -> None:
     """Every form explains that a shared step counts in each of its stages."""
     record = read_recorded(name)
     report = make_report([record])
@@ -257,7 +257,7 @@ def test_the_stages_add_up_or_it_is_said_why(name: str) -> None:
     summed = sum(stage.counts.executed + stage.counts.reused for stage in report.stages)
     more = sum(having[at] - 1 for at in shared)
     assert summed - more == report.counts.executed + report.counts.reused
-    # `COPY --from=build /out /out`, in two stages of the recorded Dockerfile, counted by hand.
+    # `COPY --from=build /out /out` is in two stages of the recorded Dockerfile, counted by hand.
     platforms = {"cold": 1, "two-platforms": 2}.get(name, 0)
     assert report.shared_steps == len(shared) == platforms
     history = History("scope", "source", record=record, stages=view_stages(record))
@@ -292,11 +292,11 @@ def test_each_step_names_its_platforms() -> None:
     ],
 )
 def test_stages_without_a_known_order_are_in_order_of_time(name: str, expected: list[str]) -> None:
-    """A failed build has no Dockerfile; here the order is the same as in it."""
+    """Without a Dockerfile, the stages of a failed build are in order of time."""
     assert [stage.name for stage in make_report([read_recorded(name)]).stages] == expected
 
 
-def test_stages_of_an_older_record_stand_as_they_began() -> None:
+def test_stages_of_an_older_record_are_in_order_of_their_start() -> None:
     """Stages are ordered by their first instructions, unknown ones last."""
     steps = [
         make_step("FROM a", stage="late", began=0.0),
@@ -309,15 +309,15 @@ def test_stages_of_an_older_record_stand_as_they_began() -> None:
     assert [stage.name for stage in report.stages] == ["early", "late", "unknown"]
 
 
-def test_a_step_of_no_known_stage_comes_last() -> None:
-    """This can be a step of another node's unknown stage."""
+def test_a_step_of_an_unknown_stage_comes_last() -> None:
+    """A step of an unknown stage, as of another node, comes last."""
     report = make_report([make_record(make_step("RUN x"), stages=HEADS)])
     assert [(stage.name, stage.steps) for stage in report.stages][-1] == ("", (0,))
 
 
 @pytest.mark.parametrize("name", ["cold", "failing-step", "two-platforms"])
-def test_a_report_is_as_the_schema_says(name: str) -> None:
-    """It matches the schema and is read back unchanged."""
+def test_a_report_matches_the_schema(name: str) -> None:
+    """A report matches the schema and reads back unchanged."""
     report = make_report([read_recorded(name)])
     document = json.loads(report.model_dump_json())
     schema = json.loads(SCHEMA.read_text())

@@ -130,7 +130,7 @@ class Structure(HTMLParser):
 
 @given(HOSTILE)
 def test_no_text_changes_the_page(text: str) -> None:
-    """Elements and attributes are the same as with a letter in its place."""
+    """With any text, a page has the same elements and attributes as with a letter in its place."""
     page = Structure(render_report(fill(text), "html"))
     assert page.tags == Structure(render_report(fill(PLAIN), "html")).tags
     shown = "".join(page.texts)
@@ -140,7 +140,7 @@ def test_no_text_changes_the_page(text: str) -> None:
 
 @given(HOSTILE)
 def test_no_text_makes_a_page_load_or_run_anything(text: str) -> None:
-    """Links lead only within the page; nothing is fetched, and no attribute is code."""
+    """The links of a page lead only within it; nothing is fetched, and no attribute is code."""
     for name, value in Structure(render_report(fill(text), "html")).attributes:
         assert name not in LOADS
         assert name != "style"
@@ -149,7 +149,7 @@ def test_no_text_makes_a_page_load_or_run_anything(text: str) -> None:
 
 
 def list_tokens(text: str) -> list[tuple[Any, ...]]:
-    """List what a CommonMark parser with tables sees, without the content of code."""
+    """List what a CommonMark parser with tables reads, without the content of code."""
     found: list[tuple[Any, ...]] = []
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         found.append((token.type, token.tag, token.nesting, token.level))
@@ -163,7 +163,7 @@ def list_tokens(text: str) -> list[tuple[Any, ...]]:
 @example("a\n~~~~~~\n\n</details>\n\n[b](http://x)")
 @given(HOSTILE)
 def test_no_text_changes_the_markdown(text: str) -> None:
-    """Headings, tables, code and HTML are the same as with a letter in its place."""
+    """With any text, Markdown has the same headings, tables, code and HTML as with a letter."""
     seen = list_tokens(render_report(fill(text), "md"))
     assert seen == list_tokens(render_report(fill(PLAIN), "md"))
     kinds = {kind for kind, *_ in seen}
@@ -171,8 +171,8 @@ def test_no_text_changes_the_markdown(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_markdown_says_what_the_text_said(text: str) -> None:
-    """The text is unchanged, even with a bar in a table."""
+def test_markdown_contains_the_text_unchanged(text: str) -> None:
+    """Markdown contains the text unchanged, even with a bar in a table."""
     tokens = MarkdownIt("commonmark").enable("table").parse(render_report(fill(text), "md"))
     codes = [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
     expected, place = clean_text(text), clean_text(f"{text} ({text})")
@@ -185,28 +185,28 @@ def test_markdown_says_what_the_text_said(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_plain_lines_move_no_cursor(text: str) -> None:
-    """No control characters but line ends are left."""
+def test_plain_lines_contain_no_control_characters(text: str) -> None:
+    """Plain lines contain no control characters except line ends."""
     assert render_plain(fill(text)).replace("\n", "").isprintable()
 
 
 @given(st.text(max_size=30))
-def test_the_document_says_exactly_what_the_text_said(text: str) -> None:
-    """JSON can represent every text."""
+def test_the_document_contains_the_text_unchanged(text: str) -> None:
+    """JSON contains every text unchanged."""
     document = json.loads(render_report(fill(text or PLAIN), "json"))
     assert document["steps"][1]["text"] == (text or PLAIN)
     assert document["steps"][2]["log"] == (text or PLAIN)
 
 
 def test_an_unknown_form_is_refused() -> None:
-    """The error lists the known formats."""
+    """The error for an unknown form lists the known forms."""
     with pytest.raises(ValueError, match="json, md, html"):
         render_report(fill(PLAIN), "pdf")  # type: ignore[arg-type]
     assert FORMS == ("json", "md", "html")
 
 
-def test_a_page_allows_its_own_style_and_script_alone() -> None:
-    """The policy allows only their hashes; nothing else is loaded, run or sent."""
+def test_a_page_allows_only_its_own_style_and_script() -> None:
+    """The policy of a page allows only the hashes of its own style and script."""
     attributes = Structure(render_report(fill(PLAIN), "html")).attributes
     (policy,) = [value for _, value in attributes if "default-src" in value]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))

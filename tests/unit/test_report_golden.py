@@ -1,4 +1,4 @@
-"""Tests that reports of recorded builds say the same in every form."""
+"""Tests that reports of recorded builds agree in every form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.golden import BUILDS, render_golden
     ("suffix", "fails", "warns"),
     [("md", "❌ `", "⚠️ `"), ("txt", "failed: ", "warning: "), ("html", ">Failed: ", ">Warning: ")],
 )
-def test_a_gate_that_fails_is_told_from_one_that_warns(suffix: str, fails: str, warns: str) -> None:
+def test_a_failed_gate_is_distinguished_from_a_warning(suffix: str, fails: str, warns: str) -> None:
     """A failed gate is marked differently from a warning, and the first line counts it."""
     text = render_golden("source-edit", suffix)
     assert f"{fails}gate max_seconds: " in text
@@ -25,7 +25,7 @@ def test_a_gate_that_fails_is_told_from_one_that_warns(suffix: str, fails: str, 
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_all_forms_tell_the_same_of_each_stage(name: str) -> None:
+def test_all_forms_agree_on_each_stage(name: str) -> None:
     """The tables of Markdown and plain lines have the figures of the document."""
     stages = json.loads(render_golden(name, "json"))["stages"]
     html = MarkdownIt("commonmark").enable("table").render(render_golden(name, "md"))

@@ -22,7 +22,7 @@ MOST_BYTES = 500_000
 
 
 @given(STEPS)
-def test_bars_stand_beside_each_other_where_their_steps_were(
+def test_bars_are_side_by_side_at_the_time_of_their_steps(
     steps: list[tuple[float | None, float]],
 ) -> None:
     """No bar hides another, leaves the drawing, or is far from its time or too short."""
@@ -41,7 +41,7 @@ def test_bars_stand_beside_each_other_where_their_steps_were(
         assert bar.left + bar.width <= 100.02
         assert bar.width >= min(100, 100 * seconds / whole) - 0.01
         if began is not None:
-            # A bar wider than its step's duration may have to begin earlier.
+            # A bar that is wider than its step's duration may have to begin earlier.
             assert -0.75 <= bar.left - 100 * began / whole <= 3.75
         rows.setdefault(bar.row, []).append((bar.left, bar.left + bar.width))
     for row in map(sorted, rows.values()):
@@ -49,8 +49,8 @@ def test_bars_stand_beside_each_other_where_their_steps_were(
 
 
 @given(st.floats(0.001, 1e7))
-def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
-    """The marks begin at 0, are evenly spaced, and do not exceed the end."""
+def test_the_time_axis_has_a_few_round_marks(whole: float) -> None:
+    """The marks of the time axis begin at 0, are evenly spaced, and do not exceed the end."""
     marks = list_marks(whole)
     assert marks[0] == 0
     assert 3 <= len(marks) <= 6
@@ -59,8 +59,8 @@ def test_the_time_axis_has_a_few_round_moments(whole: float) -> None:
     assert first in "125"
 
 
-def test_the_bars_of_layers_are_as_long_as_they_are_large() -> None:
-    """Widths are relative to the largest stage; small layers are combined."""
+def test_the_bars_of_layers_show_their_sizes() -> None:
+    """The widths of layers are relative to the largest stage, and small layers are combined."""
     steps = [
         make_step("RUN a", 2, layers="a:600 b:400"),
         make_step("RUN b", 4, layers="c:250 d:1 e:1"),
@@ -73,7 +73,7 @@ def test_the_bars_of_layers_are_as_long_as_they_are_large() -> None:
 
 @pytest.mark.parametrize("number", [0, -1], ids=["mostly reused", "all executed"])
 def test_a_page_of_300_steps_is_small(number: int) -> None:
-    """The page is small with or without logs."""
+    """A page of 300 steps is smaller than 500 kB, with or without logs."""
     builds = make_builds(300)
     report = make_report(builds if number == 0 else builds[number:])
     assert len(report.steps) == 300
@@ -83,7 +83,7 @@ def test_a_page_of_300_steps_is_small(number: int) -> None:
 
 
 def test_the_summary_of_a_large_build_is_short() -> None:
-    """It fits GitHub's limit of a megabyte, and a page for people."""
+    """The summary of 1,500 steps has fewer than 120 lines and counts the steps left out."""
     builds = make_builds(1_500)
     text = render_report(make_report(builds), "md")
     assert "… and 100 more" in text

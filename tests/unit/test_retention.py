@@ -1,4 +1,4 @@
-"""Which scopes of a registry are removed."""
+"""Tests of which scopes of a registry are removed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NONE: frozenset[str] = frozenset()
 @pytest.mark.parametrize(
     ("found", "retention", "expected"),
     [
-        # By age; when it was written does not count, only when it was used.
+        # By age: the time of the last use counts, and the time of writing does not.
         (scope(days=30), {"max_age": 31 * DAY}, ""),
         (scope(days=30), {"max_age": 30 * DAY}, ""),
         (scope(days=30), {"max_age": 30 * DAY - 1}, "unused for 30 days"),
@@ -62,20 +62,20 @@ NONE: frozenset[str] = frozenset()
         (scope("gone/x"), {"branches": None}, ""),
         (scope("Main"), {"branches": MAIN}, "the branch `Main` no longer exists"),
         (scope(None), {"branches": NONE, "tags": NONE}, ""),
-        # By tags of git, which are no branches.
+        # By tags of git, which are not branches.
         (scope("tag:v1"), {"branches": MAIN}, ""),
         (scope("tag:v1"), {"branches": MAIN, "tags": frozenset({"v1"})}, ""),
         (scope("tag:v1"), {"tags": NONE}, "the tag `v1` no longer exists"),
         (scope("tag:v1"), {"tags": frozenset({"tag:v1"})}, "the tag `v1` no longer exists"),
         (scope("v1"), {"branches": NONE, "tags": frozenset({"v1"})}, "the branch `v1` no longer"),
         (scope("tag:a:b"), {"tags": frozenset({"a:b"})}, ""),
-        # What is neither stays until it is too old.
+        # Scopes of neither a branch nor a tag stay until they are too old.
         (scope("untrusted:7"), {"branches": NONE, "tags": NONE}, ""),
         (scope("untrusted:tag:v1"), {"branches": NONE, "tags": NONE}, ""),
-        # Both.
+        # By branch and age.
         (scope("main", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "unused for 30 days"),
         (scope("x", days=30), {"branches": MAIN, "max_age": 7 * DAY}, "the branch `x` no longer"),
-        # Patterns, on the branch and on the tag.
+        # By patterns, for the branch and for the tag.
         (scope("release/1.0"), {"branches": NONE, "keep": ("release/*",)}, ""),
         (scope("release/1/2"), {"branches": NONE, "keep": ("release/*",)}, ""),
         (scope("Release/1"), {"branches": NONE, "keep": ("release/*",)}, "the branch `Release/1`"),
@@ -87,19 +87,21 @@ NONE: frozenset[str] = frozenset()
         (scope(None, days=30), {"max_age": 0, "keep": ("*no-branch",)}, ""),
         (scope(days=30), {"max_age": 0, "keep": ("*",)}, ""),
         (scope(days=30, lost=True), {"keep": ("main",)}, ""),
-        # What somebody else wrote, and what is half gone.
+        # A scope that another client wrote, and a scope without its cache.
         (scope("gone", days=99, changed=True), {"branches": NONE, "max_age": 0}, ""),
         (scope(lost=True), {}, "its cache no longer exists"),
         (scope("gone", lost=True), {"branches": NONE}, "its cache no longer exists"),
     ],
 )
-def test_why_a_scope_goes(found: RemoteScope, retention: dict[str, Any], expected: str) -> None:
-    """The reasons are as decided by hand; an empty one keeps the scope."""
+def test_a_scope_is_removed_for_a_reason(
+    found: RemoteScope, retention: dict[str, Any], expected: str
+) -> None:
+    """The reasons equal those decided by hand, and an empty reason keeps the scope."""
     why = reason(found, **retention)
     assert why == expected or (expected and why.startswith(expected))
 
 
-def test_they_go_in_their_order() -> None:
+def test_removals_keep_the_order_of_scopes() -> None:
     """Removals keep the order of scopes."""
     scopes = [scope(name, days=days) for name, days in (("b", 9), ("c", 1), ("a", 9))]
     removed = choose_removed(iter(scopes), Retention(max_age=7 * DAY), NOW)
@@ -129,7 +131,7 @@ RETENTIONS = st.builds(
 
 
 @given(st.lists(SCOPES), RETENTIONS)
-def test_what_is_kept_or_changed_never_goes(
+def test_kept_and_changed_scopes_are_never_removed(
     scopes: list[RemoteScope], retention: Retention
 ) -> None:
     """Kept and overwritten scopes are never removed, whatever the other criteria."""
@@ -142,7 +144,7 @@ def test_what_is_kept_or_changed_never_goes(
 
 
 @given(st.lists(SCOPES))
-def test_without_criteria_only_what_is_gone_goes(scopes: list[RemoteScope]) -> None:
+def test_without_criteria_only_lost_scopes_are_removed(scopes: list[RemoteScope]) -> None:
     """Without criteria, only labels without a cache are removed."""
     removed = choose_removed(scopes, Retention(), NOW)
     assert [each.scope for each in removed] == [s for s in scopes if s.lost and not s.changed]

@@ -1,4 +1,4 @@
-"""The published schema, the models and the examples agree."""
+"""Tests that the published schema, the models and the examples agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def validate(document: dict[str, Any]) -> None:
     jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(document)
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     """The schema is valid under its metaschema."""
     jsonschema.Draft7Validator.check_schema(json.loads(SCHEMA.read_text()))
 

@@ -105,8 +105,8 @@ def name_before(scope: Scope) -> str:
 
 @settings(max_examples=25)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
-def test_a_cache_of_before_is_read_by_its_owner_alone(texts: list[str]) -> None:
-    """A name that an earlier version hashed is never used now: another owner could have it too."""
+def test_a_cache_of_an_earlier_version_is_read_only_by_its_owner(texts: list[str]) -> None:
+    """A name that an earlier version hashed is never used, since two owners could share it."""
     pool = sorted({*texts, *(write_before(f"{mark}{t}") for mark in ("", "tag:") for t in texts)})
     owners = [Owner(), *(Owner(kind, text) for kind in list(Kind)[:2] for text in pool)]
     stems = product(pool, [None, *pool], [AMD, (*AMD, *ARM)])
@@ -127,7 +127,7 @@ def test_a_plain_scope_is_named_as_before(text: str) -> None:
 
 
 def test_a_plain_scope_is_readable() -> None:
-    """A scope of the common kind has no hash in its name."""
+    """A scope with plain names has no hash in its name."""
     both = ("linux/arm64", "linux/amd64")
     assert Scope("api", "build", AMD, branch("main")).name == "api.build.linux-amd64.main"
     assert Scope("api", None, both, branch("fix/it")).name == "api.linux-amd64_linux-arm64.fix_it"
@@ -138,7 +138,7 @@ def test_a_plain_scope_is_readable() -> None:
 
 @pytest.mark.parametrize("text", BRANCHES)
 def test_every_part_leaves_room_for_a_label_and_a_stage(text: str) -> None:
-    """However long the parts are, a stage's tag contains its whole hash."""
+    """With parts of any length, a stage's tag contains its whole hash."""
     for owner in (branch(text), Owner(Kind.UNTRUSTED, text)):
         name = Scope("i" * 300, "t" * 300, AMD * 3, owner).name
         assert TAG.fullmatch(f"{name}.bxcache")
@@ -163,7 +163,7 @@ def test_names_that_sanitise_alike_stay_apart(one: Scope, other: Scope) -> None:
     assert one.name != other.name
 
 
-def test_a_stage_beside_a_scope_is_no_other_scope() -> None:
+def test_the_tag_of_a_stage_is_not_a_scope() -> None:
     """A stage's tag is never a scope's name, even if a branch is named like a platform."""
     stage = name_stage(Scope("image", None, AMD, branch("linux-arm64")).name, "main")
     assert stage == "image.linux-amd64.linux-arm64.main"
@@ -174,7 +174,7 @@ OWNERS = st.just(Owner()) | st.builds(Owner, st.sampled_from(list(Kind)[:3]), TE
 
 
 @given(OWNERS)
-def test_an_owner_comes_back_from_what_is_shown(owner: Owner) -> None:
+def test_an_owner_is_parsed_from_its_text(owner: Owner) -> None:
     """An owner can be parsed from its text, except for branch names that git forbids."""
     if owner.kind is not Kind.BRANCH or not re.match("tag:|untrusted:|$", owner.text):
         assert Owner.parse(str(owner)) == owner

@@ -47,15 +47,15 @@ def test_a_secret_is_masked_in_every_form(way: Way, secret: str, tmp_path: Path)
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if not each.variables])
 def test_short_secrets_are_masked_where_they_are_written(way: Way, tmp_path: Path) -> None:
-    """`PASS=1` does not mask every 1 of a log."""
+    """A short secret, such as `PASS=1`, is masked where it is written, and not in a log."""
     words, redact = read(way, "zq", tmp_path)
     assert "zq" not in " ".join(redact_argv(words, redact)) or "--quiet" in words[-1]
     assert redact("zq is shown") == "zq is shown"
 
 
 @pytest.mark.parametrize("way", [each for each in WAYS.values() if each.variables or each.files])
-def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
-    """The name of a variable or a file is not a secret."""
+def test_the_name_of_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
+    """The name of a variable or a file is not masked."""
     words, redact = read(way, PLAIN, tmp_path)
     shown = redact_argv(words, redact)
     assert all(
@@ -64,7 +64,7 @@ def test_what_names_a_secret_is_shown(way: Way, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", NESTED.values(), ids=NESTED)
-def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> None:
+def test_a_secret_within_a_secret_is_masked_by_itself(text: str, tmp_path: Path) -> None:
     """A password inside a secret file or variable is masked by itself."""
     (tmp_path / "f").write_text(text.format(PLAIN))
     by_file = find_secrets(["--secret", "id=a,src=f"], {}, tmp_path)
@@ -75,7 +75,7 @@ def test_a_secret_within_a_secret_is_masked_alone(text: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("part", ["a=", "a=b,", '"', "--a=", "x.args.a=", "://a@", "a: ", "'"])
 def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
-    """Any arguments can be searched for secrets."""
+    """Any long or deep arguments are searched for secrets within seconds."""
     word = part * 5_000
     words = ["--build-arg", word, "--secret", word, "--set", word, "--cache-to", f"token={word}"]
     began = time.process_time()
@@ -84,12 +84,12 @@ def test_no_argument_is_too_long_or_too_deep(part: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "SSH_AUTH_SOCK", "KEY_FILE"])
-def test_a_variable_that_everybody_has_is_no_secret(name: str) -> None:
+def test_a_common_variable_is_not_a_secret(name: str) -> None:
     """Common variables, such as paths, are not masked."""
     assert not any(find_secrets(["--file", "/home/me/app/Dockerfile"], {name: "/home/me/app"}))
 
 
-def test_a_file_that_is_read_once_or_large_is_left_to_docker(tmp_path: Path) -> None:
+def test_a_special_or_large_file_is_not_read(tmp_path: Path) -> None:
     """A pipe, a folder, a dangling link and a large file are not read."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_text("x" * (1 << 20))

@@ -1,4 +1,4 @@
-"""A store shared by the users of a group, or by machines that do not share locks."""
+"""Tests of stores shared by the users of a group, or by machines that do not share locks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shared() -> Iterator[Path]:
 
 
 def run_as(user: int, action: Callable[[], object], umask: int = 0o002) -> str:
-    """Do something as a user of the group; the error, or an empty string."""
+    """Run an action as a user of the group, and return the error or an empty string."""
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
@@ -87,7 +87,7 @@ def test_a_group_shares_a_store(shared: Path, umask: int) -> None:
 
 
 @needs_root
-def test_what_another_user_of_a_group_left_is_swept(shared: Path) -> None:
+def test_leftovers_of_another_user_of_a_group_are_removed(shared: Path) -> None:
     """Another user's build removes a killed build's layout."""
     store = Store(shared)
     assert run_as(FIRST, lambda: leave_staging(store, draw_name())) == ""
@@ -122,7 +122,7 @@ def test_an_error_names_the_file(shared: Path) -> None:
     assert f"Permission denied: `{records}/app.jsonl`" in error
 
 
-def test_a_page_that_cannot_be_touched_costs_nothing(
+def test_a_page_that_cannot_be_touched_is_not_an_error(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that cannot be touched stops neither an import nor a save."""
@@ -177,9 +177,7 @@ def test_a_layout_of_another_machine_stays_for_a_day(
     assert bool(list_left(store.path)) == left
 
 
-def test_a_layout_that_was_written_lately_stays(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recently_written_layout_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recently changed layout is kept, however old its build is."""
     build(store, "app", b"one")
     name = draw_name()
@@ -231,7 +229,7 @@ def test_a_store_without_its_dot_files_is_used(
     assert read_entries(store.path) == before
 
 
-def test_only_some_of_the_dot_files_are_enough(store: Store) -> None:
+def test_missing_dot_files_are_created_again(store: Store) -> None:
     """Missing dot files are created again."""
     build(store, "app", b"one")
     for name in ("version", "lock", "holder", "reserve"):
@@ -243,7 +241,7 @@ def test_only_some_of_the_dot_files_are_enough(store: Store) -> None:
     assert (store.path / ".bxcache" / "version").read_text() == "1\n"
 
 
-def test_a_directory_with_somebodys_files_is_no_store_for_its_tag(store: Store) -> None:
+def test_a_directory_with_other_files_is_not_a_store(store: Store) -> None:
     """A store's files in a folder with other content do not make it a store."""
     build(store, "app", b"one")
     shutil.rmtree(store.path / ".bxcache")
@@ -253,7 +251,7 @@ def test_a_directory_with_somebodys_files_is_no_store_for_its_tag(store: Store) 
 
 
 @pytest.mark.parametrize("name", ["version", "lock", "holder", "reserve"])
-def test_a_pipe_is_not_waited_for(store: Store, name: str) -> None:
+def test_a_pipe_never_blocks(store: Store, name: str) -> None:
     """A pipe in a file's place is replaced or reported, and never blocks."""
     build(store, "app", b"one")
     path = store.path / ".bxcache" / name

@@ -1,4 +1,4 @@
-"""Tests that the bake file for stages says the same as the build's own flags.
+"""Tests that the bake file for stages is equivalent to the build's own flags.
 
 https://docs.docker.com/build/bake/reference/
 """
@@ -58,7 +58,7 @@ ALWAYS = {
 
 
 def test_a_stage_is_a_target_that_pushes_it_with_its_cache() -> None:
-    """The last stage needs no name, and defaults add no keys."""
+    """Each stage is a target that pushes it with its cache; the last stage needs no name."""
     assert targets({}) == [
         {**ALWAYS, "tags": ["r/app:s.build"], "target": "build"},
         {**ALWAYS, "tags": ["r/app:s.last"]},
@@ -106,7 +106,7 @@ ROWS: list[tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = [
 def test_each_setting_and_each_flag_has_its_attribute(
     settings: dict[str, Any], extra: tuple[str, ...], expected: dict[str, Any]
 ) -> None:
-    """Every stage gets the same attributes."""
+    """Every stage gets the attributes of all settings and flags."""
     for found, stage in zip(targets(settings, extra), STAGES, strict=True):
         own = {"tags": [stage.ref], **({"target": stage.target} if stage.target else {})}
         assert found == {**ALWAYS, **own, **expected}
@@ -116,10 +116,10 @@ def test_each_setting_and_each_flag_has_its_attribute(
     ("name", "expected"),
     [("GIVEN", {"GIVEN": "from here"}), ("EMPTY", {"EMPTY": ""}), ("ABSENT", None)],
 )
-def test_an_argument_without_a_value_has_that_of_the_environment(
+def test_an_argument_without_a_value_is_read_from_the_environment(
     name: str, expected: dict[str, str] | None
 ) -> None:
-    """It is read as by `docker build --build-arg NAME`, and left out if unset."""
+    """A build argument without a value is read from the environment, and omitted if unset."""
     for found in (
         *targets({"build_args": {name: None}}),
         *targets({}, ("--build-arg", name)),
@@ -128,22 +128,22 @@ def test_an_argument_without_a_value_has_that_of_the_environment(
         assert found.get("args") == expected
 
 
-def test_nothing_else_of_the_environment_is_written_down() -> None:
-    """The file contains only environment values named by the build; secrets appear only by name."""
+def test_nothing_else_of_the_environment_is_written() -> None:
+    """Of the environment, the file contains only values that build arguments name."""
     extra = ("--build-arg", "GIVEN", "--secret", "id=token,env=UNRELATED")
     text = json.dumps(targets({"secrets": ["id=other,env=UNRELATED"]}, extra))
     assert "from here" in text
     assert "kept to itself" not in text
 
 
-def test_stages_are_built_from_what_the_build_started_from() -> None:
+def test_stages_import_the_caches_of_the_build() -> None:
     """Stages import only the caches of the build."""
     for found in targets({}, cache_from=("type=registry,ref=r/app:s",)):
         assert found["cache-from"] == ["type=registry,ref=r/app:s"]
 
 
-def test_an_insecure_registry_is_said_to_be_one() -> None:
-    """The export is marked insecure; the import already says so."""
+def test_an_insecure_registry_is_marked() -> None:
+    """The export to an insecure registry is marked as insecure."""
     for found in targets({}, insecure=True):
         (output,) = found["output"]
         assert dict(parse_options(output)) == {
@@ -172,7 +172,7 @@ TEXTS = st.text(st.sampled_from(["$", "%", "{", "}", "a", "~", '"', "\\", "\n", 
 
 
 @given(st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=3), TEXTS.filter(bool))
-def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str) -> None:
+def test_no_text_is_an_expression_in_bake(arguments: dict[str, str], secret: str) -> None:
     """HCL reads all names, values and list items unchanged."""
     for found in targets({"build_args": arguments, "secrets": [secret], "network": secret}):
         read = {unescape(name): unescape(value) for name, value in found.get("args", {}).items()}
@@ -191,23 +191,23 @@ def test_no_text_is_an_expression_to_bake(arguments: dict[str, str], secret: str
         ({}, ("--secret", "id=a", "--ssh", "default", "--ulimit", "nofile=9"), True),
         ({}, ("--allow", "network.host", "--shm-size=1g", "--add-host", "h:1.2.3.4"), True),
         ({}, ("--build-context", "a=b"), True),
-        # Another target of a bake is not there.
+        # A target of another bake is not available.
         ({"build_contexts": {"base": "target:base"}}, (), False),
         ({"build_contexts": {"base": "docker-image://busybox"}}, (), True),
-        # There is no attribute for it.
+        # Bake has no attribute for this flag.
         ({}, ("--cgroup-parent", "x"), False),
         ({}, ("--cgroup-parent=x",), False),
         ({}, ("--annotation", "a=b", "--provenance=false", "--sbom", "false"), True),
         ({}, ("--no-such-flag",), False),
-        # A flag behind one that has no value is still looked at.
+        # A flag after a flag without a value is still checked.
         ({}, ("-D", "--cgroup-parent", "x"), False),
-        # A value is no flag, whatever it looks like.
+        # A value is not a flag, whatever it looks like.
         ({}, ("--build-arg", "--cgroup-parent"), True),
-        # Docker would take it for a second context.
+        # Docker would read it as a second context.
         ({}, ("word",), False),
     ],
 )
-def test_what_bake_has_no_word_for_is_not_left_out(
+def test_a_flag_that_bake_does_not_support_prevents_it(
     settings: dict[str, Any],
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
@@ -228,17 +228,17 @@ def test_what_bake_has_no_word_for_is_not_left_out(
         ({}, ("--ulimit", "nofile=9"), False),
     ],
 )
-def test_what_older_versions_of_bake_would_leave_out_is_known(
+def test_settings_that_need_a_new_bake_are_known(
     settings: dict[str, Any],
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """Network and entitlements need buildx 0.17."""
+    """Network and entitlements need the bake of buildx 0.17."""
     assert needs_new_bake(BuildSettings.model_validate(settings), extra) is expected
 
 
-def test_the_command_names_the_builder_and_what_is_allowed() -> None:
-    """The stages follow in order."""
+def test_the_command_has_the_builder_and_the_entitlements() -> None:
+    """The command has the builder, the entitlements, and the stages in order."""
     words = render_stage_push(
         BuildSettings(builder="mine"),
         Path("/t/meta.json"),

@@ -1,4 +1,4 @@
-"""What the inline caches of several images tell, in one image."""
+"""Tests of merging the inline caches of several images into one image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 
 @dataclass(frozen=True)
 class Written:
-    """An image's documents."""
+    """The documents of an image."""
 
     manifest: bytes
     config: bytes
@@ -62,7 +62,7 @@ def image(
 
 
 def step(digest: str, *links: int, layer: int | None = None) -> Record:
-    """A record: a step that follows from others, with what it made if it made something."""
+    """Make a record: a step that follows from others, with its layer if it has one."""
     record: Record = {"digest": digest}
     if layer is not None:
         record["layers"] = [{"layer": layer, "createdAt": "2026-01-02T03:04:05Z"}]
@@ -73,7 +73,7 @@ def step(digest: str, *links: int, layer: int | None = None) -> Record:
 
 @st.composite
 def images(draw: st.DrawFn) -> Written:
-    """An image whose records follow from each other in any way, and name layers in both ways."""
+    """Draw an image whose records follow from each other in any way and name layers in both."""
     layers = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
     positions = st.integers(0, len(layers) - 1)
     records: list[Record] = []
@@ -88,7 +88,7 @@ def images(draw: st.DrawFn) -> Written:
         chains = draw(st.lists(st.lists(positions, min_size=1, max_size=3), max_size=1))
         record["chains"] = [{"layers": chain} for chain in chains]
         records.append({name: value for name, value in record.items() if value})
-    # BuildKit reads them in any order.
+    # BuildKit reads the records in any order.
     order = draw(st.permutations(range(len(records))))
     return image(layers, [_move(records[at], order) for at in order])
 
@@ -115,7 +115,7 @@ def merge(*several: Written) -> Merged:
 
 
 def read(*several: Written | Merged) -> Told:
-    """What all of them tell together."""
+    """Return the results that all the images have together."""
     told: Told = {}
     for each in several:
         for key, chains in read_cache(each.manifest, each.config).items():
@@ -123,26 +123,26 @@ def read(*several: Written | Merged) -> Told:
     return told
 
 
-# What is kept.
+# Content.
 
 
 @given(SEVERAL)
 def test_each_key_has_the_results_of_all_and_no_others(several: list[Written]) -> None:
-    """Each by exactly the layers that it had, and each key follows from the same keys."""
+    """Each key has exactly the layers and the inputs that it has in the images."""
     assert read(merge(*several)) == read(*several)
 
 
 @given(SEVERAL)
 def test_equal_keys_are_written_once(several: list[Written]) -> None:
-    """However many images have them."""
+    """A key of several images is written once."""
     document = json.loads(merge(*several).config)
     records = json.loads(base64.b64decode(document[INLINE]))
     assert len(records) == len(read(*several))
 
 
 @given(SEVERAL)
-def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> None:
-    """The digest of what it holds and the instruction that made it stand at its place."""
+def test_each_layer_is_listed_once_with_its_diff_id(several: list[Written]) -> None:
+    """Each layer is listed once, with its diff id and its instruction at the same position."""
     merged = merge(*several)
     layers = [each["digest"] for each in json.loads(merged.manifest)["layers"]]
     document = json.loads(merged.config)
@@ -156,18 +156,18 @@ def test_each_layer_is_there_once_with_what_it_holds(several: list[Written]) -> 
 
 
 @given(SEVERAL, st.randoms())
-def test_the_order_of_images_changes_nothing_but_the_order(
+def test_the_order_of_images_does_not_change_the_results(
     several: list[Written], drawn: random.Random
 ) -> None:
-    """What is told is the same."""
+    """The order of the images does not change the results."""
     other = list(several)
     drawn.shuffle(other)
     assert read(merge(*several)) == read(merge(*other))
 
 
 @given(SEVERAL, images())
-def test_what_was_merged_can_be_merged_again(several: list[Written], more: Written) -> None:
-    """It is an image like any other."""
+def test_a_merged_image_can_be_merged_again(several: list[Written], more: Written) -> None:
+    """A merged image can be merged again like any other."""
     merged = merge(*several)
     again = merge(Written(merged.manifest, merged.config), more, *several)
     assert read(again) == read(*several, more)
@@ -175,15 +175,15 @@ def test_what_was_merged_can_be_merged_again(several: list[Written], more: Writt
 
 @given(SEVERAL)
 def test_the_manifest_names_its_config(several: list[Written]) -> None:
-    """By its digest and its size."""
+    """The manifest has the digest and the size of its config."""
     merged = merge(*several)
     named = json.loads(merged.manifest)["config"]
     assert (named["digest"], named["size"]) == (digest_of(merged.config), len(merged.config))
 
 
 @given(SEVERAL)
-def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) -> None:
-    """Read back without names: every result is there from the bottom up, and nothing else."""
+def test_layer_chains_are_those_of_the_results(several: list[Written]) -> None:
+    """The layer chains without names are the results and their lower parts, and nothing else."""
     merged = merge(*several)
     links = read_layer_chains(
         CacheManifest.model_validate_json(merged.manifest), merged.config
@@ -199,15 +199,15 @@ def test_layers_build_on_each_other_as_in_the_results(several: list[Written]) ->
     assert len(found) == len(links)
 
 
-def test_a_layer_that_stands_twice_in_an_image_stays_twice_in_its_chain() -> None:
-    """As two equal instructions make it, such as `RUN true`."""
+def test_a_repeated_layer_stays_twice_in_its_chain() -> None:
+    """A layer that two equal instructions made stays twice in its chain."""
     merged = merge(image("aba", [step("k1", layer=2)]))
     assert read(merged) == {("k1",): {tuple(map(layer_of, "aba"))}}
     assert len(json.loads(merged.manifest)["layers"]) == 2
 
 
-def test_one_layer_compressed_twice_is_two() -> None:
-    """A chain has the one that its own image has."""
+def test_a_layer_with_two_compressions_counts_as_two() -> None:
+    """A layer with two compressions counts as two, and a chain has the one of its own image."""
     config = write_config("a", [step("k1", layer=0)])
     document = json.loads(write_manifest("a", config))
     document["layers"][0]["digest"] = layer_of("zstd")
@@ -216,7 +216,7 @@ def test_one_layer_compressed_twice_is_two() -> None:
     assert read(merged) == {("k1",): {(layer_of("a"),), (layer_of("zstd"),)}}
 
 
-# What form it has.
+# Form.
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_one_layer_compressed_twice_is_two() -> None:
         (("docker", "oci", "docker"), "oci"),
     ],
 )
-def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) -> None:
-    """A registry may refuse a manifest whose parts have media types of both."""
+def test_the_form_is_that_of_all_images_or_oci(kinds: tuple[str, ...], expected: str) -> None:
+    """The media types are docker's only if all images have them; registries may refuse a mix."""
     several = [image(str(n), [step("k", layer=0)], kind) for n, kind in enumerate(kinds)]
     document = json.loads(merge(*several).manifest)
     assert document["mediaType"] == KINDS[expected]["manifest"]
@@ -247,8 +247,8 @@ def test_the_form_is_that_of_all_or_ocis(kinds: tuple[str, ...], expected: str) 
         ("rootfs.diff.tar.zstd", "tar+zstd"),
     ],
 )
-def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
-    """https://github.com/opencontainers/image-spec/blob/v1.1.0/media-types.md"""
+def test_a_layer_keeps_its_compression(docker: str, oci: str) -> None:
+    """A layer keeps its compression when its media type becomes one of OCI."""
     written = image("a", [step("k", layer=0)], "docker")
     document = json.loads(written.manifest)
     document["layers"][0]["mediaType"] = f"application/vnd.docker.image.{docker}"
@@ -257,8 +257,8 @@ def test_a_layers_compression_is_still_told(docker: str, oci: str) -> None:
     assert merged["layers"][0]["mediaType"] == f"application/vnd.oci.image.layer.v1.{oci}"
 
 
-def test_what_a_layer_says_of_itself_is_kept() -> None:
-    """Annotations too."""
+def test_the_annotations_of_a_layer_are_kept() -> None:
+    """The annotations of a layer are kept."""
     written = image("a", [step("k", layer=0)])
     document = json.loads(written.manifest)
     document["layers"][0]["annotations"] = {"x": "y"}
@@ -266,13 +266,13 @@ def test_what_a_layer_says_of_itself_is_kept() -> None:
     assert merged["layers"] == document["layers"]
 
 
-# In a registry.
+# Registry.
 
 
 def push(
     registry: MemoryRegistry, tag: str, written: Written, layers: Sequence[str] = "abcdef"
 ) -> str:
-    """Push an image, past all rules; gives its digest."""
+    """Push an image without any checks, and return its digest."""
     shelf = registry.shelf()
     shelf.blobs[digest_of(written.config)] = written.config
     shelf.blobs |= {layer_of(name): name.encode() for name in layers}
@@ -281,7 +281,7 @@ def push(
 
 
 def pull(registry: MemoryRegistry, tag: str) -> Written:
-    """What a tag has, by the registry's own account."""
+    """Return the documents of a tag, as the registry has them."""
     shelf = registry.shelf()
     kind, body = shelf.manifests[shelf.tags[tag]]
     document = json.loads(body)
@@ -294,10 +294,10 @@ BUILD = image("abc", [step("k1", layer=0), step("k2", 0, layer=1), step("k3", 1,
 PLAIN = image("d", None)
 
 
-def test_what_is_joined_is_what_the_images_tell(
+def test_a_joined_image_has_the_results_of_all(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """Under the tag; the images stay as they are."""
+    """The tag gets the results of all images, and the images stay unchanged."""
     before = {tag: push(registry, tag, each) for tag, each in (("base", BASE), ("build", BUILD))}
     joined = join_images(repository, "main", ["base", "build"])
     assert joined is not None
@@ -307,10 +307,10 @@ def test_what_is_joined_is_what_the_images_tell(
     assert registry.shelf().tags == {**before, "main": digest}
 
 
-def test_layers_are_told_by_what_they_hold(
+def test_layers_are_found_by_their_diff_ids(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """So that an engine's names for them can be translated."""
+    """The joined image maps diff ids to layers, so that an engine's names can be translated."""
     push(registry, "build", BUILD)
     joined = join_images(repository, "main", ["build"])
     assert joined is not None
@@ -318,8 +318,10 @@ def test_layers_are_told_by_what_they_hold(
     assert told == {diff_id_of(name): layer_of(name) for name in "abc"}
 
 
-def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: Repository) -> None:
-    """Attestations beside them have no cache."""
+def test_each_platform_of_an_index_is_read(
+    registry: MemoryRegistry, repository: Repository
+) -> None:
+    """All platforms of an index are read, and attestations are ignored."""
     other = image("ef", [step("k4", layer=1)])
     parts = [BUILD, other, PLAIN]
     for number, each in enumerate(parts):
@@ -333,7 +335,7 @@ def test_each_platform_of_an_index_counts(registry: MemoryRegistry, repository: 
 def test_without_a_cache_nothing_is_written(
     tags: list[str], registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """No image, images without a cache, and what is no image."""
+    """Without a cache in any of the images, nothing is written."""
     push(registry, "plain", PLAIN)
     registry.put("words", b'"words"')
     before = dict(registry.shelf().tags)
@@ -341,10 +343,10 @@ def test_without_a_cache_nothing_is_written(
     assert registry.shelf().tags == before
 
 
-def test_images_without_a_cache_are_passed_over(
+def test_images_without_a_cache_are_skipped(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """A stage that only copies nothing has no layers of its own to tell of."""
+    """Images without a cache are skipped."""
     push(registry, "plain", PLAIN)
     push(registry, "base", BASE)
     assert join_images(repository, "main", ["plain", "absent", "base"]) is not None
@@ -382,10 +384,10 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_an_image_as_buildkit_writes_none_is_an_error(
+def test_an_image_with_an_invalid_cache_is_an_error(
     broken: dict[str, Any], registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """BuildKit reads nothing of it either. The tag is as it was."""
+    """An image that is not in BuildKit's format is an error, and the tag stays unchanged."""
     push(registry, "base", BASE)
     push(registry, "broken", image("ab", [], **broken))
     before = dict(registry.shelf().tags)
@@ -398,20 +400,18 @@ def test_an_image_as_buildkit_writes_none_is_an_error(
 
 
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b"3", nested(100_000).encode()])
-def test_a_config_that_is_none_is_passed_over(
+def test_an_invalid_config_is_skipped(
     config: bytes, registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """As an image of somebody else's."""
+    """An image with an invalid config is skipped, as a foreign image."""
     push(registry, "base", BASE)
     push(registry, "other", Written(write_manifest("a", config), config))
     assert join_images(repository, "main", ["other", "base"]) is not None
     assert read(pull(registry, "main")) == read(BASE)
 
 
-def test_a_long_row_of_steps_is_no_trouble(
-    registry: MemoryRegistry, repository: Repository
-) -> None:
-    """Each follows from the one before it, and all are told from the last to the first."""
+def test_a_long_chain_of_steps_is_joined(registry: MemoryRegistry, repository: Repository) -> None:
+    """A chain of 3,000 records, listed from the last to the first, is joined."""
     size = 3000
     records = [step(f"k{n}", *([n + 1] if n < size - 1 else []), layer=0) for n in range(size)]
     push(registry, "long", image("a", records))
@@ -420,10 +420,10 @@ def test_a_long_row_of_steps_is_no_trouble(
     assert len(json.loads(base64.b64decode(document[INLINE]))) == size
 
 
-def test_more_than_buildkit_reads_is_not_written(
+def test_a_cache_that_is_too_large_is_not_written(
     registry: MemoryRegistry, repository: Repository
 ) -> None:
-    """It would refuse the whole; the tag keeps what was there."""
+    """A cache that is larger than BuildKit's limit is an error, and the tag stays unchanged."""
     names = [f"{number}" for number in range(8000)]
     push(registry, "huge", image(names, [step("k", layer=0)]), names)
     push(registry, "main", BASE)
@@ -433,7 +433,7 @@ def test_more_than_buildkit_reads_is_not_written(
 
 
 def test_no_layer_is_fetched(registry: MemoryRegistry, repository: Repository) -> None:
-    """Only each image's manifest and its config are."""
+    """Only the manifest and the config of each image are fetched."""
     tags = [f"t{number}" for number in range(12)]
     for tag in tags:
         push(registry, tag, BUILD)

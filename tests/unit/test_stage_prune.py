@@ -1,4 +1,4 @@
-"""The images of a scope's stages are listed and go with it, and no other tag does."""
+"""Tests that the images of a scope's stages are listed and removed with it, and no other tag is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 
 NOW = 1_700_000_000.0
 EVERY = 5
-"""How many requests to the next that is tried besides the first of its kind."""
+"""Besides the first request of each kind, every so many requests are tried."""
 BOTH = pytest.mark.parametrize("tag_deletes", [False, True])
 
 
@@ -42,7 +42,7 @@ def image(*layers: str) -> bytes:
 
 
 def save(registry: MemoryRegistry, branch: str, stages: Mapping[str, bytes], body: bytes) -> str:
-    """A scope as a build leaves it: its own tag, that of each stage, and the label."""
+    """Write a scope as a build leaves it: its own tag, that of each stage, and the label."""
     scope = scope_of(branch)
     digest = registry.put(scope.name, body)
     written = {}
@@ -75,7 +75,7 @@ def below(tags: Mapping[str, str], scope: str) -> set[str]:
 
 
 def test_a_scope_is_listed_with_its_stages(registry: MemoryRegistry) -> None:
-    """Its size is that of the image that has the layers of all."""
+    """A scope's size is that of the image with the layers of all its stages."""
     tag = save(registry, "main", {"base": image("a"), "build": image("a", "bb")}, image("a", "bb"))
     (found,) = open_cache(registry).list_scopes()
     assert found.tag == tag
@@ -85,8 +85,8 @@ def test_a_scope_is_listed_with_its_stages(registry: MemoryRegistry) -> None:
 
 
 @BOTH
-def test_stages_go_with_their_scope(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
-    """Those of the scope that stays have the digests that they had, though they share images."""
+def test_stages_are_removed_with_their_scope(registry: MemoryRegistry, tag_deletes: bool) -> None:  # noqa: FBT001
+    """Stages are removed with their scope, and a scope that shares their images stays unchanged."""
     registry.tag_deletes = tag_deletes
     shared = {"base": image("a"), "bxcache": image("c")}
     kept = save(registry, "main", {**shared, "build": image("a", "b")}, image("a", "b"))
@@ -99,12 +99,12 @@ def test_stages_go_with_their_scope(registry: MemoryRegistry, tag_deletes: bool)
 
 @BOTH
 @pytest.mark.parametrize("foreign", ["{}.keep", "{}.build", "{}-x", "{}x", "{}_y.build"])
-def test_tags_that_begin_alike_stay_where_the_scope_is_a_cache(
+def test_tags_beside_a_cache_of_all_stages_stay(
     registry: MemoryRegistry,
     foreign: str,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """A cache of every stage has no images beside it, so none of them is bxcache's."""
+    """Beside a cache of all stages, tags with its prefix are not bxcache's and stay."""
     registry.tag_deletes = tag_deletes
     gone = save(registry, "gone", {}, cache_manifest(b"1"))
     other = foreign.format(gone)
@@ -114,11 +114,11 @@ def test_tags_that_begin_alike_stay_where_the_scope_is_a_cache(
 
 
 @BOTH
-def test_tags_that_begin_alike_without_the_dot_stay(
+def test_tags_with_the_same_prefix_stay(
     registry: MemoryRegistry,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """Another branch, or somebody else's image."""
+    """Tags with the scope's name as a prefix, but without the dot, stay."""
     registry.tag_deletes = tag_deletes
     gone = save(registry, "gone", {"build": image("a")}, image("a"))
     others = [f"{gone}-build", f"{gone}x", gone.removesuffix("e"), "latest"]
@@ -132,12 +132,12 @@ def test_tags_that_begin_alike_without_the_dot_stay(
 
 @BOTH
 @pytest.mark.parametrize("body", [image("a"), image("x"), image("a", "b")])
-def test_a_tag_that_somebody_made_beside_a_scope_stays(
+def test_a_foreign_tag_beside_a_scope_stays(
     registry: MemoryRegistry,
     body: bytes,
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """Whatever it names; so does the tag of a stage that they wrote to."""
+    """A tag that another client wrote beside a scope stays, even under a stage's name."""
     registry.tag_deletes = tag_deletes
     gone = save(registry, "gone", {"base": image("a"), "build": image("a", "b")}, image("a", "b"))
     theirs = {f"{gone}.release-1.2": registry.put(f"{gone}.release-1.2", body)}
@@ -152,7 +152,7 @@ def test_a_tag_that_somebody_made_beside_a_scope_stays(
 
 
 def test_a_label_without_a_list_of_stages_removes_none(registry: MemoryRegistry) -> None:
-    """As earlier versions wrote it: which of the tags beside it are bxcache's nobody knows."""
+    """With a label of an earlier version, which lists no stages, only the scope is removed."""
     gone = save(registry, "gone", {}, image("a"))
     digest = registry.put(f"{gone}.base", image("a"))
     assert prune(registry) == {gone}
@@ -160,7 +160,7 @@ def test_a_label_without_a_list_of_stages_removes_none(registry: MemoryRegistry)
 
 
 def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None:
-    """Whoever wrote to it knows why."""
+    """A scope that another client changed stays with its stages."""
     gone = save(registry, "gone", {"build": image("a")}, image("a"))
     registry.put(gone, image("b"))
     before = tags_of(registry)
@@ -169,11 +169,11 @@ def test_a_changed_scope_stays_with_its_stages(registry: MemoryRegistry) -> None
 
 
 @BOTH
-def test_wherever_it_ends_the_next_prune_leaves_nothing(
+def test_after_an_interruption_the_next_prune_finishes(
     tag_deletes: bool,  # noqa: FBT001
     effort: Effort,
 ) -> None:
-    """Tried with an end at requests of every kind; what stays is whole at any time."""
+    """After an interruption at any request, kept scopes are whole, and the next prune finishes."""
     stages = {"base": image("a"), "build": image("a", "b")}
 
     def fill(registry: MemoryRegistry) -> dict[str, str]:
@@ -223,7 +223,7 @@ def test_prune_never_touches_anything_else(
     foreign: Mapping[str, bytes],
     tag_deletes: bool,  # noqa: FBT001
 ) -> None:
-    """Whichever share an image: what goes is gone, and all else has the digest that it had."""
+    """With any sharing of images, pruning removes scopes with stages, and other tags stay."""
     with MemoryRegistry() as registry:
         registry.tag_deletes = tag_deletes
         for branch, (stages, body) in scopes.items():

@@ -1,4 +1,4 @@
-"""The local store, with injected faults, on layouts written by hand to the OCI format."""
+"""Tests of the local store, with injected faults, on layouts written by hand to the OCI format."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_sizes_count_each_blob_once(store: Store) -> None:
     assert saved.layers == 2
 
 
-def test_scopes_are_kept_beside_each_other(store: Store) -> None:
+def test_scopes_are_kept_side_by_side(store: Store) -> None:
     """Scopes are kept side by side and share common blobs."""
     one = build(store, "one", b"shared", b"1")
     other = build(store, "other", b"shared", b"2")
@@ -65,7 +65,7 @@ def test_scopes_are_kept_beside_each_other(store: Store) -> None:
     assert other.new_bytes == other.bytes - len(b"shared")
 
 
-def test_the_same_again_changes_nothing(store: Store) -> None:
+def test_saving_the_same_cache_again_changes_nothing(store: Store) -> None:
     """Committing the same cache again does not even rewrite the index."""
     first = build(store, "app", b"one")
     before = (store.path / "index.json").stat()
@@ -105,7 +105,7 @@ def test_without_hard_links_blobs_are_copied(store: Store, monkeypatch: pytest.M
     } == {0o444}
 
 
-def test_staging_is_gone_afterwards(store: Store) -> None:
+def test_staging_is_removed_at_the_end(store: Store) -> None:
     """The staging layout is removed at the end, even of a failed build."""
 
     def names() -> list[str]:
@@ -118,7 +118,7 @@ def test_staging_is_gone_afterwards(store: Store) -> None:
     assert names() == []
 
 
-def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None:
+def test_only_staging_without_a_lock_is_removed(store: Store) -> None:
     """Only staging layouts without a held lock are removed."""
     alive, dead, again, other = (draw_name() for _ in range(4))
     leave_staging(store, dead)
@@ -132,7 +132,7 @@ def test_left_staging_is_removed_and_living_staging_is_not(store: Store) -> None
             assert {path.name for path in folder.iterdir()} == kept
 
 
-def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
+def test_an_incomplete_commit_changes_nothing(store: Store) -> None:
     """An export with a missing or short blob changes nothing."""
     first = build(store, "app", b"one")
     for damage in ("missing", "short"):
@@ -147,7 +147,7 @@ def test_a_commit_that_is_not_whole_changes_nothing(store: Store) -> None:
         assert store.read_scopes()["app"].digest == first.digest
 
 
-def test_an_export_that_never_came_is_an_error(store: Store) -> None:
+def test_a_missing_export_is_an_error(store: Store) -> None:
     """A missing export is an error and leaves the scope unchanged."""
     first = build(store, "app", b"one")
     with (
@@ -158,7 +158,7 @@ def test_an_export_that_never_came_is_an_error(store: Store) -> None:
     assert store.read_scopes()["app"].digest == first.digest
 
 
-def test_the_exporters_own_digest_goes_before_the_index(store: Store) -> None:
+def test_the_exported_digest_precedes_the_index(store: Store) -> None:
     """The reported digest takes precedence over the index, which may have another export's."""
     with store.snapshot(draw_name()) as staging:
         digest = export(staging.path, "app", b"one")
@@ -170,7 +170,7 @@ def test_the_exporters_own_digest_goes_before_the_index(store: Store) -> None:
 
 
 @pytest.mark.parametrize("point", ["write", "replace", "sync"])
-def test_a_commit_that_is_cut_off_leaves_the_old_scope(
+def test_an_interrupted_commit_leaves_the_old_scope(
     store: Store, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that dies in any system call leaves the old scope."""
@@ -197,7 +197,7 @@ def test_a_commit_that_is_cut_off_leaves_the_old_scope(
     assert build(store, "app", b"one", donor="app").digest == first.digest
 
 
-def test_a_full_disk_is_one_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk gives one error and leaves the old scope."""
     first = build(store, "app", b"one")
 
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_clear_error(store: Store, monkeypatch: pytest.Monkey
     assert store.read_scopes()["app"].digest == first.digest
 
 
-def test_what_a_later_version_writes_into_the_index_is_kept(store: Store) -> None:
+def test_unknown_keys_of_an_index_are_kept(store: Store) -> None:
     """Foreign annotations and unknown keys of an index are kept."""
     build(store, "app", b"one")
     index = json.loads((store.path / "index.json").read_text())
@@ -248,7 +248,7 @@ def test_many_processes_share_a_store(store: Store) -> None:
             assert staging.donor is not None
 
 
-def test_checking_writes_nothing(tmp_path: Path) -> None:
+def test_a_check_writes_nothing(tmp_path: Path) -> None:
     """A check does not write, not even the directory."""
     Store(tmp_path / "a" / "b").check()
     assert not list(tmp_path.iterdir())
@@ -263,7 +263,7 @@ def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "below").check()
 
 
-def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_directory_with_other_content_is_refused(tmp_path: Path) -> None:
     """A directory with other content is refused, and nothing is written to it."""
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(StoreError, match=r"is not a bxcache store: it contains `thesis.txt`"):
@@ -271,7 +271,7 @@ def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("step", ["exists", "iterdir"])
-def test_a_store_that_another_build_makes_meanwhile_is_one(
+def test_a_store_that_another_build_creates_is_accepted(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that another build creates during the check is accepted."""
@@ -288,7 +288,7 @@ def test_a_store_that_another_build_makes_meanwhile_is_one(
     assert list(Store(directory).read_scopes()) == ["app"]
 
 
-def test_builds_that_find_no_store_make_one_together(tmp_path: Path) -> None:
+def test_builds_can_create_a_store_at_once(tmp_path: Path) -> None:
     """Builds that create a store at once do not refuse each other's files."""
     for number in range(40):
         directory, begin = tmp_path / str(number), Barrier(4)
@@ -305,14 +305,14 @@ def test_builds_that_find_no_store_make_one_together(tmp_path: Path) -> None:
         assert sorted(Store(directory).read_scopes()) == scopes
 
 
-def test_the_root_of_a_volume_is_nobodys(tmp_path: Path) -> None:
+def test_the_root_of_a_volume_is_accepted(tmp_path: Path) -> None:
     """The file system's own folder in a volume's root is ignored."""
     (tmp_path / "lost+found").mkdir()
     Store(tmp_path).check()
     assert build(Store(tmp_path), "app", b"one").layers == 1
 
 
-def test_git_does_not_see_a_store(store: Store) -> None:
+def test_git_ignores_a_store(store: Store) -> None:
     """git ignores a store anywhere in a work tree."""
     build(store, "app", b"one")
     assert (store.path / ".gitignore").read_text() == "*\n"
@@ -327,7 +327,7 @@ def test_a_store_of_a_later_version_is_refused(store: Store) -> None:
 
 
 def ask_as_nobody(store: Store, question: Callable[[], str]) -> str:
-    """The result as another user; root may do everything."""
+    """Return the result as another user, since root may do everything."""
     for folder in store.path.parents:
         if folder.stat().st_mode & 0o077 == 0:
             folder.chmod(0o755)
@@ -352,7 +352,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @needs_root
-def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
+def test_an_unreadable_store_is_refused(store: Store) -> None:
     """A store that the user may not read is refused, and the error names the owner."""
     build(store, "app", b"one")
     store.path.chmod(0o700)
@@ -368,7 +368,7 @@ def test_a_store_that_nobody_else_may_read_is_refused(store: Store) -> None:
 
 
 @needs_root
-def test_a_store_that_cannot_be_written_is_read(store: Store) -> None:
+def test_a_read_only_store_is_read(store: Store) -> None:
     """A store that is not writable can be read, but not changed."""
     saved = build(store, "app", b"one")
 
@@ -393,8 +393,8 @@ def test_only_a_whole_scope_is_read_in_place(store: Store) -> None:
     assert store.find_whole(["app"]) is None
 
 
-def test_a_lock_is_held_by_one_only(tmp_path: Path) -> None:
-    """A second process cannot take a held lock and learns so at once."""
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
+    """A second process cannot take a held lock, and the attempt returns at once."""
     folder = Folder(tmp_path)
     first = claim_lock(folder, "a", make=True)
     assert first is not None

@@ -1,4 +1,4 @@
-"""Nothing outside of a store changes, whatever is in it or is put there meanwhile."""
+"""Tests that nothing outside of a store changes, whatever it contains or receives meanwhile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_archive(folder: Path) -> bytes:
 
 
 def save(store: Store) -> None:
-    """A build that exports twice; docker itself would follow links in its path."""
+    """Save a build that exports twice, without docker, which would follow links in its path."""
     with store.snapshot(draw_name(), ["app", "other"], every=True) as staging:
         opened = Path(f"/proc/self/fd/{staging.folder.handle}")
         export(opened, "app", b"one")
@@ -76,7 +76,7 @@ PLANTS = ["folder", "file", "nothing", "itself", "pipe", "a full folder"]
 
 
 def make_store(path: Path) -> None:
-    """A store with an entry of every kind, including the leftovers of a killed build."""
+    """Make a store with an entry of every kind, including the leftovers of a killed build."""
     store = Store(path)
     build(store, "app", b"one", b"two", chains=[(b"one", b"three")])
     build(store, "other", b"one", b"four")
@@ -90,7 +90,7 @@ def make_store(path: Path) -> None:
 
 
 def list_places() -> list[str]:
-    """Every entry of this store, with digests replaced."""
+    """List every entry of this store, with digests replaced."""
     files = ["version", "lock", "holder", "reserve", ".version.7.tmp", "records/app.jsonl"]
     layout = ["index.json", "oci-layout", "CACHEDIR.TAG", ".gitignore", "index.json.damaged"]
     left = [f"{LEFT}.lock", f"{LEFT}/index.json", f"{LEFT}/oci-layout", f"{LEFT}/blobs/sha256"]
@@ -99,7 +99,7 @@ def list_places() -> list[str]:
 
 
 def find_place(path: Path, place: str) -> Path:
-    """The path of an entry."""
+    """Return the path of an entry."""
     if place == "page":
         return next((path / ".bxcache" / "scopes").glob("app@*"))
     if place == "manifest":
@@ -130,7 +130,7 @@ def remove(path: Path) -> None:
 
 
 def describe(folder: Path) -> dict[str, tuple[object, ...]]:
-    """The status of every file in a tree; the change time reveals new links and modes."""
+    """Return the status of every file in a tree; the change time reveals new links and modes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
@@ -235,7 +235,7 @@ class Swap:
             self.act()
 
     def run(self, operation: Callable[[], None], at: int, act: Callable[[], None]) -> int:
-        """Run an operation with `act` before system call number `at`; how many calls it made."""
+        """Run an operation with `act` before system call `at`, and return the number of calls."""
         self.seen, self.act, self.left = 0, act, at
         try:
             operation()
@@ -270,7 +270,7 @@ def test_nothing_outside_changes_when_a_folder_is_swapped_meanwhile(
         scene.check(at)
 
 
-def test_a_folder_of_somebody_among_the_staging_layouts_stays(scene: Scene) -> None:
+def test_a_foreign_folder_among_the_staging_layouts_stays(scene: Scene) -> None:
     """Only a folder with a valid name, a lock and a layout is removed as a killed build's."""
     store = scene.make()
     staging = scene.path / ".bxcache" / "staging"

@@ -1,4 +1,4 @@
-"""A store's records of builds are whole and bounded, and are removed with the cache."""
+"""Tests that a store's records of builds are whole and bounded, and removed with the cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def file_of(store: Store, scope: str) -> Path:
     return found
 
 
-def test_the_last_builds_are_remembered_in_their_order(store: Store) -> None:
+def test_the_last_builds_are_kept_in_order(store: Store) -> None:
     """The promised number of records is kept, the last build's at the end."""
     for number in range(MOST_RECORDS + 3):
         store.add_record("app", line(number))
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_replaced(store: Store) -> None:
     assert not path.is_symlink()
 
 
-def test_records_go_with_the_scope(store: Store) -> None:
+def test_records_are_removed_with_the_scope(store: Store) -> None:
     """Records are removed with their scope, whether it is removed, too old or evicted."""
     for scope in ("a", "b", "c"):
         build(store, scope, scope.encode())
@@ -98,7 +98,7 @@ def test_records_stay_with_a_scope_that_loses_layers(store: Store) -> None:
     assert store.read_records("app") == (line(1),)
 
 
-def test_a_build_that_never_had_a_cache_is_forgotten_after_a_month(store: Store) -> None:
+def test_records_without_a_cache_are_removed_after_a_month(store: Store) -> None:
     """Records of a scope that never had a cache are removed after a month, not sooner."""
     store.add_record("app", line(1))
     store.collect()
@@ -122,7 +122,7 @@ def test_records_count_against_the_budget(store: Store) -> None:
     assert sum(sizes) + 30_000 <= most
 
 
-def test_records_travel_in_an_archive(store: Store, tmp_path: Path) -> None:
+def test_records_are_part_of_an_archive(store: Store, tmp_path: Path) -> None:
     """Records of packed scopes are added after the records that the other store had."""
     for scope in ("app", "other"):
         build(store, scope, scope.encode())
@@ -138,7 +138,7 @@ def test_records_travel_in_an_archive(store: Store, tmp_path: Path) -> None:
     assert there.read_records("other") == ()
 
 
-def test_records_of_what_is_not_taken_stay_behind(store: Store, tmp_path: Path) -> None:
+def test_records_of_a_skipped_scope_are_not_unpacked(store: Store, tmp_path: Path) -> None:
     """A store with a later version of a scope keeps only its own records."""
     build(store, "app", b"old")
     store.add_record("app", line(1))
@@ -154,7 +154,7 @@ def test_records_of_what_is_not_taken_stay_behind(store: Store, tmp_path: Path) 
     assert there.read_records("app") == (line(2),)
 
 
-def test_a_store_that_cannot_be_written_says_so(store: Store, tmp_path: Path) -> None:
+def test_a_records_folder_that_is_a_file_is_an_error(store: Store, tmp_path: Path) -> None:
     """A store that is not writable raises a StoreError."""
     build(store, "app", b"one")
     records = store.path / ".bxcache" / "records"

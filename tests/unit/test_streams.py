@@ -79,20 +79,20 @@ def closed() -> None:
 
 @pytest.mark.parametrize("bad", [open_broken, open_full, closed])
 @pytest.mark.parametrize("mode", ["auto", "plain", "tty", "rawjson", "quiet", "none"])
-def test_progress_that_nobody_can_read_stops_no_build(
+def test_unreadable_progress_does_not_stop_a_build(
     bad: Callable[[], int | None], mode: str, builds: list[str]
 ) -> None:
-    """The build continues quietly and completes."""
+    """A build continues quietly and completes if its progress cannot be written."""
     with started(open_file(os.devnull), bad()) as output:
         status = judge_output(run(["build", "--progress", mode]), output)
     assert (status, builds) == (0, ["built"])
 
 
 @pytest.mark.parametrize(("bad", "expected"), [(open_broken, 130), (open_full, 74), (closed, 0)])
-def test_data_that_nobody_can_read_is_told_by_the_status(
+def test_data_that_cannot_be_written_sets_the_status(
     bad: Callable[[], int | None], expected: int, builds: list[str], tmp_path: Path
 ) -> None:
-    """Everything else is done first; a closed stdout is not an error."""
+    """If stdout cannot be written, the rest is done first; a closed stdout is not an error."""
     with started(bad(), open_file(os.devnull)) as output:
         words = ["build", "--json", "--report", str(tmp_path / "r.json")]
         status = judge_output(run(words), output)
@@ -101,7 +101,7 @@ def test_data_that_nobody_can_read_is_told_by_the_status(
 
 
 @pytest.mark.usefixtures("builds")
-def test_what_can_be_written_is_written(tmp_path: Path) -> None:
+def test_data_and_messages_are_written(tmp_path: Path) -> None:
     """Data goes to stdout and messages go to stderr."""
     files = [tmp_path / "out", tmp_path / "err"]
     for each in files:
@@ -114,7 +114,7 @@ def test_what_can_be_written_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_pipe_that_is_full_is_waited_for(stream: str) -> None:
+def test_a_full_pipe_loses_no_output(stream: str) -> None:
     """No byte is lost, even if another process made the pipe non-blocking."""
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -146,7 +146,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None:
+def test_an_ignored_signal_stays_ignored(ignored: signal.Signals) -> None:
     """A signal that nohup ignores stays ignored; the other one stops the work."""
     (other,) = {signal.SIGHUP, signal.SIGTERM} - {ignored}
     signal.signal(ignored, signal.SIG_IGN)
@@ -157,7 +157,7 @@ def test_a_signal_that_is_ignored_stays_ignored(ignored: signal.Signals) -> None
         signal.raise_signal(other)
 
 
-def test_a_status_of_its_own_is_kept() -> None:
+def test_the_status_of_a_failure_is_kept() -> None:
     """The exit status of a failure is kept if its message cannot be written."""
     with started(open_broken(), None) as output:
         print("lost", flush=True)

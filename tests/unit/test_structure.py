@@ -1,4 +1,4 @@
-"""The house: each room imports only rooms below it, and some doors are the only ones."""
+"""Tests of the house: each room imports only rooms below it, and some modules are the only door."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLOORS = [
     {"bxcache.cli"},
     {"bxcache", "bxcache.__main__"},
 ]
-# `import bxcache` loads nothing; its names are looked up where they live when they are used.
+# `import bxcache` loads nothing: each name is imported on first use.
 LAZY = {"bxcache"}
 
 
@@ -63,8 +63,8 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def test_every_room_is_in_the_picture() -> None:
-    """CONTRIBUTING.md tells whoever is new what each of them is for."""
+def test_every_room_is_described() -> None:
+    """CONTRIBUTING.md describes every room."""
     drawn = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
     rooms = {name.removeprefix("bxcache.") for floor in FLOORS for name in floor} - LAZY
     missing = {room for room in rooms if not (f"`{room}/`" in drawn or f"`{room}.py`" in drawn)}
@@ -72,14 +72,14 @@ def test_every_room_is_in_the_picture() -> None:
 
 
 def test_the_top_of_the_package_has_few_modules() -> None:
-    """A newcomer sees eleven rooms, the API and the ground that all of them stand on."""
+    """The package has eleven rooms and at most six modules at the top."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     assert len(modules) <= 6
     assert len({path.parent for path in PACKAGE.glob("*/__init__.py")}) == 11
 
 
-def test_no_module_imports_itself_through_others() -> None:
-    """Neither while it is loaded, nor in a function, nor for its types alone."""
+def test_modules_have_no_import_cycles() -> None:
+    """Modules have no import cycles, including imports in functions and for types only."""
     graph = {name_of(path): imports_of(path) for path in MODULES if name_of(path) not in LAZY}
     sorter = TopologicalSorter({name: each & graph.keys() for name, each in graph.items()})
     assert [*sorter.static_order()]
@@ -87,7 +87,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_room_imports_only_rooms_below(path: Path) -> None:
-    """Type-only imports count too."""
+    """A room imports only rooms below it, also for types only."""
     module = name_of(path)
     if module in LAZY:
         return
@@ -109,22 +109,22 @@ def test_a_room_imports_only_rooms_below(path: Path) -> None:
         ("platformdirs", "bxcache.config.loading"),
     ],
 )
-def test_each_door_is_the_only_one(name: str, home: str) -> None:
-    """One place talks to processes, one to the file locks, one to the command line."""
+def test_each_door_is_in_one_place(name: str, home: str) -> None:
+    """Only one place imports each of subprocess, docker, file locks and the command line."""
     users = {name_of(path) for path in MODULES for i in imports_of(path) if i.split(".")[0] == name}
     assert users
     assert all(user == home or user.startswith(f"{home}.") for user in users)
 
 
-def test_a_configuration_is_had_by_one_door() -> None:
-    """Whoever loads one by itself would take what a stranger's file says at its word."""
+def test_a_configuration_is_loaded_in_one_place() -> None:
+    """Only the trust decision loads a configuration, since a file could be a stranger's."""
     loaders = {name_of(path) for path in MODULES if re.search(r"\bload_setup\b", path.read_text())}
     assert loaders == {"bxcache.config.loading", "bxcache.place.trust"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_and_functions_are_small(path: Path) -> None:
-    """At most 400 lines a module and 60 a function."""
+    """A module has at most 400 lines, and a function at most 60."""
     text = path.read_text()
     assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
@@ -144,8 +144,8 @@ def test_only_the_console_and_the_command_line_print() -> None:
                 raise AssertionError(f"{name_of(path)} exits")
 
 
-def test_exports_are_deliberate() -> None:
-    """What is public is in `__all__`, sorted, and where `__getattr__` says."""
+def test_public_names_are_listed() -> None:
+    """The public names are in `__all__`, sorted, and have the homes that `__getattr__` uses."""
     package = importlib.import_module("bxcache")
     assert list(package.__all__) == sorted(package.__all__)
     assert set(package.__all__) == set(package._HOMES)
@@ -167,18 +167,18 @@ def test_exports_are_deliberate() -> None:
 
 
 def test_the_package_is_typed() -> None:
-    """A type checker of a user reads its annotations."""
+    """The package has `py.typed`, so a user's type checker reads its annotations."""
     assert (PACKAGE / "py.typed").exists()
 
 
 KINDS = {"local", "registry", "inline"}
 SETTINGS = {"LocalSettings", "RegistrySettings", "InlineSettings"}
-# Where a backend is declared, and where it is; `buildx/` compares what docker's own flags say.
+# Rooms where a backend is declared or implemented; `buildx/` compares docker's own flags.
 DECIDERS = {"bxcache.config", "bxcache.backends", "bxcache.buildx"}
 
 
 def find_decisions(tree: ast.AST) -> Iterator[str]:
-    """What asks of which kind a backend is."""
+    """Find the code that depends on the kind of a backend."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             texts = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant)]
@@ -192,13 +192,13 @@ def find_decisions(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_backends_know_their_kinds(path: Path) -> None:
-    """Another kind is one file and one line; nothing above would have to know it."""
+    """Only the rooms of backends depend on a backend's kind, so a new kind is one file."""
     if room_of(name_of(path)) not in DECIDERS:
         assert not [*find_decisions(ast.parse(path.read_text()))]
 
 
 def test_a_decision_on_a_kind_is_found() -> None:
-    """However it is written."""
+    """A decision on a kind is found in every form."""
     text = """
 if each.backend == "local": pass
 if each.type in ("registry", "inline"): pass

@@ -44,7 +44,7 @@ RESULT = BuildResult(0, None, (), STEPS, (CACHE,), (), 6.2, record=RECORD)
 
 
 def test_each_stage_has_a_line() -> None:
-    """The line has the outcomes of its steps, their time and the time saved."""
+    """Each stage has a line with the outcomes of its steps, their time and the time saved."""
     lines = [line.split() for line in render_summary(RESULT).splitlines()[:3]]
     assert lines == [
         ["STAGE", "REUSED", "EXECUTED", "TIME", "SAVED"],
@@ -53,8 +53,8 @@ def test_each_stage_has_a_line() -> None:
     ]
 
 
-def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
-    """Each takes one line without control sequences."""
+def test_slow_steps_and_warnings_follow() -> None:
+    """The slowest steps and BuildKit's warnings follow, without control sequences."""
     assert render_summary(RESULT).splitlines()[3:-2] == [
         "slowest     4.2 s [app] RUN make",
         "            1.5 s [app] RUN test",
@@ -62,8 +62,8 @@ def test_what_took_long_and_what_buildkit_warned_of_come_next() -> None:
     ]
 
 
-def test_the_totals_come_last() -> None:
-    """They have the steps' outcomes, transfers, and how full the store is."""
+def test_the_totals_are_last() -> None:
+    """The totals are last: the steps' outcomes, the transfers, and the size of the store."""
     assert render_summary(RESULT).splitlines()[-2:] == [
         "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
         f"saved 4.1 MB in 4 layers to `image.main` in /store {STORED}",
@@ -75,17 +75,17 @@ def test_the_totals_come_last() -> None:
     [
         (replace(CACHE, store_budget=None), "(70 B new; the store has 120.0 MB)"),
         (replace(CACHE, store_bytes=None), "(70 B new)"),
-        # A part was evicted again.
+        # Part of the cache was evicted again.
         (replace(CACHE, new_bytes=None), "(the store has 120.0 MB of 20.0 GB)"),
         (replace(CACHE, new_bytes=None, store_bytes=None), "to `image.main` in /store"),
     ],
 )
-def test_what_is_not_known_of_the_store_is_left_out(cache: CacheResult, words: str) -> None:
-    """A store without limits has no budget."""
+def test_unknown_values_of_the_store_are_not_shown(cache: CacheResult, words: str) -> None:
+    """Unknown sizes and limits of a store are not shown."""
     assert render_totals(replace(RESULT, caches=(cache,))).endswith(words)
 
 
-def test_what_was_there_already_is_not_said_to_be_saved() -> None:
+def test_an_unchanged_cache_is_not_reported_as_saved() -> None:
     """An export without new layers is reported as unchanged."""
     same = replace(CACHE, unchanged=True)
     amount = "4.1 MB in 4 layers; the store has 120.0 MB of 20.0 GB"
@@ -93,14 +93,14 @@ def test_what_was_there_already_is_not_said_to_be_saved() -> None:
     assert last == f"nothing new for `image.main` in /store ({amount})"
 
 
-def test_what_the_store_gave_up_at_once_is_not_said_to_be_saved() -> None:
-    """A warning names the size that the cache needs."""
+def test_a_cache_that_was_evicted_is_not_reported_as_saved() -> None:
+    """A cache that the store evicted at once is reported as not saved."""
     cache = replace(CACHE, bytes=2_700, layers=0)
     assert render_summary(replace(RESULT, caches=(cache,))).endswith("nothing saved")
 
 
-def test_a_failed_build_shows_its_stages_too() -> None:
-    """The stages have BuildKit's names, without a Dockerfile."""
+def test_a_failed_build_shows_its_stages() -> None:
+    """The summary of a failed build shows BuildKit's names of stages, without a Dockerfile."""
     steps = [
         make_step("COPY lib /", outcome=REUSED, stage="deps"),
         make_step("RUN x", outcome=FAILED, seconds=1.0, stage="app", error="exit code: 1"),
@@ -115,7 +115,7 @@ def test_a_failed_build_shows_its_stages_too() -> None:
 
 
 def test_one_stage_needs_no_table() -> None:
-    """With one stage, the totals suffice."""
+    """The summary of a build with one stage has only the totals."""
     record = make_record(make_step("RUN x", 2, seconds=1.0), stages=STAGES[:1])
     result = replace(RESULT, record=record)
     assert render_summary(result) == render_totals(result)

@@ -1,4 +1,4 @@
-"""Tests that recorded streams give the outcomes known from how they were made."""
+"""Tests that recorded streams give the outcomes that follow from how they were made."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read(name: str) -> tuple[Trace, list[Event]]:
 
 @pytest.mark.parametrize("name", ["cold", "docker-28-cold", "fresh-builder-source-edit"])
 def test_the_context_is_distinguished_from_other_transfers(name: str) -> None:
-    """The Dockerfile and its ignore file are sent first, and are not the context."""
+    """Only the transfer of the context counts as such, and not that of the Dockerfile."""
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     named, ended, sent = dict[str, str](), list[str](), list[bool]()
     reader = TraceReader()
@@ -107,7 +107,7 @@ def test_all_steps_have_one_outcome(name: str, outcome: Outcome) -> None:
     check(read(name)[0], expect({}, outcome))
 
 
-def test_an_edit_executes_what_follows_from_it() -> None:
+def test_an_edit_executes_all_later_steps() -> None:
     """The changed COPY and its descendants are executed; base and deps are reused."""
     changed = {
         (stage, text): EXECUTED for stage in ("build", "test", "stage-4") for text in STEPS[stage]
@@ -128,15 +128,15 @@ def test_steps_before_a_failing_one_are_listed() -> None:
     assert [e.line for e in events if isinstance(e, Said)] == list(trace.said)
 
 
-def test_a_cache_that_cannot_be_loaded_is_no_failed_step() -> None:
-    """Only the step that docker blames has failed."""
+def test_a_cache_that_cannot_be_loaded_does_not_fail_a_step() -> None:
+    """A cache that cannot be loaded does not fail a step; the step that docker blames is failed."""
     trace, _ = read("truncated-parent")
     assert [step.name.label for step in trace.steps if step.outcome is FAILED] == ["[test 2/2]"]
     assert EXECUTED not in outcomes(trace).values()
 
 
 def test_each_platform_has_its_own_steps() -> None:
-    """Vertices distinguish equally named steps: 10 steps, 2 platforms."""
+    """The 10 steps of 2 platforms are distinguished by their vertices, though names are equal."""
     trace, _ = read("two-platforms")
     assert len(trace.steps) == 20
     assert {step.outcome for step in trace.steps} == {EXECUTED}
@@ -145,7 +145,7 @@ def test_each_platform_has_its_own_steps() -> None:
 
 
 def test_a_linked_copy_is_one_step() -> None:
-    """Its merge is a second vertex of the same instruction."""
+    """A linked COPY and its merge, a second vertex, are one step."""
     trace, _ = read("cold")
     linked = [step for step in trace.steps if "--link" in step.name.text]
     assert [len(step.digests) for step in linked] == [2]
@@ -163,8 +163,8 @@ def test_a_linked_copy_is_one_step() -> None:
         ("docker-26-failing-step", {"base": [REUSED] * 2, "stage-1": [FAILED]}),
     ],
 )
-def test_a_base_image_is_no_step(name: str, expected: dict[str, list[Outcome]]) -> None:
-    """`FROM` makes no layer, and BuildKit never reports it as cached."""
+def test_a_base_image_is_not_a_step(name: str, expected: dict[str, list[Outcome]]) -> None:
+    """A base image is not a step, since `FROM` makes no layer."""
     trace, _ = read(name)
     found: dict[str, list[Outcome]] = {}
     for step in trace.steps:
@@ -188,8 +188,8 @@ def test_events_match_the_trace(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.ndjson")))
-def test_a_step_that_began_ends_once(name: str) -> None:
-    """This holds wherever the stream is cut off, as when buildx is killed."""
+def test_a_started_step_ends_once(name: str) -> None:
+    """Each started step ends once, wherever the stream is cut off, as when buildx is killed."""
     lines = (STREAMS / f"{name}.ndjson").read_text().splitlines()
     documents = list(join_documents(lines))
     for cut in range(0, len(documents) + 1, max(1, len(documents) // 40)):
@@ -207,7 +207,7 @@ def test_a_step_that_began_ends_once(name: str) -> None:
 
 
 def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
-    """BuildKit executes equal steps of two platforms once, and docker reports one failure."""
+    """Of two equal steps, which BuildKit executes once, one fails and one is stopped."""
     trace, events = read("two-platforms-stopped")
     ends = [
         type(e)
@@ -218,8 +218,8 @@ def test_of_two_equal_steps_one_fails_and_one_is_stopped() -> None:
     assert [step.outcome for step in trace.steps if "exit 3" in step.name.text] == [FAILED]
 
 
-def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
-    """A step whose layer was being fetched counts as reused."""
+def test_a_reused_step_of_a_stopped_build_stays_reused() -> None:
+    """A step whose layer was being fetched when the build was stopped counts as reused."""
     found = {"digest": "d", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
     for more in ({"completed": "2026-01-01T00:00:01Z", "cached": True}, {}):
@@ -229,8 +229,8 @@ def test_what_was_found_stays_found_where_the_build_is_stopped() -> None:
     assert [step.outcome for step in reader.finish().steps] == [REUSED]
 
 
-def test_a_reused_step_is_never_said_to_have_started() -> None:
-    """Fetching layers is not execution."""
+def test_a_reused_step_never_starts() -> None:
+    """A reused step never starts, since fetching layers is not execution."""
     _, events = read("fresh-builder-all-reused")
     assert not [event for event in events if isinstance(event, StepStarted)]
 
@@ -245,7 +245,7 @@ def test_the_exported_manifest_is_known() -> None:
 
 
 def test_a_failed_export_has_its_error() -> None:
-    """An unreachable registry's error is kept."""
+    """A failed export has the error of the unreachable registry."""
     trace, _ = read("registry-down-ignored")
     (export,) = trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     assert "connect" in export.error
@@ -253,7 +253,7 @@ def test_a_failed_export_has_its_error() -> None:
 
 
 def test_collisions_of_parallel_exports_are_not_shown() -> None:
-    """BuildKit prints them as errors even though the build succeeds."""
+    """Write collisions of parallel exports, which BuildKit prints as errors, are not shown."""
     text = (STREAMS / "cold.ndjson").read_text()
     assert "ERROR: (*service).Write failed" in text
     assert read("cold")[0].said == ()
@@ -268,7 +268,7 @@ def test_seconds_are_those_of_the_dockerfile() -> None:
 
 
 def test_log_lines_are_whole() -> None:
-    """Pieces are joined to lines; the last line may lack its line break."""
+    """Pieces of a log are joined to lines; the last line may lack its line break."""
     chunks = ["YWI=", "Y2QKZWY=", "Z2gKcGFydA=="]  # ab | cd\nef | gh\npart
     vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
@@ -294,8 +294,8 @@ def test_log_lines_are_whole() -> None:
         ([f"\r{'x' * 5000}", "\r"], []),
     ],
 )
-def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> None:
-    """Only complete text is shown, and only when it changes."""
+def test_overwritten_output_is_shown(chunks: list[str], shown: list[str]) -> None:
+    """Overwritten output is shown only if it is complete, and only when it changes."""
     vertex = {"digest": "sha256:1", "name": "[a 1/1] RUN x", "started": "2026-01-01T00:00:00Z"}
     reader = TraceReader()
     list(reader.read({"vertexes": [vertex]}))
@@ -307,7 +307,7 @@ def test_what_is_written_over_is_shown(chunks: list[str], shown: list[str]) -> N
 
 @given(st.text())
 def test_any_line_can_be_fed(line: str) -> None:
-    """A line that is not a status is docker's own output."""
+    """Any line can be fed, since a line that is not a status is docker's own output."""
     reader = TraceReader()
     list(reader.feed(line))
     reader.finish()
@@ -337,7 +337,7 @@ FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON))
         max_size=3,
     )
 )
-def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> None:
+def test_any_document_can_be_read(documents: list[dict[str, object]]) -> None:
     """Messages of any shape, as of a later BuildKit, can be read."""
     reader = TraceReader()
     for document in documents:
@@ -346,14 +346,14 @@ def test_no_document_breaks_the_reader(documents: list[dict[str, object]]) -> No
 
 
 @given(st.lists(st.text(alphabet=' {}"a:\\', max_size=6)))
-def test_joining_loses_nothing(lines: list[str]) -> None:
-    """Any lines keep their content, without a document's indent."""
+def test_joined_lines_keep_their_content(lines: list[str]) -> None:
+    """Joined lines keep their content, except a document's indent."""
     joined = "".join(join_documents(lines))
     assert joined.replace(" ", "") == "".join(lines).replace(" ", "")
 
 
-def test_a_step_that_another_build_did_is_listed_once() -> None:
-    """It keeps its own name: the other build's vertex has other step numbers."""
+def test_a_step_that_another_build_executed_is_listed_once() -> None:
+    """A step that another build executed is listed once, under its own name."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
     own = [
@@ -373,8 +373,9 @@ def test_a_step_that_another_build_did_is_listed_once() -> None:
 
 @pytest.mark.parametrize(("own", "seen"), [({"a", "b", "c"}, 3), (set[str](), 1)])
 def test_an_unneeded_step_is_reused_without_a_report(own: set[str], seen: int) -> None:
-    """An engine of 28.5 reports only names to the second of two builds that find the same cached
-    result. This proves nothing for a build that did not complete.
+    """A step of a completed build that only has a name counts as reused; otherwise it is left out.
+
+    For a build whose cached result another build has found, an engine of 28.5 reports only names.
     """
     reader = TraceReader()
     vertices = [
@@ -393,7 +394,7 @@ def test_an_unneeded_step_is_reused_without_a_report(own: set[str], seen: int) -
     assert [each.began for each in steps if each.name.index == 1] == [None] * (seen - 1)
 
 
-def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
+def test_a_step_of_another_build_is_left_out() -> None:
     """Vertices that are not the build's own are left out."""
     reader = TraceReader()
     times = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:02Z"}
@@ -406,8 +407,8 @@ def test_a_step_of_another_build_alone_is_none_of_this_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["cold", "registry-all-reused"])
-def test_what_a_step_reads_of_the_context(name: str) -> None:
-    """The instructions that copy from the context are those listed by hand, executed or not."""
+def test_the_reads_of_a_step_are_known(name: str) -> None:
+    """A step's reads are the COPY instructions listed by hand, executed or not."""
     busybox, lib = "COPY busybox /bin/busybox", "COPY lib /lib-in"
     every = {busybox, lib, "COPY --link src /src"}
     trace, _ = read(name)
@@ -424,8 +425,8 @@ def test_what_a_step_reads_of_the_context(name: str) -> None:
     }
 
 
-def test_vertices_that_need_each_other_read_nothing() -> None:
-    """A stream with a cycle can still be read."""
+def test_vertices_in_a_cycle_read_nothing() -> None:
+    """Vertices that form a cycle can be read, and read nothing of the context."""
     reader = TraceReader()
     names = {"a": "[internal] load build context", "b": "[1/2] COPY x /", "c": "[2/2] RUN y"}
     inputs = {"a": [], "b": ["a", "c"], "c": ["b"]}
@@ -439,7 +440,7 @@ def test_vertices_that_need_each_other_read_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["cold", "registry-all-reused", "two-platforms"])
 def test_the_last_status_of_each_transfer_counts(name: str) -> None:
-    """Layers are summed by digest and files by vertex, recounted here from the lines."""
+    """Transferred bytes are the last status of each layer and file, as recounted here."""
     pulled, sent = dict[str, int](), dict[tuple[str, str], int]()
     for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
         if line.startswith("{"):
@@ -455,8 +456,8 @@ def test_the_last_status_of_each_transfer_counts(name: str) -> None:
     assert moved.get(Transfer.SEND, 0) == sum(sent.values()) > 0
 
 
-def test_what_buildkit_warns_of_is_kept_once() -> None:
-    """Warnings keep their order."""
+def test_warnings_are_kept_once() -> None:
+    """Warnings are kept once each, in their order."""
     reader = TraceReader()
     for text in ("one", "two", "one"):
         short = base64.b64encode(text.encode()).decode()
@@ -479,8 +480,8 @@ def encode(text: str) -> str:
         ({"short": ""}, []),
     ],
 )
-def test_a_warning_says_something(message: dict[str, Any], seen: list[str]) -> None:
-    """Without a short text the longer ones are used; an empty warning is dropped."""
+def test_a_warning_has_a_text(message: dict[str, Any], seen: list[str]) -> None:
+    """A warning without a short text has its details or URL, and an empty one is dropped."""
     reader = TraceReader()
     events = reader.feed(json.dumps({"warnings": [{"vertex": "d", "level": 1, **message}]}))
     assert [each for each in events if isinstance(each, Warned)] == [*map(Warned, seen)]
@@ -488,7 +489,7 @@ def test_a_warning_says_something(message: dict[str, Any], seen: list[str]) -> N
 
 
 def test_the_fetch_of_an_add_belongs_to_its_step() -> None:
-    """All its events have one vertex, different from another step of the same name."""
+    """The fetch and the placement of an ADD have one vertex, unlike a step of the same name."""
     name = "[base 1/1] ADD https://example.com/a /a"
     done = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
     vertexes = [
@@ -502,7 +503,7 @@ def test_the_fetch_of_an_add_belongs_to_its_step() -> None:
 
 
 def test_a_run_begins_once() -> None:
-    """The event comes before all others, so that an earlier run's steps can be dropped."""
+    """A run begins with one event, before all others, so that earlier steps can be dropped."""
     lines = (STREAMS / "cold.ndjson").read_text().splitlines()
     reader = TraceReader()
     events = [event for line in lines for event in reader.feed(line)]

@@ -60,7 +60,7 @@ def test_a_context_is_read(text: str) -> None:
         f"00-\u0661{TRACE[1:]}-{SPAN}-01",
     ],
 )
-def test_what_is_malformed_is_nothing(text: str) -> None:
+def test_a_malformed_context_is_ignored(text: str) -> None:
     """A malformed context is ignored, so a new trace begins."""
     assert parse_traceparent(text) is None
 

@@ -103,7 +103,7 @@ def name_tracks(document: Document) -> dict[int, str]:
 
 
 def overlap(first: Document, second: Document) -> bool:
-    """Whether both events last at one moment."""
+    """Return whether both events overlap in time."""
     (begin, end), (other_begin, other_end) = find_span(first), find_span(second)
     return max(begin, other_begin) < min(end, other_end)
 
@@ -137,7 +137,7 @@ REPORTS = st.builds(
 
 @given(REPORTS)
 def test_no_events_of_a_track_overlap(report: Report) -> None:
-    """The format requires nesting, and steps do not contain each other."""
+    """The events of a track do not overlap, since the format requires nesting."""
     tracks = defaultdict(list)
     for event in list_complete(read(report)):
         tracks[event["tid"]].append(event)
@@ -147,7 +147,7 @@ def test_no_events_of_a_track_overlap(report: Report) -> None:
 
 @given(REPORTS)
 def test_a_stage_has_as_many_tracks_as_steps_that_run_at_once(report: Report) -> None:
-    """This holds for each of its platforms."""
+    """A stage has as many tracks as steps that run at once, for each of its platforms."""
     document = read(report)
     names = name_tracks(document)
     steps = defaultdict(list)
@@ -168,7 +168,7 @@ def count_beside(moment: int, events: list[Document]) -> int:
 
 @given(REPORTS)
 def test_a_step_has_one_event(report: Report) -> None:
-    """It has the step's beginning and duration; other steps are counted."""
+    """A step with a known start has one event with its times, and other steps are counted."""
     document = read(report)
     known = [step for step in report.steps if step.began is not None]
     seen = Counter((e["name"], e["cat"]) for e in list_steps(document))
@@ -182,7 +182,7 @@ def test_a_step_has_one_event(report: Report) -> None:
 
 @given(REPORTS)
 def test_the_build_lasts_as_long_as_its_steps(report: Report) -> None:
-    """The build lasts longer if docker did more."""
+    """The build's event covers all its steps, and lasts longer if docker did more."""
     whole, *steps = list_complete(read(report))
     assert whole["ts"] == STARTED * 1e6
     assert whole["dur"] >= round(report.seconds * 1e6)
@@ -193,7 +193,7 @@ def test_the_build_lasts_as_long_as_its_steps(report: Report) -> None:
 
 @given(REPORTS)
 def test_every_track_has_a_name_and_a_place(report: Report) -> None:
-    """All tracks belong to one process."""
+    """Every track has a name and a sort index, and all tracks belong to one process."""
     document = read(report)
     used = {event["tid"] for event in list_complete(document)}
     sorting = [e for e in document["traceEvents"] if e["name"] == "thread_sort_index"]
@@ -203,8 +203,8 @@ def test_every_track_has_a_name_and_a_place(report: Report) -> None:
 
 
 @given(REPORTS)
-def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Report) -> None:
-    """Each has its own span id, which is the same in every export."""
+def test_each_event_is_below_the_build_and_the_pipeline(report: Report) -> None:
+    """Each event has its own span id below the build's, which is the same in every export."""
     document = read(report, TRACEPARENT)
     whole, *steps = (event["args"] for event in list_complete(document))
     assert document["otherData"]["trace_id"] == TRACE
@@ -216,8 +216,8 @@ def test_each_event_hangs_below_the_build_and_that_below_the_pipeline(report: Re
     assert document == read(report, TRACEPARENT)
 
 
-def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
-    """Neither two images nor a repeated build share span ids."""
+def test_builds_of_one_pipeline_share_no_span() -> None:
+    """Two images and a repeated build have different span ids."""
     other = RecordedScope(name="other", image="other")
     step = make_step("RUN a", 2, began=0.0)
     records = (
@@ -232,14 +232,14 @@ def test_builds_of_one_pipeline_have_no_span_in_common() -> None:
 
 @pytest.mark.parametrize("text", ["", "00-0-0-0", TRACEPARENT.upper()])
 def test_without_a_trace_there_are_no_ids(text: str) -> None:
-    """A malformed `TRACEPARENT` counts as none."""
+    """Without a valid `TRACEPARENT`, a trace has no ids."""
     shown = render_trace(make_golden("cold"), text)
     assert "span_id" not in shown
     assert "trace_id" not in shown
 
 
 def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
-    """Tracks are ordered by platform below the whole build."""
+    """Tracks are in the order of the Dockerfile and of platforms, below the whole build."""
     assert [*name_tracks(read(make_golden("two-platforms"))).values()] == [
         "whole build",
         "base (linux/amd64, linux/amd64/v2)",
@@ -252,7 +252,7 @@ def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
 
 
 def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:
-    """A step that begins when another ends follows it on its track."""
+    """Parallel steps have separate tracks, and a step that begins when another ends follows it."""
     steps = (
         make_step("RUN a", 2, began=0.0, seconds=2.0, stage="one"),
         make_step("COPY --link b", 3, began=1.0, seconds=2.0, stage="one"),
@@ -265,7 +265,7 @@ def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:
 
 
 def test_a_step_has_its_known_values() -> None:
-    """Times are microseconds since 1970, and unknown values are left out."""
+    """The event of a step has its known values; times are microseconds since 1970."""
     failed = make_step(
         "RUN make",
         6,
@@ -316,16 +316,16 @@ def test_the_build_is_described_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [2.5e11, 5e-324])
-def test_a_record_can_say_anything_of_time(moment: float) -> None:
-    """Any times give a valid trace."""
+def test_any_times_give_a_valid_trace(moment: float) -> None:
+    """Any times in a record give a valid trace."""
     step = make_step("RUN a", 2, began=moment, seconds=moment)
     document = read(make_report([make_record(step, seconds=moment, started=moment)]))
     assert len(list_steps(document)) == 1
 
 
 @given(st.text())
-def test_no_text_leaves_its_place(text: str) -> None:
-    """The trace is ASCII without control characters."""
+def test_no_text_changes_the_trace(text: str) -> None:
+    """With any text, the trace is ASCII without control characters."""
     step = RecordedStep(
         text=text, stage=text, platforms=(text,), outcome=Outcome.FAILED, error=text, began=0.0
     )

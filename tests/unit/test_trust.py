@@ -1,4 +1,4 @@
-"""Which keys count in an untrusted build: a table generated from the models."""
+"""Tests of which keys count in an untrusted build, by a table that covers the models."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Value:
     """A key's value in a file, as a variable, and whether it counts in a stranger's file.
 
     Attributes:
-        text: the value as TOML.
-        counts: whether it does.
-        variable: the same as a variable has it, where that is not the text itself.
-        entry: the name of the value in its table, where the key is a table.
+        text: The value as TOML.
+        counts: Whether it counts in a stranger's file.
+        variable: The value as a variable has it, if that differs from the text.
+        entry: The name of the value in its table, if the key is a table.
     """
 
     text: str
@@ -159,7 +159,7 @@ BARE = {
     "registry": ("force_compression", Value("false", counts=True)),
     "inline": ("stages", Value('"final"', counts=True)),
 }
-"""What a backend has of itself."""
+"""A setting with its default value, for the entry of a backend without others."""
 ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
 
 
@@ -211,7 +211,7 @@ def render(section: str, name: str, value: Value, table: str = "") -> str:
 
 
 def read(setup: Setup, section: str, name: str, value: Value) -> Any:  # noqa: ANN401
-    """The value of a key in the configuration; None if it is not set."""
+    """Return the value of a key in the configuration, or None if it is not set."""
     config = setup.config.model_dump(mode="json")
     if section in SETTINGS:
         return config["cache"]["backends"][0].get(name)
@@ -230,7 +230,7 @@ def name_row(row: object) -> str:
 
 
 @pytest.mark.parametrize(("section", "name", "value"), ROWS, ids=name_row)
-def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
+def test_only_harmless_values_of_a_strangers_file_count(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
     """In an untrusted build, only harmless values of the file count; a note lists the others."""
@@ -251,7 +251,7 @@ def test_a_strangers_file_is_heard_as_far_as_it_is_harmless(
     [row for row in ROWS if row[0] not in SETTINGS],
     ids=name_row,
 )
-def test_a_variable_and_a_flag_count_anyway(
+def test_variables_and_flags_always_count(
     section: str, name: str, value: Value, checkout: Path
 ) -> None:
     """Values from variables and flags count without a note."""
@@ -296,7 +296,7 @@ def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
     assert [note for note in trust.notes if "bxcache.toml:4" in note and ":5" in note]
 
 
-def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
+def test_one_note_lists_all_refused_values(checkout: Path) -> None:
     """One note lists every refused value with its line, except those that a flag replaces."""
     file = '[build]\npush = true\ntags = ["a"]\nssh = ["default"]\n[place]\ntrusted = true\n'
     _, trust = decide(checkout, file, tags=["b"])
@@ -306,7 +306,7 @@ def test_all_that_does_not_count_stands_in_one_note(checkout: Path) -> None:
     assert "tags" not in note
 
 
-def test_who_says_that_a_build_is_trusted_or_not(checkout: Path) -> None:
+def test_trust_is_set_by_flags_and_variables(checkout: Path) -> None:
     """Flags and variables can set trust either way, a file can only remove it."""
     file = "[build]\npush = true\n"
     assert decide(checkout, file, trusted=True)[0].config.build.push
@@ -339,7 +339,7 @@ SAVED = [
 @pytest.mark.parametrize(
     ("file", "variable", "why"), [row[1:] for row in SAVED], ids=[r[0] for r in SAVED]
 )
-def test_where_a_build_without_trust_may_save(
+def test_an_untrusted_build_saves_only_where_no_file_decides(
     file: str, variable: str, why: list[str], checkout: Path
 ) -> None:
     """An untrusted build saves only where no file decides; a trusted build saves everywhere."""
@@ -361,7 +361,7 @@ def test_where_a_build_without_trust_may_save(
         (False, "type=local,max_size=2GB", Limits(2 * 10**9, 30 * 86_400)),
     ],
 )
-def test_a_build_without_trust_evicts_nothing_by_a_files_bounds(
+def test_an_untrusted_build_does_not_evict_by_a_files_limits(
     trusted: bool,  # noqa: FBT001
     variable: str,
     limits: Limits,
@@ -401,7 +401,7 @@ def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
 
 
 @pytest.mark.parametrize("context", ["oci-layout:///etc", "ssh://h/x", "git@h:a/b.git", "-"])
-def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: Path) -> None:
+def test_a_folder_does_not_make_a_url_harmless(context: str, checkout: Path) -> None:
     """A stranger's folder named like a URL does not make that URL harmless."""
     (checkout / context).mkdir(parents=True)
     for file in (f'context = "{context}"', f'build_contexts.x = "{context}"'):
@@ -410,13 +410,13 @@ def test_a_folder_hides_nothing_that_docker_would_read(context: str, checkout: P
 
 
 @pytest.mark.parametrize("key", ["build_args", "build_contexts", "labels"])
-def test_a_name_says_nothing_of_a_value(key: str, checkout: Path) -> None:
+def test_a_name_cannot_contain_a_value(key: str, checkout: Path) -> None:
     """A build argument's name may not contain `=`, where docker ends the name."""
     with pytest.raises(ConfigError, match="a name must not be empty or contain `=`"):
         decide(checkout, f'[build.{key}]\n"HTTP_PROXY=x" = "sub"\n', own=True)
 
 
-def test_a_link_to_a_file_elsewhere_says_nothing(checkout: Path, tmp_path: Path) -> None:
+def test_a_config_file_that_links_elsewhere_is_ignored(checkout: Path, tmp_path: Path) -> None:
     """A config file that links out of the checkout is ignored; the caller may name any file."""
     other = tmp_path / "other.toml"
     decide(checkout, "", own=True)

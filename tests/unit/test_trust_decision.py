@@ -43,14 +43,14 @@ def decide(
         ({"trusted": False}, False),
         ({"provider": "git"}, False),
         ({"provider": "none"}, False),
-        # A CI system that is not read, and a person who says that the build is trusted.
+        # An unsupported CI system, and a person who declares the build as trusted.
         ({"provider": "git", "consulted": ("CI",)}, True),
         ({"provider": "none", "consulted": ("CODEBUILD_BUILD_ID",)}, True),
         ({"provider": "git", "consulted": ("JENKINS_URL",)}, False),
     ],
 )
 def test_only_trusted_builds_on_ci_are_guarded(known: dict[str, Any], guarded: bool) -> None:  # noqa: FBT001
-    """Only in CI do others use what a build saves, on a builder that others may have used."""
+    """Only trusted builds in CI are guarded, since others use what they save."""
     assert Trust(place(**known), writes=True, reason="").is_guarded == guarded
     assert not Trust(place(**known), writes=False, reason="").is_guarded
 
@@ -76,7 +76,7 @@ TRUST = [
     [row[1:] for row in TRUST],
     ids=[f"{row[0]}-{row[1]}" for row in TRUST],
 )
-def test_who_saves(
+def test_only_an_allowed_build_saves(
     trusted: bool,  # noqa: FBT001
     file: str,
     variables: dict[str, str],
@@ -84,14 +84,14 @@ def test_who_saves(
     writes: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    """An untrusted build saves only if a flag or a variable says so; its own file cannot."""
+    """An untrusted build saves only if a flag or a variable allows it; its own file cannot."""
     found = place(branch="main", trusted=trusted)
     assert decide(found, tmp_path, file, variables, **flags).writes is writes
 
 
 @pytest.mark.parametrize("key", ['branch = "main"', "trusted = true"])
-def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: Path) -> None:
-    """A stranger's file can neither name another branch nor grant trust, and a note says so."""
+def test_a_strangers_file_cannot_name_a_branch_or_grant_trust(key: str, tmp_path: Path) -> None:
+    """A stranger's file can neither name another branch nor grant trust, and a note reports it."""
     found = decide(place(branch="evil", **FORK), tmp_path, f"[place]\n{key}\n")
     assert found.place.branch == "evil"
     assert not found.place.trusted
@@ -112,7 +112,9 @@ def test_a_strangers_file_does_not_make_it_pass_for_another(key: str, tmp_path: 
         ({**FORK}, Owner(Kind.UNTRUSTED, ":")),
     ],
 )
-def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Path) -> None:
+def test_owners_of_different_kinds_differ(
+    known: dict[str, Any], owner: Owner, tmp_path: Path
+) -> None:
     """Owners of different kinds differ, whatever a branch is called."""
     assert decide(place(**known), tmp_path).owner == owner
 
@@ -133,7 +135,7 @@ def test_whose_cache_is_saved(known: dict[str, Any], owner: Owner, tmp_path: Pat
         ),
     ],
 )
-def test_whose_caches_are_read(
+def test_a_build_reads_the_caches_of_its_branches(
     known: dict[str, Any], owners: list[str | None], tmp_path: Path
 ) -> None:
     """A build reads the caches of its own, the base and the default branch, each once."""

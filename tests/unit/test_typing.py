@@ -1,4 +1,4 @@
-"""What a user's type checker sees: checked by mypy with the rest, never run."""
+"""The types that a user's type checker finds, which mypy checks with the rest; never run."""
 
 from __future__ import annotations
 

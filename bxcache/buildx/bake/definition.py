@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LINK = "target:"
 """The prefix of a context that is another target's result."""
-_USUAL_FILE = "Dockerfile"
 _FLAGS = {
     "shm-size": "--shm-size",
     "ulimits": "--ulimit",
@@ -40,7 +39,6 @@ class BakeTarget:
     """A target of a bake file.
 
     Attributes:
-        settings: its settings as a build.
         extra: its keys without a setting, as flags of `docker buildx build`.
         links: the targets whose results it uses.
         cache_from, cache_to: its own imports and exports, as option text.
@@ -68,13 +66,8 @@ class BakeTarget:
 
 
 def parse_definition(text: str) -> dict[str, BakeTarget]:
-    """Parse the targets, by name.
-
-    Raises:
-        ValueError: the text is not a definition.
-    """
-    document = json.loads(text)
-    targets = document.get("target") if isinstance(document, dict) else None
+    """Parse the targets, by name; raise ValueError if the text is not a definition."""
+    targets = as_table(json.loads(text)).get("target")
     if not isinstance(targets, dict):
         raise ValueError("it has no `target`")  # noqa: TRY004  # the text is wrong, not a type
     return {name: _read_target(name, as_table(printed)) for name, printed in targets.items()}
@@ -129,12 +122,12 @@ def _list_folders(settings: BuildSettings, directory: Path) -> Iterator[tuple[st
 
 def _read_target(name: str, printed: Mapping[str, Any]) -> BakeTarget:
     context = str(printed.get("context") or ".")
-    file = str(printed.get("dockerfile") or _USUAL_FILE)
+    file = str(printed.get("dockerfile") or "Dockerfile")
     contexts = {str(key): str(value) for key, value in as_table(printed.get("contexts")).items()}
     links = (value.removeprefix(LINK) for value in contexts.values() if value.startswith(LINK))
     settings = BuildSettings.model_construct(
         context=context,
-        file=None if file == _USUAL_FILE else _join_path(context, file),
+        file=None if file == "Dockerfile" else _join_path(context, file),
         target=printed.get("target"),
         platforms=tuple(map(str, as_list(printed.get("platforms")))),
         tags=tuple(map(str, as_list(printed.get("tags")))),

@@ -44,9 +44,7 @@ _OPTIONS = ("secret", "ssh", "cache-from", "output", "cache-to")
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """Something that a target asks for but is not allowed: the missing value of `--allow`, such as
-    `fs.read=..`, and what the target does with it.
-    """
+    """The missing value of `--allow`, such as `fs.read=..`, and what the target does with it."""
 
     target: str
     allow: str
@@ -170,23 +168,21 @@ def _is_here(path: str, directory: Path) -> bool:
 
 def list_paths(key: str, option: object) -> Iterator[tuple[str, str]]:
     """Yield the paths that an option of a key reads or writes, each with `READ` or `WRITE`."""
-    fields = read_fields(option)
+    fields, way = read_fields(option), WRITE if key in ("output", "cache-to") else READ
+    paths: Iterable[str | None] = ()
     if key == "ssh":
-        yield from ((READ, path) for path in _list_keys(option))
+        paths = _list_keys(option)
     elif key == "secret" and (fields.get("type") != "env" or "env" in fields):
         # Without any source, the id is the file's path.
-        path = fields.get("src") or fields.get("source")
-        path = path or ("" if fields.get("env") else fields.get("id"))
-        yield from [(READ, path)] if path else ()
+        own = "" if fields.get("env") else fields.get("id")
+        paths = [fields.get("src") or fields.get("source") or own]
     elif key == "output":
         is_path = isinstance(option, str) and "=" not in option
         path = str(option) if is_path else fields.get("dest")
-        yield from [(WRITE, path)] if path and path != "-" else ()
+        paths = [path] if path != "-" else []
     elif key in ("cache-from", "cache-to") and fields.get("type") == "local":
-        way, path = (
-            (READ, fields.get("src")) if key == "cache-from" else (WRITE, fields.get("dest"))
-        )
-        yield from [(way, path)] if path else ()
+        paths = [fields.get("src" if way == READ else "dest")]
+    yield from ((way, path) for path in paths if path)
 
 
 def _list_keys(option: object) -> list[str]:

@@ -20,26 +20,18 @@ if TYPE_CHECKING:
     from bxcache.buildx.bake.entitlements import Allowed
     from bxcache.config.trust import Checkout, Rule
 
+_HARMLESS = (
+    *("annotations", "attest", "call", "description", "dockerfile-inline", "labels", "no-cache"),
+    *("no-cache-filter", "platforms", "pull", "shm-size", "target", "ulimits"),
+)
 KEYS: dict[str, Rule] = {
+    **dict.fromkeys(_HARMLESS, HARMLESS),
     "context": CONTEXT,
     "contexts": CONTEXT,
     "dockerfile": PATH,
-    "dockerfile-inline": HARMLESS,
     "args": ARGUMENT,
-    "labels": HARMLESS,
-    "annotations": HARMLESS,
-    "attest": HARMLESS,
-    "target": HARMLESS,
-    "platforms": HARMLESS,
-    "pull": HARMLESS,
-    "no-cache": HARMLESS,
-    "no-cache-filter": HARMLESS,
-    "shm-size": HARMLESS,
-    "ulimits": HARMLESS,
     # https://github.com/moby/buildkit/blob/v0.25.2/solver/llbsolver/ops/exec.go (`CacheMap`)
     "extra-hosts": asks("BuildKit keeps the addresses out of the cache key"),
-    "call": HARMLESS,
-    "description": HARMLESS,
     "network": NETWORK,
     "tags": asks("it can name another build's image"),
     "secret": asks("it reads variables and files of the runner"),

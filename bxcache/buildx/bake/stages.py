@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from bxcache.config.models import BuildSettings
 
 VARIABLES = {PROVENANCE_VARIABLE: "max", "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
-"""Environment variables of the run. The original build was already allowed to read its files, so
-bake must not ask again."""
+"""Variables of the run. The original build was allowed to read its files; bake must not ask."""
 
 OLDEST_BAKE = (0, 17)
 """The first buildx whose bake reads a network and entitlements from a file."""
@@ -52,13 +51,7 @@ class StageExport:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """What all stages share.
-
-    Attributes:
-        cache_from: the caches to import, as for `--cache-from`.
-        insecure: whether the registry may be insecure.
-        environment: the source of build arguments without a value.
-    """
+    """What all stages share; build arguments without a value take it from the environment."""
 
     settings: BuildSettings
     context: Path

@@ -34,11 +34,9 @@ class BakeReader:
     def __init__(
         self, targets: Sequence[str], stages: Mapping[str, str | None] | None = None
     ) -> None:
-        """Begin a stream.
+        """Begin a stream of targets, each with the stage that it builds, if it names one.
 
-        Args:
-            targets: the targets of the bake; a single one has names as in a build.
-            stages: the stage that each target builds, if it names one.
+        A single target has names as in a build.
         """
         self._stages = stages or {}
         self._readers = {target: TraceReader() for target in targets}
@@ -47,10 +45,7 @@ class BakeReader:
         self._owners: dict[str, dict[str, bool]] = {}
 
     def feed(self, line: str) -> Iterator[tuple[str, Event]]:
-        """Read one line and yield its events, each with its target.
-
-        The target is empty if it is unknown or not a single one.
-        """
+        """Read one line and yield its events, each with its target; empty if not a single one."""
         document = parse_status(line)
         if document is None:
             yield from self._read_output(line)

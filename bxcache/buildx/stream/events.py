@@ -82,8 +82,7 @@ class Transferred:
 
     Attributes:
         item: the layer, or BuildKit's name for the item.
-        current: the bytes transferred so far; 0 if unknown.
-        total: all bytes; 0 if unknown.
+        current, total: bytes; 0 if unknown.
         is_context: whether it sends a build context, not one of the small files beside it.
     """
 
@@ -123,27 +122,14 @@ class Streamed:
     line: str
 
 
-Event = (
-    RunStarted
-    | StepStarted
-    | StepFinished
-    | StepStopped
-    | StepLogged
-    | StepShown
-    | Transferred
-    | Said
-    | Warned
-    | Noted
-    | Streamed
-)
+StepEvent = StepStarted | StepFinished | StepStopped | StepLogged | StepShown
+Event = RunStarted | StepEvent | Transferred | Said | Warned | Noted | Streamed
 Observer = Callable[[Event], None]
 """A caller's function that receives a build's events."""
 
 
 def redact_event(event: Event, redact: Redactor) -> Event:
-    """Mask the secrets in an event. A streamed line is masked where it is read, and a transfer
-    names only layers.
-    """
+    """Mask the secrets in an event; a streamed line is masked where it is read."""
     match event:
         case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
             return type(event)(_redact_step(step, redact), redact(line), vertex)

@@ -15,9 +15,6 @@ _PLACE = re.compile(r"(?P<index>[0-9]{1,9})/(?P<total>[0-9]{1,9})")
 LINK = "LINK "
 INTERNAL = "[internal] "
 """The prefix of BuildKit's internal vertices."""
-_CONTEXT = f"{INTERNAL}load build context"
-_NAMED_CONTEXT = " load from client"
-_FROM = "FROM "
 ONLY_STAGE = "stage-0"
 """The name of a Dockerfile's only stage, which BuildKit leaves out."""
 
@@ -40,10 +37,9 @@ class StepName:
     """The parts of a step's name.
 
     Attributes:
-        platform: the platform; None in a build for a single one.
-        stage: the stage's name, or `stage-N` as BuildKit numbers them.
-        index: the step's number in the stage, from 1.
-        total: the number of steps in the stage.
+        platform: None in a build for a single one.
+        stage: its name, or `stage-N` as BuildKit numbers them.
+        index, total: the step's number in the stage, from 1, and the number of all.
     """
 
     platform: str | None
@@ -55,7 +51,7 @@ class StepName:
     @property
     def is_base(self) -> bool:
         """Whether it is a `FROM`, which makes no layer."""
-        return self.text.startswith(_FROM)
+        return self.text.startswith("FROM ")
 
     @property
     def is_link(self) -> bool:
@@ -96,7 +92,7 @@ def is_local(name: str) -> bool:
 
     https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
     """
-    return name == _CONTEXT or name.endswith(_NAMED_CONTEXT)
+    return name == f"{INTERNAL}load build context" or name.endswith(" load from client")
 
 
 class CacheVertex(StrEnum):
@@ -115,14 +111,8 @@ class CacheVertex(StrEnum):
 
 EXPORTS = {"local": CacheVertex.EXPORT_LOCAL, "registry": CacheVertex.EXPORT_REGISTRY}
 
-_WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
-
-
-def parse_written_manifest(status: str) -> str | None:
-    """Return the digest of the cache manifest that an exporter's status names."""
-    match = _WRITTEN.fullmatch(status)
-    return match["digest"] if match else None
-
+WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
+"""An exporter's status that names its cache manifest."""
 
 _TRANSFERS = (
     ("sha256:", Transfer.PULL),

@@ -80,6 +80,11 @@ def decode_base64(text: object) -> Iterator[bytes]:
             return
 
 
+def decode_text(text: object) -> str:
+    """Decode a base64 text to a text, up to an error."""
+    return b"".join(decode_base64(text)).decode(errors="replace")
+
+
 class StreamRedactor:
     """Masks the secrets in the lines of a stream, also inside base64.
 

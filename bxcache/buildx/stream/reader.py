@@ -20,26 +20,8 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from bxcache.buildx.stream.events import (
-    Event,
-    Outcome,
-    RunStarted,
-    Said,
-    StepFinished,
-    StepLogged,
-    StepShown,
-    StepStarted,
-    StepStopped,
-    Transferred,
-    Warned,
-)
-from bxcache.buildx.stream.names import (
-    Transfer,
-    find_transfer,
-    is_local,
-    parse_step_name,
-    parse_written_manifest,
-)
+from bxcache.buildx.stream import events
+from bxcache.buildx.stream.names import WRITTEN, Transfer, find_transfer, is_local, parse_step_name
 from bxcache.buildx.stream.raw import decode_base64
 from bxcache.buildx.stream.trace import Trace, list_sources, list_steps, list_transfers
 from bxcache.buildx.stream.vertices import (
@@ -53,6 +35,8 @@ from bxcache.buildx.values import as_list, read_count, read_items, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    from bxcache.buildx.stream.events import Event, Outcome
 
 _DECODER = json.JSONDecoder()
 # Parallel exports collide on a blob and are retried; the build succeeds.
@@ -83,7 +67,7 @@ class TraceReader:
         """Read one message of BuildKit and yield its events."""
         if not self._has_begun:
             self._has_begun = True
-            yield RunStarted()
+            yield events.RunStarted()
         for key, take in self._KINDS:
             for message in read_items(document, key):
                 yield from take(self, message)
@@ -132,7 +116,7 @@ class TraceReader:
             self._said.append(text)
             if len(self._said) > 2 * _MOST_SAID:
                 del self._said[_MOST_SAID // 2 : -_MOST_SAID // 2]
-            yield Said(text)
+            yield events.Said(text)
 
     def _vertex(self, message: dict[str, Any], key: str) -> Vertex | None:
         digest = read_text(message, key)
@@ -163,9 +147,9 @@ class TraceReader:
 
     def _read_status(self, message: dict[str, Any]) -> Iterator[Event]:
         status = read_text(message, "id")
-        written = parse_written_manifest(status)
+        written = WRITTEN.fullmatch(status)
         if written is not None and (vertex := self._vertex(message, "vertex")) is not None:
-            vertex.written = written
+            vertex.written = written["digest"]
         moved = find_transfer(status)
         if moved is not None:
             kind, item = moved
@@ -176,7 +160,7 @@ class TraceReader:
             done = bool(read_text(message, "completed"))
             sender = self.vertices.get(read_text(message, "vertex"))
             is_context = kind is Transfer.SEND and sender is not None and is_local(sender.name)
-            yield Transferred(kind, item, current, total, done, is_context)
+            yield events.Transferred(kind, item, current, total, done, is_context)
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
@@ -187,9 +171,9 @@ class TraceReader:
             text, reader = vertex.print(data, stream)
             if step is not None:
                 for line in reader.split(text):
-                    yield StepLogged(step, line, vertex.reported_as)
+                    yield events.StepLogged(step, line, vertex.reported_as)
                 if "\r" in text and (shown := reader.find_shown()):
-                    yield StepShown(step, shown, vertex.reported_as)
+                    yield events.StepShown(step, shown, vertex.reported_as)
             else:
                 kept = [line for line in text.splitlines() if line and not line.startswith(_PAUSES)]
                 vertex.log = (kept or [vertex.log])[-1].removeprefix("error: ")
@@ -197,7 +181,7 @@ class TraceReader:
     def _read_warning(self, message: dict[str, Any]) -> Iterator[Event]:
         if text := read_warning(message):
             self._warnings[text] = None
-            yield Warned(text)
+            yield events.Warned(text)
 
     _KINDS = (
         ("vertexes", _read_vertex),
@@ -212,14 +196,14 @@ def _report_change(vertex: Vertex, outcome: Outcome | None, *, started: bool) ->
     if step is None or step.is_base or step.is_link:
         return
     if vertex.started and not started and vertex.outcome is None:
-        yield StepStarted(step, vertex.reported_as)
+        yield events.StepStarted(step, vertex.reported_as)
     if vertex.outcome is not None and vertex.outcome is not outcome:
         for rest in vertex.end_lines():
-            yield StepLogged(step, rest, vertex.reported_as)
+            yield events.StepLogged(step, rest, vertex.reported_as)
         seconds = measure_spans(vertex.spans)
-        yield StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.reported_as)
+        yield events.StepFinished(step, vertex.outcome, seconds, vertex.error, vertex.reported_as)
     elif started and not vertex.started and vertex.outcome is None:
-        yield StepStopped(step, measure_spans(vertex.spans), vertex.reported_as)
+        yield events.StepStopped(step, measure_spans(vertex.spans), vertex.reported_as)
 
 
 def parse_status(line: str) -> dict[str, Any] | None:

@@ -52,9 +52,8 @@ class TracedSource:
     """A source of files for steps: a base image, or something fetched.
 
     Attributes:
-        digest: its vertex.
         step: its step, if it is a `FROM`.
-        began: when it began, in seconds since 1970; None if unknown.
+        began: in seconds since 1970; None if unknown.
     """
 
     digest: str
@@ -66,13 +65,7 @@ class TracedSource:
 
 @dataclass(frozen=True, slots=True)
 class CacheTransfer:
-    """The import or export of one cache.
-
-    Attributes:
-        digest: the manifest that an export wrote.
-        error: why it failed; empty if it did not.
-        log: the last line that it printed.
-    """
+    """The import or export of one cache, the manifest that an export wrote, and its last output."""
 
     name: str
     digest: str | None
@@ -88,8 +81,7 @@ class Trace:
         steps: the instructions, in the order in which they began.
         said: docker's own output.
         unloaded: why results found in a cache could not be loaded.
-        began: when the build began, in seconds since 1970; None if unknown.
-        warnings: BuildKit's warnings, each once.
+        began: in seconds since 1970; None if unknown.
         moved: the bytes transferred, by kind.
     """
 
@@ -157,15 +149,14 @@ def _join_parts(vertices: list[Vertex]) -> Iterator[Instruction]:
 
 
 class Reads(AbstractSet[str]):
-    """Instructions that copy from the local contexts.
+    """Instructions that copy from the local contexts, as bits of a number, the lowest first.
 
-    Thousands of vertices may each depend on nearly all of them, so they are bits of a number.
+    Thousands of vertices may each depend on nearly all of them.
     """
 
     __slots__ = ("_every", "_held")
 
     def __init__(self, every: Sequence[str], held: int) -> None:
-        """Select from a list by bits, the lowest for the first item."""
         self._every, self._held = every, held
 
     def __contains__(self, text: object) -> bool:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.raw import decode_base64
+from bxcache.buildx.stream.raw import decode_text
 from bxcache.buildx.values import as_list, as_table, read_items, read_text
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ class Vertex:
         unloaded: why a result found in a cache could not be loaded.
         written: the cache manifest that it wrote.
         spans: the times of its work, ends by starts.
-        printing: the readers of its output, by stream.
-        tail: the end of its output.
-        is_cut: whether output before `tail` was dropped.
+        tail: the end of its output; `is_cut` if output before was dropped.
         reported_as: the digest in its step's events; another vertex's if the step has several.
     """
 
@@ -185,10 +183,7 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
 
 
 def measure_spans(spans: dict[str, str]) -> float:
-    """Return the seconds that time spans cover together.
-
-    One that ends before it begins, because the clock was set back, or is invalid counts as zero.
-    """
+    """Return the seconds that time spans cover together; one that runs backwards counts as 0."""
     covered, end = 0.0, float("-inf")
     known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
     for start, stop in sorted(each for each in known if all(each)):
@@ -218,13 +213,12 @@ def _parse_time(text: str) -> float:
 def read_warning(message: dict[str, Any]) -> str:
     """Return a warning's text, the short one if there is one; empty without any."""
     texts = (message.get("short"), *as_list(message.get("detail")))
-    read = (b"".join(decode_base64(each)).decode(errors="replace").strip() for each in texts)
+    read = (decode_text(each).strip() for each in texts)
     return next(filter(None, read), read_text(message, "url"))
 
 
 def read_excerpt(message: dict[str, Any]) -> tuple[str, list[int]]:
     """Return the text that a warning is about and its lines, from 1; empty if it names none."""
     data = as_table(message.get("sourceInfo")).get("data")
-    text = b"".join(decode_base64(data)).decode(errors="replace")
     lines = (as_table(each.get("start")).get("line") for each in read_items(message, "range"))
-    return text, [line for line in lines if isinstance(line, int)]
+    return decode_text(data), [line for line in lines if isinstance(line, int)]

@@ -1,4 +1,4 @@
-"""What is known of a scope is found wherever it is kept, or it is said what is known instead."""
+"""Tests that the history of a scope is found, or that an error lists what is known instead."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def record(
     started: float = 1.0,
     caches: tuple[RecordedCache, ...] = (),
 ) -> bytes:
-    """The record of a build of one stage."""
+    """Make the record of a build of one stage."""
     steps = tuple(
         RecordedStep(
             text=f"RUN {number}",
@@ -69,7 +69,7 @@ def record(
 
 
 def saved(place: str, *missing: bytes) -> RecordedCache:
-    """What became of the store, where all layers were saved but some."""
+    """Describe a store to which all layers except some were saved."""
     unsaved = tuple(map(digest_of, missing))
     return RecordedCache(backend="local", place=place, scope="app", unsaved=unsaved)
 
@@ -88,7 +88,7 @@ def project(store: Store, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryRegistry]:
-    """A registry that is empty, and nobody with a login."""
+    """An empty registry, and a user without a login."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
     with MemoryRegistry() as started:
@@ -96,13 +96,13 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory
 
 
 def keep(store: Store, whose: Scope, *layers: bytes, **told: Any) -> None:  # noqa: ANN401
-    """What a build leaves in a store."""
+    """Leave in a store what a build leaves there."""
     build(store, whose.name, *layers)
     store.add_record(whose.name, record(whose, *layers, **told))
 
 
 def push(registry: MemoryRegistry, whose: Scope, *layers: bytes) -> None:
-    """What a build leaves in the registry's repository `app`."""
+    """Leave in the registry's repository `app` what a build leaves there."""
     digest = registry.put(whose.name, cache_manifest(*layers))
     config = b'{"layers":[]}'
     registry.shelf().blobs |= {digest_of(EMPTY): EMPTY, digest_of(config): config}
@@ -116,7 +116,7 @@ def digests(history: Any) -> list[str]:  # noqa: ANN401
 
 
 def test_the_own_image_is_found_without_a_name(store: Store, project: Path) -> None:
-    """By the config file, the folder and the branch, as a build would."""
+    """The config file, the folder and the branch select the image, as in a build."""
     keep(store, scope(), b"one", b"two")
     keep(store, scope(image="api"), b"three")
     history = find_history(HistoryRequest(directory=project))
@@ -128,7 +128,7 @@ def test_the_own_image_is_found_without_a_name(store: Store, project: Path) -> N
 
 
 def test_a_scope_is_found_by_its_name(store: Store, project: Path) -> None:
-    """Whatever the branch is here."""
+    """A scope is found by its name, whatever the current branch is."""
     keep(store, scope("main"), b"one")
     history = find_history(HistoryRequest(name=scope("main").name, directory=project))
     assert digests(history) == [digest_of(b"one")]
@@ -136,10 +136,10 @@ def test_a_scope_is_found_by_its_name(store: Store, project: Path) -> None:
     assert again.stages == history.stages
 
 
-def test_a_branch_without_a_build_has_what_it_would_start_from(
+def test_a_branch_without_a_build_has_the_history_of_its_donor(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default branch's, and it says so."""
+    """A branch without a build gets the default branch's history, with a note."""
     monkeypatch.setenv("BXCACHE_PLACE_BRANCH", "topic")
     monkeypatch.setenv("BXCACHE_PLACE_DEFAULT", "main")
     keep(store, scope("main"), b"one")
@@ -160,15 +160,15 @@ def test_a_branch_without_a_build_has_what_it_would_start_from(
 def test_the_only_target_or_platform_that_was_built_is_found(
     store: Store, project: Path, whose: Scope
 ) -> None:
-    """Right after a build of it, without saying it again."""
+    """The only target or platform that was built is found without being named."""
     keep(store, whose, b"one")
     keep(store, Scope("images", None, (HERE,)), b"other image")
     keep(store, scope("another-branch"), b"other branch")
     assert find_history(HistoryRequest(directory=project)).scope == whose.name
 
 
-def test_a_target_is_told_from_the_whole_image(store: Store, project: Path) -> None:
-    """Each has a scope."""
+def test_a_target_is_distinguished_from_the_whole_image(store: Store, project: Path) -> None:
+    """A target and the whole image have separate scopes."""
     keep(store, scope(), b"one")
     keep(store, scope(target="test"), b"two")
     assert digests(find_history(HistoryRequest(directory=project))) == [digest_of(b"one")]
@@ -176,8 +176,8 @@ def test_a_target_is_told_from_the_whole_image(store: Store, project: Path) -> N
     assert digests(test) == [digest_of(b"two")]
 
 
-def test_builds_before_the_last_one(store: Store, project: Path) -> None:
-    """Counted back from it; those that failed are passed over."""
+def test_earlier_builds_are_found_by_their_distance(store: Store, project: Path) -> None:
+    """`~N` counts back from the last build and skips failed builds."""
     for number in range(3):
         keep(store, scope(), f"{number}".encode())
         store.add_record(scope().name, record(scope(), b"failed", status=1, started=number))
@@ -191,8 +191,8 @@ def test_builds_before_the_last_one(store: Store, project: Path) -> None:
         find_history(HistoryRequest(name="~3", directory=project))
 
 
-def test_a_build_that_failed_is_shown_where_there_is_no_other(store: Store, project: Path) -> None:
-    """It says so."""
+def test_a_failed_build_is_shown_if_there_is_no_other(store: Store, project: Path) -> None:
+    """A failed build is shown, with a note, if there is no other build."""
     store.add_record(scope().name, record(scope(), status=1))
     history = find_history(HistoryRequest(directory=project))
     assert history.record is not None
@@ -208,10 +208,10 @@ def test_a_build_that_failed_is_shown_where_there_is_no_other(store: Store, proj
         (b'{"version":2,"anything":1}\n', "has version 2"),
     ],
 )
-def test_a_record_of_no_use_is_an_error(
+def test_an_unusable_record_is_an_error(
     store: Store, project: Path, line: bytes, expected: str
 ) -> None:
-    """It says why; the build before it can be had."""
+    """An unusable record is an error that names the cause; the build before it can be read."""
     keep(store, scope(), b"one")
     store.add_record(scope().name, line)
     with pytest.raises(RecordError, match=expected):
@@ -219,8 +219,8 @@ def test_a_record_of_no_use_is_an_error(
     assert digests(find_history(HistoryRequest(name="~1", directory=project)))
 
 
-def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
-    """Those that the store evicted, and those whose file somebody removed."""
+def test_missing_layers_are_reported(store: Store, project: Path) -> None:
+    """Layers that the store evicted or whose file was removed are reported as evicted."""
     keep(store, scope(), b"one", b"two", b"three" * 9, caches=(saved("/moved"),))
     (store.path / "blobs" / "sha256" / digest_of(b"two")[7:]).unlink()
     history = find_history(HistoryRequest(directory=project))
@@ -237,10 +237,10 @@ def test_layers_that_are_gone_are_told(store: Store, project: Path) -> None:
         ((saved("/moved"),), "evicted", "the cache is gone"),
     ],
 )
-def test_a_cache_that_has_none_of_the_layers(
+def test_a_cache_without_any_of_the_layers_is_explained(
     store: Store, project: Path, caches: tuple[RecordedCache, ...], state: str, note: str
 ) -> None:
-    """It is called gone only where the record says that it was there."""
+    """Layers count as evicted only if the record shows that they were saved."""
     known = (
         each.model_copy(update={"place": each.place.replace("STORE", str(store.path))})
         for each in caches
@@ -255,8 +255,10 @@ def test_a_cache_that_has_none_of_the_layers(
     ("why", "note"),
     [("no reason", "the layers are not known: no reason"), ("", "the record does not say why")],
 )
-def test_why_layers_are_unknown(store: Store, project: Path, why: str, note: str) -> None:
-    """As the build found out; no version of buildx is blamed that did not cause it."""
+def test_the_reason_for_unknown_layers_is_given(
+    store: Store, project: Path, why: str, note: str
+) -> None:
+    """A note gives the recorded reason, and does not blame a version of buildx."""
     data = json.loads(record(scope(), b"one"))
     data |= {"steps": [{"text": "RUN x"}], "why_unknown": why, "tools": {"buildx": "0.29.1"}}
     store.add_record(scope().name, json.dumps(data).encode() + b"\n")
@@ -266,7 +268,7 @@ def test_why_layers_are_unknown(store: Store, project: Path, why: str, note: str
 
 
 def test_a_scope_without_a_record_has_its_chains(store: Store, project: Path) -> None:
-    """From the cache config; a platform or a build before cannot be had then."""
+    """Without a record the chains come from the cache config, and `~1` and platforms are errors."""
     build(store, scope().name, b"one", b"two", chains=[(b"one", b"three"), (b"four",)])
     history = find_history(HistoryRequest(directory=project))
     chains = {tuple(layer.digest for layer in chain.layers) for chain in history.chains}
@@ -279,8 +281,8 @@ def test_a_scope_without_a_record_has_its_chains(store: Store, project: Path) ->
         find_history(HistoryRequest(platform=HERE, directory=project))
 
 
-def test_a_directory_of_plain_buildx(tmp_path: Path, project: Path) -> None:
-    """Its usual tag, a tag that is named, or the only one."""
+def test_a_layout_of_plain_buildx_is_read(tmp_path: Path, project: Path) -> None:
+    """A layout of plain buildx is read by its usual tag, a named tag, or its only tag."""
     plain = tmp_path / "plain"
     export(plain, "latest", b"one", b"two")
     request = HistoryRequest(source=str(plain), directory=project, with_places=True)
@@ -295,7 +297,7 @@ def test_a_directory_of_plain_buildx(tmp_path: Path, project: Path) -> None:
 
 
 def test_a_store_is_read_by_its_directory_alone(store: Store, tmp_path: Path) -> None:
-    """Without a project around: the only scope is meant."""
+    """A store is read outside a project if it has one scope; with two, the error lists both."""
     keep(store, scope("main"), b"one")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -307,10 +309,10 @@ def test_a_store_is_read_by_its_directory_alone(store: Store, tmp_path: Path) ->
     assert all(scope(each).name in caught.value.hint for each in ("main", "topic"))
 
 
-def test_a_registry_tells_the_same_as_a_store(
+def test_a_registry_yields_the_same_history_as_a_store(
     store: Store, project: Path, registry: MemoryRegistry
 ) -> None:
-    """The record lies beside the scope; where a layer lies is told by the repository."""
+    """A registry yields the same history as a store; a layer's place is in the repository."""
     keep(store, scope(), b"one", b"two")
     push(registry, scope(), b"one", b"two")
     ref = f"{registry.address}/app"
@@ -321,10 +323,10 @@ def test_a_registry_tells_the_same_as_a_store(
         assert there.places[digest_of(b"one")] == f"{ref}@{digest_of(b'one')}"
 
 
-def test_the_backends_are_asked_in_their_order(
+def test_the_backends_are_searched_in_their_order(
     store: Store, project: Path, registry: MemoryRegistry
 ) -> None:
-    """What the store does not know, the registry may; one with a record goes first."""
+    """The first backend with a record is used, and later ones get no requests."""
     push(registry, scope(), b"one")
     config = project / "bxcache.toml"
     ref = f'[[cache.backends]]\ntype = "registry"\nref = "{registry.address}/app"\n'
@@ -339,7 +341,7 @@ def test_the_backends_are_asked_in_their_order(
 
 
 def test_a_tag_without_a_label_has_its_chains(registry: MemoryRegistry, project: Path) -> None:
-    """A cache that plain buildx has pushed."""
+    """A cache that plain buildx pushed is read from its config."""
     config = json.dumps({"layers": [{"blob": digest_of(b"one"), "parent": -1}]}).encode()
     manifest = json.loads(cache_manifest(b"one"))
     manifest["config"] |= {"digest": digest_of(config), "size": len(config)}
@@ -350,16 +352,16 @@ def test_a_tag_without_a_label_has_its_chains(registry: MemoryRegistry, project:
         assert [each.digest for each in history.chains[0].layers] == [digest_of(b"one")]
 
 
-def test_an_image_is_no_cache(registry: MemoryRegistry, project: Path) -> None:
-    """It says what it may be."""
+def test_an_image_is_not_a_cache(registry: MemoryRegistry, project: Path) -> None:
+    """A tag that is not a cache is an error, which suggests that it is an image."""
     registry.put("latest", b'{"schemaVersion":2,"layers":[]}')
     request = HistoryRequest(source=f"{registry.address}/app:latest", directory=project)
     with pytest.raises(RecordError, match="it may be an image"):
         find_history(request)
 
 
-def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) -> None:
-    """Its digest is checked."""
+def test_a_changed_blob_is_not_a_record(registry: MemoryRegistry, project: Path) -> None:
+    """A record whose blob does not match its digest is an error."""
     push(registry, scope(), b"one")
     repository = open_repository(Reference(f"{registry.address}/app"), {}, insecure=False)
     label = read_label(repository, scope().name)
@@ -382,10 +384,10 @@ def test_a_changed_blob_is_no_record(registry: MemoryRegistry, project: Path) ->
     ],
     ids=str,
 )
-def test_what_is_not_there_is_told_with_what_is(
+def test_a_missing_name_is_an_error_with_the_known_ones(
     store: Store, project: Path, request_: dict[str, Any], expected: str, hint: str
 ) -> None:
-    """One error, and the names that are known."""
+    """A name that is not found is an error, whose hint lists the known names."""
     keep(store, scope(), b"one")
     with pytest.raises(RecordError) as caught:
         find_history(HistoryRequest(**request_, directory=project))
@@ -398,16 +400,16 @@ def test_what_is_not_there_is_told_with_what_is(
     [
         (scope(image="sub"), "sub"),
         (scope(image="services/api"), "services/api"),
-        # That of another branch is not found by the image alone.
+        # The scope of another branch is not found by the image alone.
         (scope("topic", image="sub"), scope("topic", image="sub").name),
         (scope(image="my_app"), scope(image="my_app").name.partition(".")[0]),
     ],
     ids=str,
 )
-def test_where_only_another_image_is_known_a_command_tells_of_it(
+def test_a_command_is_suggested_for_another_image(
     store: Store, project: Path, whose: Scope, words: str
 ) -> None:
-    """It is one that works."""
+    """The command in the hint works as it is."""
     keep(store, whose, b"one")
     request = HistoryRequest(directory=project)
     for find, command in ((find_history, "history"), (find_report, "report")):
@@ -417,15 +419,15 @@ def test_where_only_another_image_is_known_a_command_tells_of_it(
         find(replace(request, name=words))
 
 
-def test_where_nothing_was_built_that_is_said(project: Path) -> None:
-    """And what to do."""
+def test_a_project_without_builds_gets_a_hint(project: Path) -> None:
+    """Without any build, the hint suggests `bxcache build`."""
     with pytest.raises(RecordError) as caught:
         find_history(HistoryRequest(directory=project))
     assert "bxcache build" in caught.value.hint
 
 
-def test_only_an_image_keeps_no_records(project: Path) -> None:
-    """An inline cache has no room for them."""
+def test_an_inline_cache_keeps_no_records(project: Path) -> None:
+    """A project with only an inline cache, which keeps no records, gets an error."""
     (project / "bxcache.toml").write_text(
         '[[cache.backends]]\ntype = "inline"\nref = "r.example.com/app:main"\n'
     )

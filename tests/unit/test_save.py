@@ -1,4 +1,4 @@
-"""What two runs of one build come to."""
+"""Tests of the results that two runs of one build have together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXECUTED, REUSED, FAILED = Outcome.EXECUTED, Outcome.REUSED, Outcome.FAILED
 
 
 def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0) -> RunResult:
-    """A run whose steps took as long as it did."""
+    """Make a run in which each step took as long as the run."""
     steps = tuple(
         TracedStep(StepName(None, text, 1, 2, text), (f"{run} {text}",), outcome, seconds, log=run)
         for text, outcome in outcomes.items()
@@ -31,9 +31,8 @@ def hear(outcomes: dict[str, Outcome], seconds: float, run: str, status: int = 0
     return RunResult(status, Trace(steps), Metadata(), seconds)
 
 
-def test_what_the_first_of_two_runs_executed_was_executed() -> None:
-    """The second one finds it in the builder: that is no step saved. Its vertices are what counts,
-    since its metadata names these."""
+def test_a_step_that_the_first_run_executed_counts_as_executed() -> None:
+    """A step that the first run executed counts as executed, under the second run's vertex."""
     first = hear({"a": EXECUTED, "b": REUSED, "c": FAILED}, 7.0, "first")
     second = hear({"a": REUSED, "b": REUSED, "c": EXECUTED, "d": EXECUTED}, 2.0, "second")
     told = second.after(first)
@@ -52,8 +51,8 @@ def test_what_the_first_of_two_runs_executed_was_executed() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "counts"), [(0, 0, 2), (0, 1, 1), (1, 0, 2), (1, 1, 2)]
 )
-def test_a_build_that_succeeded_has_succeeded(first: int, second: int, counts: int) -> None:
-    """Whatever becomes of a second run that was only to save it."""
+def test_a_successful_build_stays_successful(first: int, second: int, counts: int) -> None:
+    """A build that succeeded stays successful if the run that saves it fails."""
     runs = [hear({}, 1.0, "run", status) for status in (first, second)]
     told = runs[1].after(runs[0])
     assert told.exit_status == (first, second)[counts - 1]
@@ -78,10 +77,8 @@ OWN, STORE, REGISTRY = "r.example.com/own:x", "local:4887694664242991879", "r.ex
         ),
     ],
 )
-def test_an_import_that_failed_is_the_one_that_is_warned_of(
-    broken: tuple[str, ...], warned: list[str]
-) -> None:
-    """A store has no name in the stream, and others may be imported before it."""
+def test_a_warning_names_the_failed_import(broken: tuple[str, ...], warned: list[str]) -> None:
+    """The warning names the import that failed, though a store has no name in the stream."""
     names = [OWN, STORE, REGISTRY]
     transfers = tuple(
         CacheTransfer(f"{FROM} {name}", None, "broken" if name in broken else "") for name in names
@@ -100,8 +97,8 @@ def test_an_import_that_failed_is_the_one_that_is_warned_of(
     assert all(each.startswith(start) for each, start in zip(warnings, warned, strict=True))
 
 
-def test_a_given_cache_that_is_absent_is_no_failure() -> None:
-    """A first build has none; it is told, and is no warning that `strict` would fail for."""
+def test_an_absent_cache_of_the_caller_is_not_a_failure() -> None:
+    """An absent cache that docker was given, as in a first build, causes a note and no warning."""
     why = f"failed to configure registry cache importer: {OWN}: not found"
     ran = RunResult(
         0, Trace(transfers=(CacheTransfer(f"{FROM} {OWN}", None, why),)), Metadata(), 0.0
@@ -113,12 +110,12 @@ def test_a_given_cache_that_is_absent_is_no_failure() -> None:
 
 
 def export(place: str) -> CacheUse:
-    """The flag of an export to a registry."""
+    """Return the flag of an export to a registry."""
     return CacheUse(EXPORT, make_registry(place), place, "main", (("type", "registry"),), "")
 
 
 def list_failed(ran: RunResult, places: Sequence[str], given: Sequence[str] = ()) -> list[str]:
-    """The registries whose exports failed."""
+    """List the registries whose exports failed."""
     found = match_exports([export(place) for place in places], ran, given)
     return [place for place in places if any(each.error for each in found[place])]
 
@@ -130,7 +127,7 @@ A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.examp
     ("errors", "failed"),
     [
         (("", "", ""), []),
-        # Whichever export comes first; errors tell the repository as a ref or as a URL.
+        # The exports may be in any order; errors name the repository as a ref or as a URL.
         (("failed to push r.example.com/team/b:main: denied", "", ""), [B]),
         (("", 'PUT "https://r.example.com/v2/team/b/blobs/": 500', ""), [B]),
         (("", "", "dial other.example.com: refused"), [C]),
@@ -138,10 +135,10 @@ A, B, C = "r.example.com/team/a:main", "r.example.com/team/b:main", "other.examp
         (("odd", "odd", "odd"), [A, B, C]),
     ],
 )
-def test_the_registry_that_failed_is_the_one_that_is_warned_of(
+def test_a_failed_export_is_matched_to_its_registry(
     errors: tuple[str, ...], failed: list[str]
 ) -> None:
-    """Two of them may be on one host; BuildKit names all exports alike."""
+    """The failed export is found by its error, since BuildKit names all exports alike."""
     name = CacheVertex.EXPORT_REGISTRY
     transfers = tuple(CacheTransfer(name, None if each else "sha256:d", each) for each in errors)
     ran = RunResult(0, Trace(transfers=transfers), Metadata(), 0.0)
@@ -149,7 +146,7 @@ def test_the_registry_that_failed_is_the_one_that_is_warned_of(
 
 
 GIVEN = "r.example.com/team:main"
-"""A registry's repository whose path is a part of another one's."""
+"""A ref whose repository is a part of the path of another one."""
 
 
 @pytest.mark.parametrize(
@@ -161,10 +158,10 @@ GIVEN = "r.example.com/team:main"
         (("r.example.com refused", "r.example.com refused"), [A], [GIVEN]),
     ],
 )
-def test_an_export_that_the_caller_named_is_told_apart(
+def test_an_export_of_the_caller_is_distinguished(
     errors: tuple[str, ...], failed: list[str], warned: list[str]
 ) -> None:
-    """It is on the same host as bxcache's own; docker goes on with `ignore-error=true`."""
+    """A failed export that the caller requested is a warning of its own, even on the same host."""
     kind = CacheVertex.EXPORT_REGISTRY
     transfers = tuple(CacheTransfer(kind, None if each else "sha256:d", each) for each in errors)
     lost = CacheTransfer(CacheVertex.EXPORT_S3, None, "no such bucket")

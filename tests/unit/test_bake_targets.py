@@ -13,7 +13,7 @@ import pytest
 from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Save
 from bxcache.buildx.bake.definition import BakeTarget, parse_definition
 from bxcache.buildx.bake.stages import explain_unbaked
-from bxcache.buildx.command import Saving, can_repeat
+from bxcache.buildx.command import Saving, explain_once
 from bxcache.buildx.driver import Docker
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
@@ -84,8 +84,8 @@ def sets(arguments: tuple[str, ...]) -> list[str]:
     return [value for flag, value in pairwise(arguments) if flag == "--set"]
 
 
-def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
-    """The caches count whatever the caller sets, and the targets are last."""
+def test_the_callers_values_come_before_the_caches(base: Prepared) -> None:
+    """The caches take precedence over the caller's `--set`, and the targets are last."""
     request = ask(
         base,
         targets=("default", "web"),
@@ -108,7 +108,7 @@ def test_the_callers_arguments_come_before_the_caches(base: Prepared) -> None:
     ]
 
 
-def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
+def test_a_target_keeps_its_own_imports(base: Prepared) -> None:
     """The first `--set` replaces the file's imports, so they are repeated before ours."""
     declared = target("api", cache_from=["type=registry,ref=r/own", "type=local,src=c"])
     ours = use(IMPORT, "local", "type=local,src=/s"), use(IMPORT, "registry", "type=registry,ref=r")
@@ -122,7 +122,7 @@ def test_a_target_keeps_what_it_imports_by_itself(base: Prepared) -> None:
     assert sets(render(ask(base), base, planned(base, declared))) == []
 
 
-def test_the_builder_is_that_of_the_project(base: Prepared) -> None:
+def test_the_builder_is_the_projects(base: Prepared) -> None:
     """Bake uses the project's builder, like a build."""
     (base.request.directory / "bxcache.toml").write_text('[build]\nbuilder = "big"\n')
     base = replace(base, setup=load_setup(base.request.directory, {}))
@@ -140,19 +140,19 @@ IMPORTED = use(IMPORT, "local", "type=local,src=/s")
     ("imported", "targets", "apart"),
     [
         (True, (), True),
-        # Without a cache nothing can be missed.
+        # Without a cache, no file can be missed.
         (False, (), False),
         # The folders of a remote bake file are not local.
         (True, ("https://example.com/app.git", "api"), False),
     ],
 )
-def test_folders_in_common_have_paths_of_their_own(
+def test_shared_folders_have_separate_paths(
     base: Prepared,
     imported: bool,  # noqa: FBT001
     targets: tuple[str, ...],
     apart: bool,  # noqa: FBT001
 ) -> None:
-    """With an import, targets get their own paths, and a note gives the reason."""
+    """With an import, targets get separate paths, and a note gives the reason."""
     request = ask(base, targets=targets)
     both = [
         planned(base, target(name), *([IMPORTED] if imported else [])) for name in ("api", "web")
@@ -166,8 +166,8 @@ def test_folders_in_common_have_paths_of_their_own(
 SAVED = ("--cache-from", "type=registry,ref=r:a"), ("--cache-to", "type=registry,ref=r:b")
 
 
-def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
-    """It makes no output, tag or other cache, whatever the caller sets."""
+def test_a_saving_run_writes_nothing_else(base: Prepared) -> None:
+    """A run that saves a cache makes no output, tag or other cache, whatever the caller sets."""
     request = ask(
         base,
         targets=("default",),
@@ -197,8 +197,8 @@ def test_a_run_that_saves_leaves_nothing_else_behind(base: Prepared) -> None:
     assert (command.metadata, command.targets) == (METADATA, ("api",))
 
 
-def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> None:
-    """The caller's own `--set` adds no other platforms."""
+def test_a_saving_run_builds_only_its_platform(base: Prepared) -> None:
+    """The caller's own `--set` adds no other platform to a run that saves one."""
     api = target("api", platforms=["linux/amd64", "linux/arm64"])
     request = ask(base, sets=("api.platform=linux/s390x", "*.args.A=1"))
     saving = Saving((), METADATA, "linux/arm64")
@@ -207,8 +207,8 @@ def test_a_run_that_saves_one_platform_builds_for_no_other(base: Prepared) -> No
     assert sets == ["*.args.A=1", "api.platform=linux/arm64"]
 
 
-def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
-    """Needed targets are listed too, the target itself last: each reports its own layers."""
+def test_a_saving_run_bakes_needed_targets(base: Prepared) -> None:
+    """Needed targets are listed too, the target itself last, since each reports its own layers."""
     targets = {"base": target("base"), "app": target("app", contexts={"x": "target:base"})}
     command = Bake(ask(base), base, targets).repeat("app", Saving((), METADATA))
     assert command.arguments[-1] == "app"
@@ -221,25 +221,25 @@ def test_a_run_that_saves_bakes_what_its_target_needs(base: Prepared) -> None:
         (".", "api", {}, "api.linux-amd64.main"),
         ("services", "api", {}, "services_api.linux-amd64.main"),
         ("a/b", "api", {}, "a_b_api.linux-amd64.main"),
-        # The scope depends on the target's name, not on what it builds.
+        # The scope depends on the target's name, not on its stage.
         (".", "api", {"target": "site"}, "api.linux-amd64.main"),
         (".", "api", {"platforms": ["linux/arm64"]}, "api.linux-arm64.main"),
     ],
 )
-def test_a_target_has_a_scope_of_its_own(
+def test_a_target_has_its_own_scope(
     base: Prepared, folder: str, name: str, declared: dict[str, Any], scope: str
 ) -> None:
-    """The scope is named by the target and its folder in the project."""
+    """The scope contains the target's name and its folder in the project."""
     directory = base.request.directory / folder
     base = replace(base, request=replace(base.request, directory=directory))
     found = prepare_target(base, ask(base), target(name, **declared)).scope
-    # Characters invalid in a tag are replaced, and a hash is added.
+    # Characters that are invalid in a tag are replaced, and a hash is added.
     parts = found.name.split(".")
     assert ".".join([parts[0].partition("-")[0], *parts[1:]]) == scope
 
 
-def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
-    """A target has its own settings, and the caller's for all targets."""
+def test_a_target_is_built_with_its_settings(base: Prepared) -> None:
+    """A target has its own settings, and the caller's settings for all targets."""
     declared = target("api", context="app", args={"A": "1"}, tags=["x"])
     request = ask(base, options={"no_cache": True, "push": True})
     settings = prepare_target(base, request, declared).setup.config.build
@@ -249,15 +249,15 @@ def test_a_target_is_built_as_bake_says(base: Prepared) -> None:
     assert (plain.no_cache, plain.push) == (True, False)
 
 
-def test_each_target_has_a_name_and_a_folder_of_its_own(base: Prepared) -> None:
-    """No two targets share a staging folder."""
+def test_each_target_has_its_own_name_and_folder(base: Prepared) -> None:
+    """No two targets share a build name or a staging folder."""
     prepared = [prepare_target(base, ask(base), target(name)) for name in ("api", "web")]
     assert len({each.name for each in (base, *prepared)}) == 3
     assert len({each.folder for each in (base, *prepared)}) == 3
 
 
 def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
-    """Nothing is looked up, imported or saved for it, and a note says so."""
+    """Nothing is looked up, imported or saved for a target that exports a cache; a note says so."""
     declared = target("api", cache_to=["type=inline"])
     prepared = prepare_target(base, ask(base), declared)
     assert (prepared.backends, prepared.candidates, prepared.trust.writes) == ((), (), False)
@@ -267,12 +267,12 @@ def test_a_target_that_exports_a_cache_is_left_alone(base: Prepared) -> None:
 
 
 @pytest.mark.parametrize(("args", "asked"), [({}, True), ({"BUILDKIT_INLINE_CACHE": "1"}, False)])
-def test_an_inline_cache_is_asked_for_once(
+def test_an_inline_cache_is_requested_once(
     base: Prepared,
     args: dict[str, str],
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """With that build argument buildx adds an inline cache itself."""
+    """An inline cache is requested unless a build argument already makes buildx add one."""
     declared = target("api", args=args)
     prepared = prepare_target(base, ask(base), declared)
     use = CacheUse(EXPORT, make_local(), "r/app", prepared.scope.name, (("type", "inline"),), "why")
@@ -281,8 +281,8 @@ def test_an_inline_cache_is_asked_for_once(
     assert ("api.cache-to=type=inline" in words) == asked
 
 
-def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -> None:
-    """A note names its own imports, if ours are imported too."""
+def test_a_targets_own_imports_are_reported(base: Prepared, store: Store) -> None:
+    """A note reports that the target's own imports are used, if ours are imported too."""
     declared = target("api", cache_from=["type=local,src=c"])
     prepared = prepare_target(base, ask(base), declared)
     note = "it has a `cache-from` of its own, which is imported too"
@@ -293,8 +293,8 @@ def test_what_a_target_imports_by_itself_is_said(base: Prepared, store: Store) -
     assert note in plan_target(declared, prepared).notes
 
 
-def test_build_arguments_are_shown_as_a_command_has_them() -> None:
-    """An argument without a value has that of the environment."""
+def test_build_arguments_are_shown_as_flags() -> None:
+    """An argument without a value is shown by its name, so that docker reads its variable."""
     declared = target("api", args={"A": "1", "B": None, "C": ""})
     assert describe_arguments(declared) == (
         *("--build-arg", "A=1", "--build-arg", "B", "--build-arg", "C="),
@@ -313,8 +313,8 @@ class Asked(Docker):
         return self.answer
 
 
-def test_targets_are_asked_for_as_they_will_be_baked(base: Prepared) -> None:
-    """`--print` gets the same files, values and further arguments."""
+def test_targets_are_read_as_they_will_be_baked(base: Prepared) -> None:
+    """`--print` gets the same files, values and further arguments as the bake."""
     docker = Asked(Answer(0, '{"target": {"api": {}, "web": {}}}', ""))
     request = ask(base, targets=("api",), files=("a.hcl",), sets=("a.b=c",), extra=("--x",))
     assert sorted(read_targets(request, docker)) == ["api", "web"]
@@ -355,7 +355,7 @@ def test_a_question_is_not_built(
     assert docker.words == [""]
 
 
-def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
+def test_a_question_gets_the_arguments_of_the_bake(base: Prepared) -> None:
     """The question gets the same files, values and flags, but no caches."""
     request = ask(
         base,
@@ -390,7 +390,7 @@ def test_a_question_is_asked_as_it_would_be_baked(base: Prepared) -> None:
         (("--unknown",), False),
     ],
 )
-def test_what_is_passed_on_is_judged(
+def test_unknown_arguments_prevent_a_repeated_run(
     base: Prepared,
     extra: tuple[str, ...],
     again: bool,  # noqa: FBT001
@@ -400,7 +400,7 @@ def test_what_is_passed_on_is_judged(
     prepared = prepare_target(base, ask(base, extra=extra), declared)
     judged = prepared.request.extra
     settings = prepared.setup.config.build
-    assert can_repeat(settings, judged) == again
+    assert (explain_once(settings, judged) is None) == again
     assert (not explain_unbaked(settings, judged)) == again
     # Bake's entitlements do not apply to stages that are baked separately.
     assert not again or judged == ("--shm-size", "1g")
@@ -417,7 +417,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("said", "why"), REFUSALS)
 def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
-    """The error is shown without the text around it."""
+    """Docker's error is shown without the text around it."""
     with pytest.raises(ConfigError) as caught:
         read_targets(ask(base), Asked(Answer(1, "", said)))
     [problem] = caught.value.problems
@@ -426,7 +426,7 @@ def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
 
 @pytest.mark.parametrize("shown", ["", "nonsense", "{}"])
 def test_output_that_is_not_a_definition_is_an_error(base: Prepared, shown: str) -> None:
-    """It is reported, not treated as a bug of bxcache."""
+    """An unreadable definition is reported as an error, not as a bug of bxcache."""
     with pytest.raises(ConfigError, match="what `--print` shows is not understood"):
         read_targets(ask(base), Asked(Answer(0, shown, "")))
 

@@ -1,4 +1,4 @@
-"""What becomes of the targets of one bake, and of what saves them."""
+"""Tests of the results of a bake's targets, and of the runs that save them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def declare(
     base: Prepared,
     read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
 ) -> BakeRequest:
-    """A bake whose targets are these; docker is not asked."""
+    """Return a bake with these targets, without running docker."""
     monkeypatch.setattr(bake_module, "ask_docker", lambda _: nullcontext())
     monkeypatch.setattr(bake_module, "prepare", lambda *_, **__: base)
     monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
@@ -59,7 +59,7 @@ def declare(
 
 @pytest.fixture
 def base(tmp_path: Path, store: Store) -> Prepared:
-    """What is known of a project before its targets are."""
+    """Prepare a project, without its targets."""
     (tmp_path / "shop" / ".git").mkdir(parents=True)
     return make_prepared(tmp_path / "shop", store, SCOPE)
 
@@ -85,25 +85,25 @@ def statuses(prepared: Prepared, name: str, *uses: CacheUse) -> dict[str, int]:
     ("stream", "uses", "ended"),
     [
         ("failing", (LOCAL,), True),
-        # Where nothing is exported in the run, as for a registry.
+        # Nothing is exported in the run, as for a registry.
         ("failing", (), True),
-        # There only the export tells.
+        # With an old buildx, only the export shows the end.
         ("failing-old", (LOCAL,), True),
         ("failing-old", (), False),
     ],
 )
-def test_a_target_that_came_to_its_end_has_not_failed(
+def test_a_finished_target_has_not_failed(
     base: Prepared,
     stream: str,
     uses: tuple[CacheUse, ...],
     ended: bool,  # noqa: FBT001
 ) -> None:
-    """Nor has one that was stopped come to its end; docker's status is that of those."""
+    """Targets that finished have status 0; failed and stopped ones have docker's status."""
     assert statuses(base, stream, *uses) == {"fast": 0 if ended else 1, "bad": 1, "slow": 1}
 
 
-def test_one_node_of_several_does_not_speak_for_all(base: Prepared) -> None:
-    """Another one may still work for the target's other platform."""
+def test_one_node_does_not_decide_for_all(base: Prepared) -> None:
+    """With several nodes, an end is not trusted: another may still build the other platform."""
     builder = base.capabilities.builder
     nodes = (*builder.nodes, Node("other", "running", "v0.25.2"))
     capabilities = replace(base.capabilities, builder=replace(builder, nodes=nodes))
@@ -117,7 +117,7 @@ def test_one_node_of_several_does_not_speak_for_all(base: Prepared) -> None:
 
 
 class Insisted(Stop):
-    """Ctrl-C is pressed again while what runs is told to end; then that ends."""
+    """A stop during which Ctrl-C is pressed again a few times."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -133,8 +133,8 @@ class Insisted(Stop):
 
 
 @pytest.mark.parametrize("more", [0, 1, 5])
-def test_ctrl_c_ends_what_saves(more: int) -> None:
-    """All that runs is told each time, what waits is not begun, and no thread is left."""
+def test_ctrl_c_ends_all_saves(more: int) -> None:
+    """Each Ctrl-C stops the running saves again, and the waiting saves never begin."""
     stop = Insisted(more)
     begun: list[int] = []
 
@@ -159,10 +159,8 @@ def test_ctrl_c_ends_what_saves(more: int) -> None:
     assert [each.cancelled() for each in jobs] == [False] * 4 + [True] * 16
 
 
-def test_a_bake_can_be_stopped_in_all_that_it_runs(
-    base: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its request has what ends its runs of docker; it is the caller's own where there is one."""
+def test_a_bake_can_be_stopped_completely(base: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bake's request has a stop for its runs of docker, which is the caller's own if given."""
     seen: list[Stop | None] = []
 
     def look(request: BakeRequest) -> dict[str, BakeTarget]:
@@ -176,14 +174,16 @@ def test_a_bake_can_be_stopped_in_all_that_it_runs(
     assert seen[1] is own
 
 
-def test_no_target_is_no_bake(base: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked to accept nothing, and docker is not run."""
+def test_a_bake_without_targets_does_nothing(
+    base: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without targets, the caller is not asked to accept them, and docker is not run."""
     request = declare(monkeypatch, base, lambda _: {})
     assert bake_targets(request, accept=lambda _: pytest.fail("asked")) == {}
 
 
-def test_what_the_first_of_two_runs_executed_was_executed(base: Prepared) -> None:
-    """The second finds it built; a target that ended well has not failed with the second."""
+def test_a_step_executed_in_the_first_of_two_runs_counts_as_executed(base: Prepared) -> None:
+    """Steps executed in the first run stay executed, and a finished target stays successful."""
 
     def hear(outcome: Outcome, status: int) -> RunResult:
         name = StepName(None, "app", 1, 1, "RUN make")

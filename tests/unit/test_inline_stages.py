@@ -1,4 +1,4 @@
-"""Which stages of a build are pushed, and which the registry has."""
+"""Tests of which stages of a build are pushed, and which the registry has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COPY --from=2 /x /x
 """
 REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
 Made = tuple[str, Outcome, tuple[str, ...]]
-"""A step: its stage, what became of it, its layers."""
+"""A step: its stage, its outcome, its layers."""
 
 
 def ran(*made: Made, platforms: tuple[str | None, ...] = (None,)) -> RunResult:
@@ -54,7 +54,7 @@ ALL: tuple[Made, ...] = (
 
 
 def changed(*other: Made) -> RunResult:
-    """All is reused but what is told here."""
+    """Make a build that reused all steps except the given ones."""
     told = {stage: (stage, outcome, layers) for stage, outcome, layers in other}
     return ran(*(told.get(each[0], each) for each in ALL))
 
@@ -66,13 +66,13 @@ CASES: dict[str, tuple[RunResult, str | None, list[str]]] = {
     "the registry has not its layer": (changed(("deps", REUSED, ("other",))), None, ["deps"]),
     "its layer is not told": (changed(("deps", REUSED, ())), None, ["deps"]),
     "one of two forms is known": (changed(("deps", REUSED, ("other", "deps"))), None, []),
-    # What stands on another base is another image.
+    # A stage on another base is another image.
     "its base is new": (
         changed(("base", EXECUTED, ("base",))),
         None,
         ["base", "deps", "stage-2", "last"],
     ),
-    # What is copied from is told by the copying step alone.
+    # Only the copying step shows whether the source of a copy is new.
     "what it copies is new": (changed(("stage-2", EXECUTED, ("x",))), None, ["stage-2"]),
     "one step of two ran": (
         ran(*ALL, ("deps", EXECUTED, ("deps",))),
@@ -90,8 +90,8 @@ CASES: dict[str, tuple[RunResult, str | None, list[str]]] = {
 
 
 @pytest.mark.parametrize(("built", "target", "new"), CASES.values(), ids=CASES)
-def test_what_is_new_is_told(built: RunResult, target: str | None, new: list[str]) -> None:
-    """By hand for each; of a stage, not of a step. A stage that was not built is not told of."""
+def test_new_stages_are_found(built: RunResult, target: str | None, new: list[str]) -> None:
+    """The new stages are those counted by hand, and stages that were not built are absent."""
     found = list_built(list_stages(TEXT), target, built, KNOWN)
     assert [each.stage.name for each in found] == ["base", "deps", "stage-2", "last"]
     assert [each.stage.name for each in found if each.is_new] == new
@@ -104,18 +104,18 @@ def test_what_is_new_is_told(built: RunResult, target: str | None, new: list[str
         ("last", ["last"]),
         ("deps", ["deps"]),
         ("Base", ["base"]),
-        # BuildKit would have refused it.
+        # BuildKit would have refused this target.
         ("absent", []),
     ],
 )
-def test_the_last_stage_is_the_one_that_was_built(target: str | None, expected: list[str]) -> None:
-    """Whatever stands behind it in the file, in any letters."""
+def test_the_last_stage_is_the_target(target: str | None, expected: list[str]) -> None:
+    """The last stage is the target, wherever it is in the file and in any case of letters."""
     found = list_built(list_stages(TEXT), target, changed(), KNOWN)
     assert [each.stage.name for each in found if each.is_last] == expected
 
 
 def test_the_last_stage_may_have_no_name() -> None:
-    """It is the one at the end."""
+    """The last stage of the file may have no name."""
     stages = list_stages("FROM a AS b\nRUN x\nFROM b\nRUN y\n")
     built = ran(("b", EXECUTED, ()), ("stage-1", EXECUTED, ()))
     found = list_built(stages, None, built, {})
@@ -123,15 +123,15 @@ def test_the_last_stage_may_have_no_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["", " AS only"])
-def test_the_only_stage_is_not_named_by_buildkit(name: str) -> None:
-    """It shows `[1/2]` alone."""
+def test_the_only_stage_is_found_without_its_name(name: str) -> None:
+    """The only stage of a file is found, though BuildKit shows it without a name."""
     stages = list_stages(f"FROM a{name}\nRUN x\n")
     (found,) = list_built(stages, None, ran(("stage-0", EXECUTED, ())), {})
     assert (found.stage, found.is_last, found.is_new) == (stages[0], True, True)
 
 
-def test_a_base_without_a_step_hands_on_what_is_new() -> None:
-    """`FROM base AS alias` makes no layer; what stands on it is new with `base`."""
+def test_a_stage_without_steps_passes_on_that_its_base_is_new() -> None:
+    """A stage without steps passes on that its base is new."""
     stages = list_stages("FROM a AS base\nRUN x\nFROM base AS alias\nFROM alias AS last\nRUN y\n")
     built = ran(("base", EXECUTED, ("base",)), ("last", REUSED, ("last",)))
     found = list_built(stages, None, built, KNOWN)
@@ -139,8 +139,8 @@ def test_a_base_without_a_step_hands_on_what_is_new() -> None:
 
 
 @pytest.mark.parametrize(("text", "made"), [("", ()), ("", ALL), (TEXT, ())])
-def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, ...]) -> None:
-    """A Dockerfile that docker reads in another language has no stages here."""
+def test_without_stages_or_steps_nothing_is_listed(text: str, made: tuple[Made, ...]) -> None:
+    """A Dockerfile in another language has no known stages."""
     assert list_built(list_stages(text), None, ran(*made), KNOWN) == []
 
 
@@ -152,13 +152,13 @@ def test_without_stages_or_steps_there_is_nothing(text: str, made: tuple[Made, .
         ("FROM a\nFROM a AS stage-0\nFROM a\n", ["stage-0-0", "stage-0", "stage-2"]),
     ],
 )
-def test_no_two_stages_have_one_image(text: str, labels: list[str]) -> None:
-    """However they are called; the last one of a name, which docker builds by it, keeps it."""
+def test_no_two_stages_share_a_label(text: str, labels: list[str]) -> None:
+    """Stages have different labels, and the last one of a name, which docker builds, keeps it."""
     assert [*label_stages(list_stages(text)).values()] == labels
 
 
-def test_of_stages_of_one_name_those_are_saved_that_are_needed() -> None:
-    """The stream names all of them alike; the one in the middle was not built."""
+def test_the_built_stages_of_one_name_are_saved() -> None:
+    """Of three stages with one name, the two that were built are saved."""
     text = "FROM a AS x\nRUN 1\nFROM a AS x\nRUN 2\nFROM a AS x\nRUN 3\nFROM x\nCOPY --from=0 / /\n"
     built = ran(("x", EXECUTED, ()), ("x", EXECUTED, ()), ("stage-3", EXECUTED, ()))
     found = list_built(list_stages(text), None, built, {})
@@ -169,8 +169,8 @@ def test_of_stages_of_one_name_those_are_saved_that_are_needed() -> None:
     ]
 
 
-def test_stages_that_read_the_same_of_the_context_are_pushed_together() -> None:
-    """Those that read most of it come first; the last stage is in the first group, as its last."""
+def test_stages_with_equal_reads_are_pushed_together() -> None:
+    """Stages with equal reads are pushed together, the last stage at the end of the first group."""
     reads: dict[str, set[str]] = {"deps": {"a"}, "tools": set(), "app": {"a", "b"}, "lint": {"b"}}
     stages = [
         BuiltStage(stage, is_last=stage.name == "app", is_new=True, reads=frozenset(reads[name]))

@@ -1,4 +1,4 @@
-"""What a registry's scope needs after a build."""
+"""Tests of what a registry's scope needs after a build."""
 
 from __future__ import annotations
 
@@ -89,21 +89,21 @@ CASES: list[tuple[str, Any, str, RunResult, Need]] = [
 @pytest.mark.parametrize(
     ("there", "ref", "built", "need"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
 )
-def test_what_a_scope_needs(
+def test_a_scope_needs_nothing_or_a_tag_or_an_export(
     there: list[str] | None, ref: str, built: RunResult, need: Need
 ) -> None:
-    """Nothing, if it has every layer that was reused; a tag, if another has; else an export."""
+    """A scope needs nothing if it has all layers, a tag if its donor has them, else an export."""
     found = manifest(*there) if there is not None else None
     assert choose_need(save(found, ref), built) is need
 
 
-def test_what_is_no_cache_is_written_over() -> None:
-    """An image under the scope's tag holds nothing that could be left."""
+def test_an_image_under_the_tag_is_overwritten() -> None:
+    """An image under the scope's tag has no cache to keep, so the build exports."""
     image = RemoteManifest("sha256:" + "d" * 64, "", b'{"config": {}, "layers": []}')
     assert choose_need(save(image, OWN), ran(R, layers=[ONE])) is Need.EXPORT
 
 
-def test_only_a_step_that_starts_shows_that_something_was_lost() -> None:
-    """What is found is told as finished alone."""
+def test_only_a_started_step_shows_a_missing_layer() -> None:
+    """Only a started step shows that a layer is missing, since a reused step only finishes."""
     assert executes(StepStarted(name(1)))
     assert not executes(StepFinished(name(1), R, 0.0))

@@ -1,4 +1,4 @@
-"""Pushes of stages side by side: what is told of several that fail."""
+"""Tests of pushing stages side by side, and of the errors of several that fail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DONE, FAILED = ((RunResult(status, Trace(), Metadata(), 1.0), "") for status in 
 
 
 def make_classic_runner(folder: Path) -> Runner:
-    """One for an engine with the classic image store."""
+    """Make a runner for an engine with the classic image store."""
     scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
     runner = make_silent_runner(make_prepared(folder, Store(folder / "store"), scope))
     docker = SimpleNamespace(remove_images=lambda *_: None)
@@ -47,11 +47,10 @@ def make_classic_runner(folder: Path) -> Runner:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 4])
-def test_the_registry_is_to_blame_and_not_who_waited(
+def test_the_error_is_that_of_the_registry(
     failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is told is a warning, and not that the build was stopped; nobody waits forever for those
-    before that failed, nor is given anything to bake."""
+    """The error is the registry's, not a waiting push's, and pushes after it do not start."""
     runner = make_classic_runner(tmp_path)
     baked: list[int] = []
 
@@ -67,10 +66,10 @@ def test_the_registry_is_to_blame_and_not_who_waited(
     assert baked == [*range(failing + 1)]
 
 
-def test_a_push_without_the_context_does_not_hold_up_the_next(
+def test_a_push_without_the_context_does_not_delay_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On an engine with the classic image store, which has released the context by then."""
+    """With the classic image store, the next bake starts once the first one pushes layers."""
     runner = make_classic_runner(tmp_path)
     second_began = threading.Event()
 
@@ -89,8 +88,8 @@ def test_a_push_without_the_context_does_not_hold_up_the_next(
     assert len(_bake_all(runner, USE, cast("Any", documents))) == 2
 
 
-def test_what_a_copy_has_for_names_is_not_told() -> None:
-    """Steps, bases and the Dockerfile are as without the copy."""
+def test_the_names_of_a_copy_are_restored() -> None:
+    """Steps, bases and the Dockerfile have the original names, not those of the copy."""
     text = "FROM a\nRUN x\nFROM b AS last\nCOPY --from=0 / /\n"
     names = {list_stages(text)[0]: "bxcache-stage-0"}
 
@@ -107,8 +106,8 @@ def test_what_a_copy_has_for_names_is_not_told() -> None:
     assert restore_names(told, text, names) == hear("stage-0", text)
 
 
-def test_every_stage_of_a_name_can_be_built_by_it(tmp_path: Path) -> None:
-    """Docker builds the last one that a file has; all that a stage is made of stands before it."""
+def test_every_stage_of_a_shared_name_can_be_built(tmp_path: Path) -> None:
+    """Each stage of a shared name is the last of that name in its file, after the same stages."""
     text = "FROM a AS x\nRUN 1\nFROM x AS y\nFROM b AS x\nRUN 2\nFROM x\nRUN 3"
     original = tmp_path / "Dockerfile"
     stages = list_stages(text)
