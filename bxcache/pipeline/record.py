@@ -58,10 +58,8 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
 ) -> Record:
     """Make the record of a build, with secrets masked.
 
-    Args:
-        started: when it began, in seconds since 1970.
-        buildx: buildx's version; empty if unknown.
-        earlier: the records of earlier builds, newest first.
+    `started` is in seconds since 1970, `buildx` is buildx's version or empty, and `earlier` has the
+    newest record first.
     """
     prepared, redact = target.prepared, target.runner.redact
     settings, scope = prepared.setup.config.build, prepared.scope

@@ -268,10 +268,8 @@ def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreErro
 def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
     """Hard-link a blob into another folder; copy it if the file system has no hard links.
 
-    A file with its name but another size is damaged and gets replaced.
-
-    Returns:
-        Whether the target lacked it.
+    A file with its name but another size is damaged and gets replaced. Returns whether the target
+    lacked it.
     """
     here, there = source.handle, target.handle
     try:
