@@ -1,21 +1,24 @@
-"""The directory of a store: its marks, its version and its permissions."""
+"""The directory of a store: its marks, version and permissions, and whether it can become one."""
 
 from __future__ import annotations
 
 import errno
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
-from bxcache.oci.documents import INDEX_NAME
+from bxcache.oci.documents import INDEX_NAME, check_scope_name
 from bxcache.store.folders import TEMPORARY
-from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout
+from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout, read_index, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
     from pathlib import Path
+
+    from bxcache.oci.documents import Descriptor, Index
 
 _Result = TypeVar("_Result")
 
@@ -83,10 +86,7 @@ class Directory:
         return set(names - LAYOUT_NAMES - _IGNORED - own - {DAMAGED_NAME})
 
     def check(self, *, adopting: bool = False) -> None:
-        """Raise a StoreError if it is not a store and cannot become one, without writing to it.
-
-        If `adopting`, it may be a directory that plain buildx exported to.
-        """
+        """Raise a StoreError if it is not a store and cannot become one; see `Store.check`."""
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"the store `{self.path}` is not a directory", hint=_ELSEWHERE)
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -213,3 +213,42 @@ class Directory:
                 # A leftover file does no harm, so it is not worth an error.
                 with suppress(OSError):
                     folder.remove(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A directory that was adopted, with the repairs that were made.
+
+    The names of its scopes are the tags that buildx exported with; the next collection removes its
+    `dead_bytes`.
+    """
+
+    scopes: tuple[str, ...]
+    notes: tuple[str, ...]
+    dead_bytes: int
+
+
+def read_foreign_index(layout: Layout) -> Index:
+    """Read and check the index of a directory that buildx exported to; report all problems."""
+    try:
+        index = read_index(layout)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"`{layout.path}` has no index.json, so it is not a buildx cache",
+            hint="adopt the `dest` directory of `--cache-to type=local`",
+        ) from error
+    problems = [problem for entry in index.manifests for problem in _check_entry(layout, entry)]
+    if problems:
+        raise StoreError("\n  ".join([f"`{layout.path}` cannot be adopted:", *problems]))
+    return index
+
+
+def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
+    try:
+        check_scope_name(entry.ref_name)
+    except StoreError as error:
+        yield error.message
+    # A broken manifest is repaired later.
+    with suppress(StoreError):
+        if problem := read_manifest(layout, entry).find_problem():
+            yield f"the tag `{entry.ref_name}`: {problem}"

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import Descriptor, Index
-from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
-from bxcache.store.directory import LOSS_WARNING, Directory
+from bxcache.store.directory import LOSS_WARNING, Adopted, Directory, read_foreign_index
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
@@ -114,12 +113,8 @@ class Store:
     ) -> Iterator[Staging]:
         """Create a staging layout with a scope's live set, and remove it at the end of the block.
 
-        First, broken layers are cut out of that scope in the store.
-
-        Args:
-            name: the staging layout's name, from `draw_name`.
-            donors: the scopes to import, best first; the first usable one is imported.
-            every: import all usable donors.
+        First, broken layers are cut out of that scope in the store. The first usable donor is
+        imported, or all if `every`; the name is from `draw_name`.
         """
         with self._changing("starting a build") as catalog:
             directory = catalog.directory
@@ -147,8 +142,6 @@ class Store:
         """Save an export in a staging layout as the scope's content, all or nothing.
 
         Args:
-            staging: the layout that buildx exported to.
-            scope: the scope's name.
             digest: the manifest that BuildKit reported. In a build with several exports, the
                 layout's index can have another one's digest, so this one takes precedence.
             work: the build's work, which determines the value of layers.
@@ -180,8 +173,7 @@ class Store:
     def add_record(self, scope: str, record: bytes) -> None:
         """Keep a build's record, one line; the scope need not have a cache yet.
 
-        Raises:
-            StoreError: it is too large.
+        A record that is too large is a StoreError.
         """
         with self._changing(f"recording a build of `{scope}`") as catalog:
             catalog.records.add(scope, [record])
@@ -189,8 +181,7 @@ class Store:
     def remove(self, *scopes: str) -> None:
         """Remove scopes; the next collection removes their layers.
 
-        Raises:
-            StoreError: a scope does not exist; none is removed.
+        If one does not exist, it raises a StoreError and removes none.
         """
         with self._changing("removing scopes") as catalog:
             check_known(catalog.recover(), scopes)
@@ -200,8 +191,7 @@ class Store:
     def adopt(self) -> Adopted:
         """Turn a directory that plain buildx exported to into a store, in place.
 
-        Raises:
-            StoreError: it cannot be adopted; it is unchanged.
+        If it cannot be adopted, it raises a StoreError and changes nothing.
         """
         self.check(adopting=True)
         with _naming_store(self.path, "read"):
@@ -217,11 +207,8 @@ class Store:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
 
         The same content gives the same bytes: the archive has only the day of a scope's last use.
-        Concurrent builds and collections do not affect it.
-
-        Raises:
-            StoreError: a scope is unknown or broken.
-            OSError: the archive cannot be written.
+        Concurrent builds and collections do not affect it. An unknown or broken scope is a
+        StoreError, an archive that cannot be written an OSError.
         """
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
@@ -246,10 +233,8 @@ class Store:
     def unpack(self, source: BinaryIO) -> Unpacked:
         """Take the scopes of an archive into the store, all or nothing, checking every digest.
 
-        The archive is read once. A scope that the store has in a later version is unchanged.
-
-        Raises:
-            StoreError: it is not a packed store, or is damaged or unreadable.
+        The archive is read once. A scope that the store has in a later version is unchanged. What
+        is not a packed store, or is damaged or unreadable, is a StoreError.
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
@@ -283,10 +268,7 @@ class Store:
     ) -> Collected:
         """Remove unused blobs, scopes that are too old, and layers beyond the maximum size.
 
-        Args:
-            max_size: the store's maximum size in bytes.
-            max_age: how long an unused scope is kept, in seconds.
-            dry_run: only report what would be dropped.
+        The size is in bytes, the age in seconds since the last use. A dry run changes nothing.
         """
         limits = Limits(max_size, max_age)
         if dry_run:
@@ -308,14 +290,9 @@ class Store:
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out broken layers, so that a build misses them instead of failing.
 
-        A damaged index is rebuilt from the journal, or set aside if the journal is empty.
-
-        Args:
-            full: read every blob and compare its digest, on all cores.
-            scopes: the scopes to check. Default: all.
-
-        Returns:
-            What was repaired, for people.
+        A damaged index is rebuilt from the journal, or set aside if the journal is empty. With
+        `full`, every blob is hashed, on all cores. By default, all scopes are checked. Returns what
+        was repaired, for people.
         """
         with self._changing("repairing the index") as catalog:
             index = catalog.recover_or_set_aside()
