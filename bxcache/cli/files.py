@@ -24,9 +24,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 
 TRACEPARENT = "TRACEPARENT"
 """The variable that names the enclosing trace and span; buildx reads it too.
-
-https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-"""
+https://opentelemetry.io/docs/specs/otel/context/env-carriers/"""
 
 _LINK = "it is a link, and bxcache does not write through links"
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
@@ -43,7 +41,7 @@ def to_report_file(text: str) -> Path:
 
 def to_file(text: str | Path) -> Path:
     """The type of an option that names a file to write, which stays unchanged."""
-    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
+    from bxcache.store.directory import find_store  # noqa: PLC0415  # help needs none of it
 
     path = Path(text)
     # `check_outside` refuses a file in a store; until then it stays untouched.

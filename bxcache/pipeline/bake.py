@@ -180,7 +180,6 @@ class _Run:
         return redacting(None if observe is None else partial(observe, name), self.redact)
 
     def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
-        """Run the bake, and report its events."""
         plans = {name: each.plan for name, each in targets.items()}
         stages = {name: self.bake.targets[name].settings.target for name in targets}
         reader = BakeReader(tuple(targets), stages)

@@ -115,10 +115,7 @@ def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str | Non
 
 
 def remember_build(prepared: Prepared, record: Record) -> str | None:
-    """Store a record as the last build of its directory, even if the build saved no cache.
-
-    It returns why that failed; None if it did not.
-    """
+    """Store a record as the last build of its directory, cached or not; return why that failed."""
     if prepared.request.donor:
         # This build only inspects a cache.
         return None

@@ -1,4 +1,4 @@
-"""The directory of a store: its marks, version and permissions, and whether it can become one."""
+"""The directory of a store: its marks, version and permissions, and whether one can become it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
@@ -16,7 +17,6 @@ from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout, read_index, r
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from bxcache.oci.documents import Descriptor, Index
 
@@ -28,6 +28,7 @@ _IGNORED = frozenset({"lost+found"})  # in the root of a mounted volume
 DAMAGED_NAME = f"{INDEX_NAME}.damaged"
 """The name of a damaged index that was set aside."""
 _TAG_NAME = "CACHEDIR.TAG"
+_TAG_TEXT, _LONGEST_TAG = b"bxcache store", 1 << 10
 _RESERVE = 64 << 10
 """The space to free for a change on a full disk, in bytes: an index of a few hundred scopes."""
 _ELSEWHERE = "set another directory as `dir` of the local backend"
@@ -77,7 +78,7 @@ class Directory:
     def _has_own(self, name: str) -> bool:
         """Whether a file exists with the content that bxcache writes."""
         with suppress(OSError, StoreError):
-            return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
+            return self.layout.root.read(name, _LONGEST_TAG) == _OWN_FILES[name].encode()
         return False
 
     def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
@@ -101,7 +102,6 @@ class Directory:
             self._check_strangers(adopting=adopting)
 
     def find_denied(self) -> str | None:
-        """Why a store is not writable, or None."""
         return self._find_denied(self._list_folders(), os.W_OK)
 
     def _find_denied(self, paths: Iterable[Path], access: int) -> str | None:
@@ -174,7 +174,6 @@ class Directory:
         return True
 
     def make(self) -> None:
-        """Create the folder of the lock."""
         self.layout.root.make()
         self.own.make()
 
@@ -213,6 +212,26 @@ class Directory:
                 # A leftover file does no harm, so it is not worth an error.
                 with suppress(OSError):
                     folder.remove(name)
+
+
+def find_store(path: Path) -> Path | None:
+    """The store that is at or above a path, recognised by its marks, or None; it follows links."""
+    there = Path(os.path.realpath(path))
+    return next((each for each in (there, *there.parents) if _is_marked(each)), None)
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder has a store's version file, or, if copied without hidden files, its tag."""
+    try:
+        if os.path.lexists(folder / _OWN_FOLDER / "version"):
+            return True
+        tag = folder / _TAG_NAME
+        if not tag.is_file():
+            return False
+        with tag.open("rb") as file:
+            return _TAG_TEXT in file.read(_LONGEST_TAG)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,8 @@ class Folder:
     """A folder, opened on first use and closed when garbage-collected.
 
     File system errors are OSErrors with the full path. If a link or something else is in the place
-    of a folder or file, every operation raises a StoreError.
-
-    Attributes:
-        path: its path, for messages and for programs that need one.
-        above: the folder that contains it; None for one that is opened by its path, which may be a
-            link.
+    of a folder or file, every operation raises a StoreError. `above` is the folder that contains
+    it; None for one that is opened by its path, which may be a link.
     """
 
     def __init__(self, path: Path, above: Folder | None = None) -> None:

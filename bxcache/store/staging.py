@@ -68,11 +68,6 @@ class Staging:
         """The layout with fresh folder handles, since buildx may recreate its folders."""
         return Layout(self.folder)
 
-    @property
-    def donor(self) -> Descriptor | None:
-        """The best donor."""
-        return next(iter(self.donors), None)
-
     def empty(self) -> None:
         """Remove everything that was linked or exported, and start again."""
         # On a full disk, buildx fails to export, and the build continues without this cache.

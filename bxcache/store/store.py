@@ -89,8 +89,7 @@ class Store:
 
     def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
         """The first of the scopes that exists with all its blobs, without changing the store."""
-        with _naming_store(self.path, "read"):
-            catalog = self._open()
+        with self._reading() as catalog:
             known, layout = catalog.read().by_name(), catalog.layout
             entries = (known[name] for name in scopes if name in known)
             return next((each for each in entries if is_whole(layout, each)), None)
@@ -194,8 +193,8 @@ class Store:
         If it cannot be adopted, it raises a StoreError and changes nothing.
         """
         self.check(adopting=True)
-        with _naming_store(self.path, "read"):
-            index = read_foreign_index(self._open().layout)
+        with self._reading() as catalog:
+            index = read_foreign_index(catalog.layout)
         with self._changing("adopting the directory") as catalog:
             catalog.layout.remove_ingest()
             catalog.reconcile(index)
@@ -255,8 +254,7 @@ class Store:
 
     def usage(self) -> Usage:
         """Measure the store and its scopes."""
-        with _naming_store(self.path, "read"):
-            catalog = self._open()
+        with self._reading() as catalog:
             return measure_usage(read_inventory(catalog.read(), catalog), catalog)
 
     def collect(
@@ -272,8 +270,7 @@ class Store:
         """
         limits = Limits(max_size, max_age)
         if dry_run:
-            with _naming_store(self.path, "read"):
-                catalog = self._open()
+            with self._reading() as catalog:
                 return Collector(catalog, catalog.read(), limits).preview()
         with self._changing("collecting") as catalog:
             catalog.directory.sweep()
@@ -284,8 +281,8 @@ class Store:
 
     def verify(self, *, full: bool = False) -> Verification:
         """Look for damage, with `full` by hashing every blob; the store does not change."""
-        with _naming_store(self.path, "read"):
-            return verify_store(self._open(), full=full)
+        with self._reading() as catalog:
+            return verify_store(catalog, full=full)
 
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out broken layers, so that a build misses them instead of failing.
@@ -297,10 +294,10 @@ class Store:
         with self._changing("repairing the index") as catalog:
             index = catalog.recover_or_set_aside()
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
-        with _naming_store(self.path, "read"):
-            checked = index.model_copy(update={"manifests": tuple(chosen)})
-            found = verify_scopes(self._open().layout, checked, full=full)
         notes = catalog.notes
+        with self._reading() as catalog:
+            checked = index.model_copy(update={"manifests": tuple(chosen)})
+            found = verify_scopes(catalog.layout, checked, full=full)
         if found.damages:
             with self._changing("cutting out broken layers") as catalog:
                 index = catalog.recover()
@@ -309,6 +306,11 @@ class Store:
                     index, _ = repair_scope(catalog, index, entry, broken)
             notes += catalog.notes
         return tuple(notes)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Catalog]:
+        with _naming_store(self.path, "read"):
+            yield self._open()
 
     @contextmanager
     def _changing(self, purpose: str) -> Iterator[Catalog]:

@@ -42,5 +42,4 @@ def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
 
 
 def choose_mode(values: dict[str, Any]) -> str:
-    """How progress is shown."""
     return "quiet" if values["quiet"] else str(values["progress"])
