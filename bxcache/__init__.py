@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     from bxcache.registry.registry_cache import RegistryCache as RegistryCache
     from bxcache.registry.registry_cache import Removal as Removal
     from bxcache.registry.scopes import RemoteScope as RemoteScope
-    from bxcache.store.adoption import Adopted as Adopted
     from bxcache.store.collection import Collected as Collected
+    from bxcache.store.directory import Adopted as Adopted
     from bxcache.store.inventory import ScopeUsage as ScopeUsage
     from bxcache.store.inventory import Usage as Usage
     from bxcache.store.packing import Packed as Packed
@@ -106,8 +106,8 @@ _NAMES = {
     "pipeline.result": "BuildResult ImageOutcome Step",
     "registry.registry_cache": "Pruned RegistryCache Removal",
     "registry.scopes": "RemoteScope",
-    "store.adoption": "Adopted",
     "store.collection": "Collected",
+    "store.directory": "Adopted",
     "store.inventory": "ScopeUsage Usage",
     "store.packing": "Packed Unpacked",
     "store.store": "Store",

@@ -51,10 +51,9 @@ class Question:
         stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the command; `variables` are added to its environment, by default this process's.
+        """Start the command, or raise an OSError if the program does not exist.
 
-        Raises:
-            OSError: the program does not exist.
+        `variables` are added to its environment, by default this process's.
         """
         self._stdin = stdin
         self._process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
@@ -75,11 +74,7 @@ class Question:
         return self._process.returncode is not None
 
     def wait(self, seconds: float) -> Answer:
-        """Wait for the command to end, and return its answer.
-
-        Raises:
-            TimeoutError: it did not end in time.
-        """
+        """Wait for the command to end and return its answer; raise a TimeoutError if it is late."""
         try:
             stdout, stderr = self._process.communicate(self._stdin, timeout=seconds)
         except subprocess.TimeoutExpired as error:
@@ -102,11 +97,9 @@ def ask(
     stdin: str | None = None,
     seconds: float,
 ) -> Answer:
-    """Run a short command to its end.
+    """Run a short command to its end, or kill it and raise a TimeoutError if it is late.
 
-    Raises:
-        OSError: the program does not exist.
-        TimeoutError: it did not end in time; it is killed.
+    It raises an OSError if the program does not exist.
     """
     question = Question(command, variables=variables, directory=directory, stdin=stdin)
     try:
@@ -116,11 +109,7 @@ def ask(
 
 
 class RunningProcess:
-    """A long command whose stderr is read line by line.
-
-    Attributes:
-        is_late: it was stopped because its time was up.
-    """
+    """A long command whose stderr is read line by line; `is_late` if it ran out of time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -273,10 +262,8 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
 ) -> Iterator[RunningProcess]:
     """Run a long command, and stop it when the block ends.
 
-    Args:
-        variables: what to add to the environment.
-        stdout: the file descriptor for its stdout, or None to drop it.
-        fed: its stdin comes from `RunningProcess.feed`.
+    `variables` are added to its environment. `stdout` is a file descriptor; None drops the output.
+    If `fed`, its stdin comes from `RunningProcess.feed`.
     """
     process = subprocess.Popen(  # noqa: S603  # always a list, never a shell
         list(command),
@@ -342,11 +329,7 @@ def _close(process: subprocess.Popen[str]) -> None:
 
 
 def _drain(process: subprocess.Popen[str], seconds: float) -> None:
-    """Wait for a command to end, and drop its output, on which it would block.
-
-    Raises:
-        subprocess.TimeoutExpired: it did not end in time.
-    """
+    """Wait for a command to end, and drop its output, on which it would block."""
     end, stream = time.monotonic() + seconds, process.stderr
     with selectors.DefaultSelector() as selector:
         if stream is not None:

@@ -85,11 +85,7 @@ def mask_url(text: str) -> str:
 
 
 class Redactor:
-    """Masks known secrets, and the user part of every URL, in a text.
-
-    Attributes:
-        longest: the length of the longest secret, in characters.
-    """
+    """Masks known secrets, up to `longest` characters, and the user part of every URL."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         words = {form for secret in secrets for form in _list_forms(secret)}
@@ -165,7 +161,6 @@ class _Finder(Generic[AnyStr]):
 
 
 def _join_heads(words: Iterable[str]) -> str:
-    """A pattern for the first characters of the words."""
     return _alternate(sorted({word[:_HEAD] for word in words}))
 
 

@@ -53,7 +53,7 @@ def retry_after_collision(
     if reads_context(settings) or (not failed and (repeatable or settings.no_cache)):
         return None
     runner.report(Noted(f"{_WHY}; the build is run again"))
-    staging.drop_unfinished()
+    staging.layout.remove_ingest()
     return tuple(each for each in uses if each is not export or not repeatable)
 
 
@@ -71,7 +71,7 @@ def export_again(
     imports = [each for each in uses if each.flag == IMPORT]
     kept = [each for each in ran.trace.transfers if not each.name.startswith(_KIND)]
     for platform in runner.settings.platforms or ("",):
-        staging.drop_unfinished()
+        staging.layout.remove_ingest()
         _, transfers, error = save_quietly(runner, imports, export, _SECONDS, platform)
         kept += [CacheTransfer(_KIND, None, error)] if error else transfers
     return replace(ran, trace=replace(ran.trace, transfers=tuple(kept)))

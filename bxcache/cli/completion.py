@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 VARIABLE = "_BXCACHE_COMPLETE"
 _RETURN = "    return 0\n"
 # A word that ends in a sign waits for its value.
@@ -25,17 +25,14 @@ _BASH_SIGNS = """\
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice([*SHELLS]))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
     """Print the code that makes a shell complete commands, options, images, stages and scopes.
 
     The shell then asks bxcache for completions.
     """
-    found = get_completion_class(shell)
-    if found is None:
-        raise click.UsageError(f"there is no completion for {shell}")
-    source = found(context.find_root().command, {}, "bxcache", VARIABLE).source()
+    source = SHELLS[shell](context.find_root().command, {}, "bxcache", VARIABLE).source()
     if shell == "bash":
         source = source.replace(_RETURN, f"{_BASH_SIGNS}{_RETURN}", 1)
     click.echo(source)

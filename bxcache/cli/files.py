@@ -24,9 +24,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 
 TRACEPARENT = "TRACEPARENT"
 """The variable that names the enclosing trace and span; buildx reads it too.
-
-https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-"""
+https://opentelemetry.io/docs/specs/otel/context/env-carriers/"""
 
 _LINK = "it is a link, and bxcache does not write through links"
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
@@ -34,11 +32,7 @@ _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def to_report_file(text: str) -> Path:
-    """The type of an option that names a file for a report.
-
-    Raises:
-        click.BadParameter: the file has an unknown suffix, or cannot be written.
-    """
+    """The type of an option that names a file for a report, whose suffix must be known."""
     if _name_form(Path(text)) not in FORMS:
         known = ", ".join(f"`.{form}`" for form in FORMS)
         raise click.BadParameter(f"`{Path(text)}` must end in one of {known}")
@@ -46,12 +40,8 @@ def to_report_file(text: str) -> Path:
 
 
 def to_file(text: str | Path) -> Path:
-    """The type of an option that names a file to write, which stays as it is.
-
-    Raises:
-        click.BadParameter: the file cannot be written, or `open_destination` would refuse it.
-    """
-    from bxcache.store.surroundings import find_store  # noqa: PLC0415  # help needs none of it
+    """The type of an option that names a file to write, which stays unchanged."""
+    from bxcache.store.directory import find_store  # noqa: PLC0415  # help needs none of it
 
     path = Path(text)
     # `check_outside` refuses a file in a store; until then it stays untouched.
@@ -71,10 +61,7 @@ def open_destination(path: Path) -> TextIO:
     """Create or empty a file, and open it for text.
 
     The author of the checkout may have placed a link there. It is followed only to something
-    without content to lose, such as a terminal.
-
-    Raises:
-        OSError: the file cannot be written, or is such a link.
+    without content to lose, such as a terminal; any other link is an OSError.
     """
     handle = _open(path, os.O_CREAT | os.O_TRUNC)
     return os.fdopen(handle, "w", encoding="utf-8", errors="replace")
@@ -101,11 +88,7 @@ def _open(path: Path, flags: int) -> int:
 
 
 def check_outside(paths: Iterable[Path]) -> None:
-    """Refuse to write files into a store.
-
-    Raises:
-        ConfigError: a file is inside a store.
-    """
+    """Refuse to write files into a store, with a `ConfigError`."""
     named = [*paths]
     if named:
         from bxcache.pipeline.destinations import Destination, check_destinations  # noqa: PLC0415  # few
@@ -114,12 +97,7 @@ def check_outside(paths: Iterable[Path]) -> None:
 
 
 def check_alone(paths: Iterable[Path | None]) -> None:
-    """Refuse to write one file twice, or a file into a store.
-
-    Raises:
-        click.UsageError: two of the paths are the same file.
-        ConfigError: a file is inside a store.
-    """
+    """Refuse to write one file twice, with a `click.UsageError`, or a file into a store."""
     known: set[str] = set()
     named = [*filter(None, paths)]
     check_outside(named)
@@ -144,8 +122,7 @@ def write_files(
 ) -> None:
     """Write a report to each file, in the format of its suffix, and the trace.
 
-    Raises:
-        OSError: a file cannot be written, which the error names; the others are written.
+    An OSError names the first file that cannot be written; the others are written.
     """
     texts = [(path, render_report(report, _name_form(path))) for path in paths]  # type: ignore[arg-type]  # it was checked
     if trace is not None:
@@ -168,8 +145,7 @@ def write_files(
 def report_build(result: BuildResult, paths: Sequence[Path], trace: Path | None = None) -> None:
     """Write the reports of a finished build, and add one to the summary page of the CI job.
 
-    Raises:
-        StoreError: the build succeeded but a file cannot be written; the others are written.
+    All files are tried; a StoreError means that the build succeeded but one was not written.
     """
     report = result.report if trace or is_wanted(paths) else None
     if report is None:

@@ -95,10 +95,8 @@ def is_live(stream: TextIO) -> bool:
 def open_log(path: Path | None) -> Iterator[Observer]:
     """An observer that writes BuildKit's stream to a file, if one is named, until that fails.
 
-    Trouble with the file is reported at the end, after the live view.
-
-    Raises:
-        click.UsageError: the file cannot be written.
+    A file that cannot be opened is a `click.UsageError`; later trouble with it is reported at the
+    end, after the live view.
     """
     if path is None:
         yield lambda _: None
@@ -132,11 +130,7 @@ def open_log(path: Path | None) -> Iterator[Observer]:
 
 @contextmanager
 def open_logs(paths: Mapping[str, Path | None]) -> Iterator[ImageObserver]:
-    """An observer of several images, each with its own file, or with the one without a name.
-
-    Raises:
-        click.UsageError: a file cannot be written.
-    """
+    """An observer of several images, each with its own file, or with the one without a name."""
     with ExitStack() as stack:
         logs = {name: stack.enter_context(open_log(path)) for name, path in paths.items()}
         yield lambda name, event: logs[name if name in logs else ""](event)

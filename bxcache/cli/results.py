@@ -63,12 +63,9 @@ def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> N
 def annotate(
     result: BuildResult, error: BxcacheError | None, words: Sequence[str], name: str = ""
 ) -> None:
-    """Annotate a CI job with the failed gates and the failed steps.
+    """Annotate a CI job with the failed gates, and the failed steps with docker's last `words`.
 
-    Args:
-        error: why the build failed.
-        words: the last lines that docker printed.
-        name: the image, if there are several.
+    The name is the image's, if there are several.
     """
     log = find_job_log()
     if log is None:

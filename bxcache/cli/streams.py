@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 class Sink(io.FileIO):
-    """A file that accepts data even if it cannot write it.
-
-    Attributes:
-        trouble: the first failed write, if any.
-    """
+    """A file that accepts data even if it cannot write it; `trouble` is the first failed write."""
 
     trouble: OSError | None = None
 
@@ -39,10 +35,8 @@ class Sink(io.FileIO):
 def open_streams() -> Sink:
     """Open stdout and stderr so that a closed pipe or a full disk does not stop a build.
 
-    Closed streams become /dev/null, for started commands too.
-
-    Returns:
-        the file behind stdout: lost data has to fail the command.
+    Closed streams become /dev/null, for started commands too. Returns the file behind stdout:
+    lost data has to fail the command.
     """
     _fill_gaps()
     output, sys.stdout = _open(sys.stdout)

@@ -13,8 +13,8 @@ from bxcache.console.tables import pick, render_table, show_ago, show_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bxcache.store.adoption import Adopted
     from bxcache.store.collection import Collected, Limits
+    from bxcache.store.directory import Adopted
     from bxcache.store.inventory import Usage
     from bxcache.store.packing import Packed, Unpacked
     from bxcache.store.store import Store

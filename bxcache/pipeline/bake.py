@@ -67,19 +67,9 @@ def bake_targets(
 ) -> dict[str, ImageOutcome]:
     """Bake targets; restore every stage from the caches, and save it to them.
 
-    Args:
-        request: the bake.
-        observe: gets each event as it happens, with its target's name, or an empty name for an
-            event of the whole bake; called from several threads, one event at a time per target.
-        accept: gets the names of the targets before the build starts; its exceptions propagate.
-
-    Returns:
-        The outcome of each target, by its name. A successful target is saved even if others fail.
-        Empty if there are no targets, as for an empty group.
-
-    Raises:
-        ConfigError: the configuration or the bake file is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
+    A successful target is saved even if others fail; an empty group has no outcomes. `accept` gets
+    the names of the targets before the build starts, and its exceptions propagate. A ConfigError or
+    an EngineError means that nothing was built.
     """
     # Saving runs in threads, which signals do not reach.
     stop = request.build.stop or Stop()
@@ -99,11 +89,7 @@ def bake_targets(
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:
-    """Preview `bake_targets`, without writing anything or starting a builder.
-
-    Raises:
-        BxcacheError: as `bake_targets` does before it starts docker.
-    """
+    """Preview `bake_targets`, without writing anything or starting a builder, with its errors."""
     request, base = _prepare(request, boot=False)
     with ExitStack() as stack:
         if base.setup.is_guarded:
@@ -128,10 +114,6 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
 
     This builds nothing and uses no cache. Each line that docker writes to stderr is reported, with
     secrets masked; the progress is a value of docker's `--progress`.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        EngineError: there is no docker.
     """
     build = request.build
     build.check_extra()
@@ -198,7 +180,6 @@ class _Run:
         return redacting(None if observe is None else partial(observe, name), self.redact)
 
     def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
-        """Run the bake, and report its events."""
         plans = {name: each.plan for name, each in targets.items()}
         stages = {name: self.bake.targets[name].settings.target for name in targets}
         reader = BakeReader(tuple(targets), stages)

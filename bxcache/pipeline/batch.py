@@ -36,11 +36,7 @@ empty for an event of all builds."""
 
 
 def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...]:
-    """Choose the named images, or all declared ones.
-
-    Raises:
-        ConfigError: a name is not declared, or given twice; or no image is declared.
-    """
+    """Choose the named images, or all declared ones; raise a `ConfigError` for an unknown one."""
     setup = load_guarded(request.directory, os.environ, file=request.config_file)
     known = tuple(setup.config.images)
     source = str(setup.file.path) if setup.file is not None else "no config file"
@@ -66,20 +62,10 @@ def build_batch(
     jobs: int = MOST_AT_ONCE,
     fail_fast: bool = False,
 ) -> dict[str, ImageOutcome]:
-    """Build several images in parallel; a failed build does not affect the others.
+    """Build several images, from `choose_images`, in parallel.
 
-    Args:
-        request: the options for all images.
-        names: the images, from `choose_images`.
-        observe: gets each event as it happens, from several threads, one at a time per image.
-        jobs: how many images to build at once.
-        fail_fast: stop the other builds when one fails.
-
-    Returns:
-        The outcome of each image, by its name, in the order of the names.
-
-    Raises:
-        ConfigError: the configuration is wrong, or two images would write to the same place.
+    A failed build stops the others only with `fail_fast`. A ConfigError means that nothing was
+    built: the configuration is wrong, or two images would write to the same place.
     """
     _check_destinations(_load_setups(request, names), request)
     stop = Stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os.path
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.loading import find_cache_folder
 from bxcache.errors import ConfigError, Problem
-from bxcache.store.surroundings import find_store
+from bxcache.store.directory import find_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,14 +56,10 @@ def check_destinations(found: Iterable[Destination], stores: Iterable[Path] = ()
 
 def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
     inner = (each.path / name for name in _LAYOUT) if each.is_tree else ()
-    marked = next(filter(None, map(find_store, (each.path, *inner))), None)
-    if marked is not None:
-        return marked
-    there = Path(os.path.realpath(each.path))
-    for store in known:
-        if there.is_relative_to(store) or (each.is_tree and store.is_relative_to(there)):
-            return store
-    return None
+    there, tree = Path(os.path.realpath(each.path)), each.is_tree
+    marked = map(find_store, (each.path, *inner))
+    hit = (s for s in known if there.is_relative_to(s) or (tree and s.is_relative_to(there)))
+    return next(filter(None, chain(marked, hit)), None)
 
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
     """Build an image; restore every stage from the caches, and save it to them.
 
-    Raises:
-        ConfigError: the configuration is wrong; nothing was built.
-        EngineError: docker cannot do it; nothing was built.
-        BuildFailedError: docker's build failed.
-        CacheError: a cache failed and `strict` is on; the image was built.
-        OutputError: docker's metadata file cannot be written; the image was built.
+    A ConfigError or an EngineError means that nothing was built; a ResultError has the result.
     """
     with ask_docker(request) as ahead:
         from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers

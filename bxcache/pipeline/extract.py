@@ -52,13 +52,9 @@ def extract_stage(  # noqa: PLR0913  # a stage of a cache, and where its files g
 ) -> BuildResult:
     """Write the files of a stage to a new or empty folder.
 
-    Args:
-        request: the query that found the scope; its directory has the build context.
-        extra: arguments for docker, the same as for the build.
-
-    Raises:
-        RecordError: the folder is not empty, or the stage no longer exists here.
-        BxcacheError: as `run_build` does.
+    The request is the query that found the scope; its directory has the build context. The extra
+    arguments are for docker, the same as for the build. Besides the errors of `run_build`, it
+    raises a RecordError if the folder is not empty or the stage no longer exists here.
     """
     folder = request.directory / folder
     if folder.is_symlink():

@@ -40,10 +40,8 @@ def finish_target(
 ) -> ImageOutcome:
     """Save the caches, write the record, check the gates, build the result.
 
-    Args:
-        started: when the build began, in seconds since 1970.
-        buildx: buildx's version; empty if unknown.
-        failed: the targets that are known to have failed themselves.
+    `failed` names the targets that are known to have failed themselves; `make_record` explains the
+    other arguments.
     """
     try:
         for backend in target.prepared.backends:

@@ -44,7 +44,6 @@ class BuildPlan:
     unsaved: tuple[CacheUse, ...] = ()
 
     def without_imports(self) -> BuildPlan:
-        """A copy without imports."""
         return replace(self, imports=(), saves=tuple(each.from_nothing() for each in self.saves))
 
     @property

@@ -164,15 +164,8 @@ def prepare(
 ) -> Prepared:
     """Check everything that can be checked before anything is written.
 
-    Args:
-        request: the build.
-        ahead: the early query to docker, if docker exists.
-        boot: start the builder if it is not running.
-        observe: gets an event if the builder takes long to start.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        EngineError: docker was not found, or cannot build.
+    With `boot`, a stopped builder is started; `observe` gets an event if that takes long. A wrong
+    configuration is a ConfigError, a docker that is missing or cannot build an EngineError.
     """
     setup, trust = read_setup(request)
     docker, settings = Docker.find(), setup.config.build

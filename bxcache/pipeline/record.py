@@ -58,10 +58,8 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
 ) -> Record:
     """Make the record of a build, with secrets masked.
 
-    Args:
-        started: when it began, in seconds since 1970.
-        buildx: buildx's version; empty if unknown.
-        earlier: the records of earlier builds, newest first.
+    `started` is in seconds since 1970, `buildx` is buildx's version or empty, and `earlier` has the
+    newest record first.
     """
     prepared, redact = target.prepared, target.runner.redact
     settings, scope = prepared.setup.config.build, prepared.scope
@@ -117,10 +115,7 @@ def _explain_unknown(buildx: str, ran: RunResult, account: Account) -> str | Non
 
 
 def remember_build(prepared: Prepared, record: Record) -> str | None:
-    """Store a record as the last build of its directory, even if the build saved no cache.
-
-    It returns why that failed; None if it did not.
-    """
+    """Store a record as the last build of its directory, cached or not; return why that failed."""
     if prepared.request.donor:
         # This build only inspects a cache.
         return None

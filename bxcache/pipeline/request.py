@@ -73,12 +73,10 @@ class BuildRequest:
         options: the caller's options, by the names of `BuildOptions`, and `context`.
         extra: arguments for docker, passed on unchanged.
         image: one of the config file's `[images]`.
-        config_file: the config file to use instead of searching for one.
         raw: pass BuildKit's stream to the observer line by line.
         stdout: the file descriptor for docker's stdout; None discards it.
         with_earlier: also return the records of earlier builds, for a report.
         donor: the one scope to import instead of all others; the build then saves nothing.
-        stop: stops the build from another thread.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)

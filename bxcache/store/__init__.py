@@ -27,6 +27,6 @@ or `local_lock`). If it does not, two machines can overwrite each other's change
 loses its layout.
 
 From the ground up: `folders` and `locks`; the formats in `layout` and `journal`; `catalog` changes
-these together; `eviction` decides; `staging`, `collection`, `verification`, `adoption` and
-`archive` with `packing` act; `store` is the door.
+these together; `eviction` decides; `staging`, `collection`, `verification` and `archive` with
+`packing` act; `store` is the door.
 """

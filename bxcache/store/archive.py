@@ -120,11 +120,9 @@ class Entry:
 def write_archive(target: BinaryIO, members: Iterable[Member]) -> None:
     """Write members in order; the same members give the same bytes on any machine.
 
-    That holds for one release of zstd; the number of cores does not matter.
-
-    Raises:
-        StoreError: a source is missing, unreadable, or not of its member's size; or an archive
-            cannot hold a member's name, size or time.
+    That holds for one release of zstd; the number of cores does not matter. It raises a StoreError
+    for a source that is missing, unreadable or not of its member's size, and for a name, a size or
+    a time that an archive cannot hold.
     """
     frames = _Frames(target)
     names: set[str] = set()

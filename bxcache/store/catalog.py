@@ -32,10 +32,8 @@ class Catalog:
     """The index, the journal and the records of a store.
 
     It holds open folders, so each operation creates its own. Whoever changes it holds the store's
-    lock. A damaged index raises a StoreError if the journal is empty.
-
-    Attributes:
-        notes: the repairs that were made, for people.
+    lock. A damaged index raises a StoreError if the journal is empty. `notes` describe the repairs
+    that were made, for people.
     """
 
     def __init__(self, directory: Directory) -> None:

@@ -66,13 +66,9 @@ class Collected:
 
 
 class Decision:
-    """What a collection will drop.
+    """What a collection will drop: whole scopes, with the reason, and layers of kept scopes.
 
-    Attributes:
-        kept: the scopes to keep, each with its remaining blobs and their sizes in bytes.
-        dropped: the scopes to drop, and why.
-        lost: the layers that kept scopes lose, by scope.
-        bytes: the size of all kept blobs, each counted once.
+    `kept` has the remaining blobs of each kept scope, and `bytes` is their size, each counted once.
     """
 
     def __init__(self, inventory: Inventory) -> None:

@@ -1,21 +1,24 @@
-"""The directory of a store: its marks, its version and its permissions."""
+"""The directory of a store: its marks, version and permissions, and whether one can become it."""
 
 from __future__ import annotations
 
 import errno
 import os
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.errors import StoreError
-from bxcache.oci.documents import INDEX_NAME
+from bxcache.oci.documents import INDEX_NAME, check_scope_name
 from bxcache.store.folders import TEMPORARY
-from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout
+from bxcache.store.layout import LAYOUT_NAMES, OCI_LAYOUT, Layout, read_index, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
+
+    from bxcache.oci.documents import Descriptor, Index
 
 _Result = TypeVar("_Result")
 
@@ -25,6 +28,7 @@ _IGNORED = frozenset({"lost+found"})  # in the root of a mounted volume
 DAMAGED_NAME = f"{INDEX_NAME}.damaged"
 """The name of a damaged index that was set aside."""
 _TAG_NAME = "CACHEDIR.TAG"
+_TAG_TEXT, _LONGEST_TAG = b"bxcache store", 1 << 10
 _RESERVE = 64 << 10
 """The space to free for a change on a full disk, in bytes: an index of a few hundred scopes."""
 _ELSEWHERE = "set another directory as `dir` of the local backend"
@@ -74,7 +78,7 @@ class Directory:
     def _has_own(self, name: str) -> bool:
         """Whether a file exists with the content that bxcache writes."""
         with suppress(OSError, StoreError):
-            return self.layout.root.read(name, 1 << 10) == _OWN_FILES[name].encode()
+            return self.layout.root.read(name, _LONGEST_TAG) == _OWN_FILES[name].encode()
         return False
 
     def _list_strangers(self, names: AbstractSet[str]) -> set[str]:
@@ -83,10 +87,7 @@ class Directory:
         return set(names - LAYOUT_NAMES - _IGNORED - own - {DAMAGED_NAME})
 
     def check(self, *, adopting: bool = False) -> None:
-        """Raise a StoreError if it is not a store and cannot become one, without writing to it.
-
-        If `adopting`, it may be a directory that plain buildx exported to.
-        """
+        """Raise a StoreError if it is not a store and cannot become one; see `Store.check`."""
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"the store `{self.path}` is not a directory", hint=_ELSEWHERE)
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -101,7 +102,6 @@ class Directory:
             self._check_strangers(adopting=adopting)
 
     def find_denied(self) -> str | None:
-        """Why a store is not writable, or None."""
         return self._find_denied(self._list_folders(), os.W_OK)
 
     def _find_denied(self, paths: Iterable[Path], access: int) -> str | None:
@@ -174,7 +174,6 @@ class Directory:
         return True
 
     def make(self) -> None:
-        """Create the folder of the lock."""
         self.layout.root.make()
         self.own.make()
 
@@ -213,3 +212,62 @@ class Directory:
                 # A leftover file does no harm, so it is not worth an error.
                 with suppress(OSError):
                     folder.remove(name)
+
+
+def find_store(path: Path) -> Path | None:
+    """The store that is at or above a path, recognised by its marks, or None; it follows links."""
+    there = Path(os.path.realpath(path))
+    return next((each for each in (there, *there.parents) if _is_marked(each)), None)
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder has a store's version file, or, if copied without hidden files, its tag."""
+    try:
+        if os.path.lexists(folder / _OWN_FOLDER / "version"):
+            return True
+        tag = folder / _TAG_NAME
+        if not tag.is_file():
+            return False
+        with tag.open("rb") as file:
+            return _TAG_TEXT in file.read(_LONGEST_TAG)
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A directory that was adopted, with the repairs that were made.
+
+    The names of its scopes are the tags that buildx exported with; the next collection removes its
+    `dead_bytes`.
+    """
+
+    scopes: tuple[str, ...]
+    notes: tuple[str, ...]
+    dead_bytes: int
+
+
+def read_foreign_index(layout: Layout) -> Index:
+    """Read and check the index of a directory that buildx exported to; report all problems."""
+    try:
+        index = read_index(layout)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"`{layout.path}` has no index.json, so it is not a buildx cache",
+            hint="adopt the `dest` directory of `--cache-to type=local`",
+        ) from error
+    problems = [problem for entry in index.manifests for problem in _check_entry(layout, entry)]
+    if problems:
+        raise StoreError("\n  ".join([f"`{layout.path}` cannot be adopted:", *problems]))
+    return index
+
+
+def _check_entry(layout: Layout, entry: Descriptor) -> Iterator[str]:
+    try:
+        check_scope_name(entry.ref_name)
+    except StoreError as error:
+        yield error.message
+    # A broken manifest is repaired later.
+    with suppress(StoreError):
+        if problem := read_manifest(layout, entry).find_problem():
+            yield f"the tag `{entry.ref_name}`: {problem}"

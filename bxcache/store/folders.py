@@ -35,12 +35,8 @@ class Folder:
     """A folder, opened on first use and closed when garbage-collected.
 
     File system errors are OSErrors with the full path. If a link or something else is in the place
-    of a folder or file, every operation raises a StoreError.
-
-    Attributes:
-        path: its path, for messages and for programs that need one.
-        above: the folder that contains it; None for one that is opened by its path, which may be a
-            link.
+    of a folder or file, every operation raises a StoreError. `above` is the folder that contains
+    it; None for one that is opened by its path, which may be a link.
     """
 
     def __init__(self, path: Path, above: Folder | None = None) -> None:
@@ -268,10 +264,8 @@ def _refuse(path: Path, status: os.stat_result | None, wanted: str) -> StoreErro
 def link_blob(source: Folder, target: Folder, name: str, size: int) -> bool:
     """Hard-link a blob into another folder; copy it if the file system has no hard links.
 
-    A file with its name but another size is damaged and gets replaced.
-
-    Returns:
-        Whether the target lacked it.
+    A file with its name but another size is damaged and gets replaced. Returns whether the target
+    lacked it.
     """
     here, there = source.handle, target.handle
     try:

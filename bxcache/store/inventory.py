@@ -11,9 +11,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.errors import StoreError
-from bxcache.oci.documents import INDEX_NAME
+from bxcache.oci.documents import INDEX_NAME, parse_outline
 from bxcache.store.journal import name_page
-from bxcache.store.layout import Layout, read_outline
+from bxcache.store.layout import Layout, read_parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,6 @@ class ScopeState:
         config: the digest of its cache config.
         sizes: the size in bytes of every blob that it needs, including its manifest, by digest.
         last_used: in seconds since the epoch.
-        damage: why it is unusable.
     """
 
     name: str
@@ -50,11 +49,9 @@ class ScopeState:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The content of a store.
+    """The content of a store, with the names of all `files` in the folder of blobs.
 
-    Attributes:
-        files: the file names in the folder of blobs.
-        overhead: the size of the index, the journal and the records in bytes.
+    The overhead is the size of the index, the journal and the records in bytes.
     """
 
     scopes: tuple[ScopeState, ...]
@@ -103,7 +100,7 @@ def _read_scope(
     layout: Layout, entry: Descriptor, last_used: float, known: dict[str, str]
 ) -> ScopeState:
     try:
-        config, listed = read_outline(layout, entry)
+        config, listed = read_parsed(layout, entry, parse_outline)
     except StoreError as error:
         return ScopeState(entry.ref_name, entry, None, {}, last_used, error.message)
     # Thousands of scopes share layers: keep one string for each digest.

@@ -66,9 +66,8 @@ class Page(BaseModel):
     Attributes:
         manifest: the scope's entry in the index.
         saved: when it was saved, in seconds since the epoch; 0 if unknown.
-        steps: how many steps the saving build has; 0 if unknown.
-        seconds: how long each layer's steps took when executed, by the layer's digest; 0 for the
-            layers of base images. Unknown for layers that are not listed.
+        steps: as in `Work`; 0 if unknown.
+        seconds: as in `Work`, also from earlier builds; unknown for layers that are not listed.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -138,7 +137,6 @@ class Journal:
         return self.read(entry) or Page(scope=entry.ref_name, manifest=entry)
 
     def _read(self, name: str) -> bytes:
-        """The content of a page; empty if it is missing or unreadable."""
         with suppress(OSError, StoreError):
             return self._folder.read(name, LARGEST_FILE)
         return b""
@@ -158,7 +156,6 @@ class Journal:
         return status.st_mtime if status is not None else None
 
     def touch(self, entry: Descriptor) -> None:
-        """Set a scope's last use to now."""
         try:
             self._folder.touch(name_page(entry))
         except OSError:

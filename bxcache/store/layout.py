@@ -19,7 +19,6 @@ from bxcache.oci.documents import (
     compute_digest,
     first_line,
     parse_index,
-    parse_outline,
 )
 from bxcache.store.folders import LARGEST_DOCUMENT, Folder
 
@@ -84,15 +83,11 @@ def write_index(layout: Layout, index: Index) -> None:
 
 def read_manifest(layout: Layout, entry: Descriptor) -> CacheManifest:
     """Read the manifest of an entry, and check its digest."""
-    return _read_parsed(layout, entry, CacheManifest.model_validate_json)
+    return read_parsed(layout, entry, CacheManifest.model_validate_json)
 
 
-def read_outline(layout: Layout, entry: Descriptor) -> tuple[str | None, dict[str, int]]:
-    """Read the outline of an entry's manifest, and check its digest."""
-    return _read_parsed(layout, entry, parse_outline)
-
-
-def _read_parsed(layout: Layout, entry: Descriptor, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+def read_parsed(layout: Layout, entry: Descriptor, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    """Read and parse the manifest of an entry, and check its digest."""
     data = _read_checked(layout, entry.digest, entry.size, LARGEST_DOCUMENT)
     try:
         return parse(data)

@@ -125,11 +125,8 @@ class Unpacking:
     """An archive while it is read.
 
     Attributes:
-        layout: the destination of its blobs.
         named: the entries of the index, by the members that have their pages and records.
         listed: the entries of the index, by the digest of their manifests.
-        pages: each scope's page, with the scope's last use.
-        records: the records of each scope's builds.
         sizes: the sizes of all blobs that the index and its manifests list, by digest.
         missing: the sizes of blobs that are not read yet.
         needed: their sum.

@@ -68,21 +68,12 @@ class Staging:
         """The layout with fresh folder handles, since buildx may recreate its folders."""
         return Layout(self.folder)
 
-    @property
-    def donor(self) -> Descriptor | None:
-        """The best donor."""
-        return next(iter(self.donors), None)
-
     def empty(self) -> None:
         """Remove everything that was linked or exported, and start again."""
         # On a full disk, buildx fails to export, and the build continues without this cache.
         with suppress(OSError, StoreError):
             self.folder.empty(_DEPTH)
             _fill_layout(self.layout)
-
-    def drop_unfinished(self) -> None:
-        """Remove incomplete blobs."""
-        self.layout.remove_ingest()
 
     def remove(self) -> None:
         """Remove the layout and its lock."""
@@ -150,11 +141,7 @@ def create_staging(
     name: str,
     donors: Sequence[tuple[Descriptor, CacheManifest]] = (),
 ) -> Staging:
-    """Create a staging layout, and link the live sets of scopes in the store into it.
-
-    Raises:
-        StoreError: another build uses the name.
-    """
+    """Create a staging layout, and link the live sets of scopes in the store into it."""
     made = folder.below(name)
     lock = claim_lock(folder, f"{name}.lock", make=True)
     if lock is None:
@@ -181,12 +168,9 @@ def _fill_layout(layout: Layout) -> None:
 def link_blobs(
     source: Layout, target: Layout, sizes: Mapping[str, int], *, look_first: bool = False
 ) -> list[str]:
-    """Link blobs of one layout into another; `sizes` has their bytes by digest.
+    """Link blobs into another layout; return those that it lacked. `sizes` has bytes by digest.
 
     With `look_first`, it checks for existing blobs first: faster if the target has most of them.
-
-    Returns:
-        The blobs that the target lacked.
     """
     here, there = source.blobs, target.blobs
     return [
@@ -216,14 +200,10 @@ def find_export(layout: Layout, scope: str, digest: str | None) -> Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a commit saved.
+    """What a commit saved: the digest of the scope's manifest, and the size of its blobs in bytes.
 
-    Attributes:
-        digest: the digest of the scope's manifest.
-        bytes: the size of the scope's blobs, each counted once.
-        new_bytes: the size of the blobs that the store did not have.
-        unchanged: the scope already had this manifest.
-        contents: the digests of its layers.
+    `new_bytes` is the size of the blobs that the store did not have, `unchanged` means that the
+    scope already had this manifest, and `contents` has the digests of its layers.
     """
 
     digest: str

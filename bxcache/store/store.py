@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import Descriptor, Index
-from bxcache.store.adoption import Adopted, read_foreign_index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
-from bxcache.store.directory import LOSS_WARNING, Directory
+from bxcache.store.directory import LOSS_WARNING, Adopted, Directory, read_foreign_index
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
@@ -90,8 +89,7 @@ class Store:
 
     def find_whole(self, scopes: Iterable[str]) -> Descriptor | None:
         """The first of the scopes that exists with all its blobs, without changing the store."""
-        with _naming_store(self.path, "read"):
-            catalog = self._open()
+        with self._reading() as catalog:
             known, layout = catalog.read().by_name(), catalog.layout
             entries = (known[name] for name in scopes if name in known)
             return next((each for each in entries if is_whole(layout, each)), None)
@@ -114,12 +112,8 @@ class Store:
     ) -> Iterator[Staging]:
         """Create a staging layout with a scope's live set, and remove it at the end of the block.
 
-        First, broken layers are cut out of that scope in the store.
-
-        Args:
-            name: the staging layout's name, from `draw_name`.
-            donors: the scopes to import, best first; the first usable one is imported.
-            every: import all usable donors.
+        First, broken layers are cut out of that scope in the store. The first usable donor is
+        imported, or all if `every`; the name is from `draw_name`.
         """
         with self._changing("starting a build") as catalog:
             directory = catalog.directory
@@ -147,8 +141,6 @@ class Store:
         """Save an export in a staging layout as the scope's content, all or nothing.
 
         Args:
-            staging: the layout that buildx exported to.
-            scope: the scope's name.
             digest: the manifest that BuildKit reported. In a build with several exports, the
                 layout's index can have another one's digest, so this one takes precedence.
             work: the build's work, which determines the value of layers.
@@ -180,8 +172,7 @@ class Store:
     def add_record(self, scope: str, record: bytes) -> None:
         """Keep a build's record, one line; the scope need not have a cache yet.
 
-        Raises:
-            StoreError: it is too large.
+        A record that is too large is a StoreError.
         """
         with self._changing(f"recording a build of `{scope}`") as catalog:
             catalog.records.add(scope, [record])
@@ -189,8 +180,7 @@ class Store:
     def remove(self, *scopes: str) -> None:
         """Remove scopes; the next collection removes their layers.
 
-        Raises:
-            StoreError: a scope does not exist; none is removed.
+        If one does not exist, it raises a StoreError and removes none.
         """
         with self._changing("removing scopes") as catalog:
             check_known(catalog.recover(), scopes)
@@ -200,12 +190,11 @@ class Store:
     def adopt(self) -> Adopted:
         """Turn a directory that plain buildx exported to into a store, in place.
 
-        Raises:
-            StoreError: it cannot be adopted; it is unchanged.
+        If it cannot be adopted, it raises a StoreError and changes nothing.
         """
         self.check(adopting=True)
-        with _naming_store(self.path, "read"):
-            index = read_foreign_index(self._open().layout)
+        with self._reading() as catalog:
+            index = read_foreign_index(catalog.layout)
         with self._changing("adopting the directory") as catalog:
             catalog.layout.remove_ingest()
             catalog.reconcile(index)
@@ -217,11 +206,8 @@ class Store:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
 
         The same content gives the same bytes: the archive has only the day of a scope's last use.
-        Concurrent builds and collections do not affect it.
-
-        Raises:
-            StoreError: a scope is unknown or broken.
-            OSError: the archive cannot be written.
+        Concurrent builds and collections do not affect it. An unknown or broken scope is a
+        StoreError, an archive that cannot be written an OSError.
         """
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
@@ -246,10 +232,8 @@ class Store:
     def unpack(self, source: BinaryIO) -> Unpacked:
         """Take the scopes of an archive into the store, all or nothing, checking every digest.
 
-        The archive is read once. A scope that the store has in a later version is unchanged.
-
-        Raises:
-            StoreError: it is not a packed store, or is damaged or unreadable.
+        The archive is read once. A scope that the store has in a later version is unchanged. What
+        is not a packed store, or is damaged or unreadable, is a StoreError.
         """
         self.check()
         with self.snapshot(draw_name()) as staging:
@@ -270,8 +254,7 @@ class Store:
 
     def usage(self) -> Usage:
         """Measure the store and its scopes."""
-        with _naming_store(self.path, "read"):
-            catalog = self._open()
+        with self._reading() as catalog:
             return measure_usage(read_inventory(catalog.read(), catalog), catalog)
 
     def collect(
@@ -283,15 +266,11 @@ class Store:
     ) -> Collected:
         """Remove unused blobs, scopes that are too old, and layers beyond the maximum size.
 
-        Args:
-            max_size: the store's maximum size in bytes.
-            max_age: how long an unused scope is kept, in seconds.
-            dry_run: only report what would be dropped.
+        The size is in bytes, the age in seconds since the last use. A dry run changes nothing.
         """
         limits = Limits(max_size, max_age)
         if dry_run:
-            with _naming_store(self.path, "read"):
-                catalog = self._open()
+            with self._reading() as catalog:
                 return Collector(catalog, catalog.read(), limits).preview()
         with self._changing("collecting") as catalog:
             catalog.directory.sweep()
@@ -302,28 +281,23 @@ class Store:
 
     def verify(self, *, full: bool = False) -> Verification:
         """Look for damage, with `full` by hashing every blob; the store does not change."""
-        with _naming_store(self.path, "read"):
-            return verify_store(self._open(), full=full)
+        with self._reading() as catalog:
+            return verify_store(catalog, full=full)
 
     def repair(self, *, full: bool = False, scopes: Sequence[str] = ()) -> tuple[str, ...]:
         """Cut out broken layers, so that a build misses them instead of failing.
 
-        A damaged index is rebuilt from the journal, or set aside if the journal is empty.
-
-        Args:
-            full: read every blob and compare its digest, on all cores.
-            scopes: the scopes to check. Default: all.
-
-        Returns:
-            What was repaired, for people.
+        A damaged index is rebuilt from the journal, or set aside if the journal is empty. With
+        `full`, every blob is hashed, on all cores. By default, all scopes are checked. Returns what
+        was repaired, for people.
         """
         with self._changing("repairing the index") as catalog:
             index = catalog.recover_or_set_aside()
         chosen = [each for each in index.manifests if not scopes or each.ref_name in scopes]
-        with _naming_store(self.path, "read"):
-            checked = index.model_copy(update={"manifests": tuple(chosen)})
-            found = verify_scopes(self._open().layout, checked, full=full)
         notes = catalog.notes
+        with self._reading() as catalog:
+            checked = index.model_copy(update={"manifests": tuple(chosen)})
+            found = verify_scopes(catalog.layout, checked, full=full)
         if found.damages:
             with self._changing("cutting out broken layers") as catalog:
                 index = catalog.recover()
@@ -332,6 +306,11 @@ class Store:
                     index, _ = repair_scope(catalog, index, entry, broken)
             notes += catalog.notes
         return tuple(notes)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Catalog]:
+        with _naming_store(self.path, "read"):
+            yield self._open()
 
     @contextmanager
     def _changing(self, purpose: str) -> Iterator[Catalog]:

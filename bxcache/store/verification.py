@@ -209,12 +209,10 @@ def list_donors(
 def repair_scope(
     catalog: Catalog, index: Index, entry: Descriptor, known: Mapping[str, str]
 ) -> tuple[Index, tuple[Descriptor, CacheManifest] | None]:
-    """Cut broken layers out of a scope and the index, and remove their files.
+    """Cut broken layers out of a scope, remove their files, and return the new index.
 
-    Its layers are not read; `known` says which blobs are known to be broken, and why.
-
-    Returns:
-        The new index, and the scope if it is still usable.
+    It also returns the scope if that is still usable. Its layers are not read; `known` has the
+    blobs that are known to be broken, and why.
     """
     layout, name = catalog.layout, entry.ref_name
     try:

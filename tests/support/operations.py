@@ -179,7 +179,7 @@ def check_usable(path: Path) -> None:
     for scope, blobs in needed.items():
         with store.snapshot(draw_name(), [scope]) as staging:
             assert not staging.notes
-            assert staging.donor is not None
+            assert staging.donors
             assert blobs_of(staging.path) == blobs
     assert list_left(path) == []
     for record, then in used.items():

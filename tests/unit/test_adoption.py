@@ -52,7 +52,7 @@ def test_an_adopted_directory_is_a_store(folder: Path) -> None:
     store = Store(folder)
     store.check()
     with store.snapshot(draw_name(), ["image.linux-amd64", "latest"]) as staging:
-        assert staging.donor is not None
+        assert staging.donors
         assert blob_file(staging.path, b"new").exists()
     assert store.collect().freed_bytes == adopted.dead_bytes
     assert not blob_file(folder, b"old").exists()

@@ -13,7 +13,7 @@ from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.pipeline.destinations import check_build, check_targets
 from bxcache.pipeline.request import BuildRequest
-from bxcache.store.surroundings import find_store
+from bxcache.store.directory import find_store
 
 if TYPE_CHECKING:
     from pathlib import Path

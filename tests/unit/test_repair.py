@@ -44,17 +44,17 @@ def test_a_broken_layer_is_dropped_with_the_layers_above_it(store: Store, how: s
     build(store, "app", b"base", b"deps", b"app", chains=[(b"base", b"docs")])
     damage(blob_file(store.path, b"deps"), how)
     with store.snapshot(draw_name(), ["app"]) as staging:
-        assert staging.donor is not None
+        assert staging.donors
         left = {digest_of(b"base"), digest_of(b"docs")}
-        assert set(layers_of(staging.path, staging.donor.digest)) == left
+        assert set(layers_of(staging.path, staging.donors[0].digest)) == left
         assert blobs_of(staging.path) == {
             *(digest[7:] for digest in left),
-            staging.donor.digest[7:],
+            staging.donors[0].digest[7:],
             digest_of(make_config([(b"base", b"deps", b"app"), (b"base", b"docs")]))[7:],
         }
         assert str(blob_file(store.path, b"deps")) in staging.notes[0]
         assert "1 layer of the scope `app`" in staging.notes[0]
-    assert store.read_scopes()["app"].digest == staging.donor.digest
+    assert store.read_scopes()["app"].digest == staging.donors[0].digest
     with store.snapshot(draw_name(), ["app"]) as staging:
         assert not staging.notes
 
@@ -64,8 +64,8 @@ def test_a_cache_in_the_form_of_an_index_is_repaired(store: Store) -> None:
     build(store, "app", b"base", b"deps", b"app", as_index=True)
     damage(blob_file(store.path, b"deps"), "missing")
     with store.snapshot(draw_name(), ["app"]) as staging:
-        assert staging.donor is not None
-        path = staging.path / "blobs" / "sha256" / staging.donor.digest[7:]
+        assert staging.donors
+        path = staging.path / "blobs" / "sha256" / staging.donors[0].digest[7:]
         manifests = json.loads(path.read_text())["manifests"]
     config = digest_of(make_config([(b"base", b"deps", b"app")]))
     assert [each["digest"] for each in manifests] == [digest_of(b"base"), config]
@@ -76,8 +76,8 @@ def test_a_layer_in_two_chains_stays_while_one_is_whole(store: Store) -> None:
     build(store, "app", b"one", b"both", chains=[(b"other", b"both")])
     damage(blob_file(store.path, b"one"), "missing")
     with store.snapshot(draw_name(), ["app"]) as staging:
-        assert staging.donor is not None
-        layers = set(layers_of(staging.path, staging.donor.digest))
+        assert staging.donors
+        layers = set(layers_of(staging.path, staging.donors[0].digest))
         assert layers == {digest_of(b"other"), digest_of(b"both")}
 
 
@@ -92,8 +92,8 @@ def test_without_its_manifest_or_config_a_scope_is_dropped(
     config = blob_file(store.path, make_config([(b"one",)]))
     damage(config if part == "config" else store.path / "blobs/sha256" / saved.digest[7:], how)
     with store.snapshot(draw_name(), ["app", "other"]) as staging:
-        assert staging.donor is not None
-        assert staging.donor.ref_name == "other"
+        assert staging.donors
+        assert staging.donors[0].ref_name == "other"
         assert "the scope `app` was dropped" in staging.notes[0]
     assert set(store.read_scopes()) == {"other"}
 
@@ -151,7 +151,7 @@ def test_a_damaged_index_is_rebuilt_from_the_records(store: Store, text: str | N
         (store.path / "index.json").write_text(text)
     assert {name: entry.digest for name, entry in store.read_scopes().items()} == saved
     with store.snapshot(draw_name(), ["one"]) as staging:
-        assert staging.donor is not None
+        assert staging.donors
         assert "2 scopes are back" in staging.notes[0]
     assert {e["digest"] for e in json.loads((store.path / "index.json").read_text())["manifests"]}
     assert not store.verify(full=True).damages

@@ -218,7 +218,7 @@ def test_a_store_without_its_dot_files_is_used(
         assert again.exists()
         assert [scope.name for scope in again.usage().scopes] == ["app", "other"]
         with again.snapshot(draw_name(), ["app"]) as staging:
-            assert staging.donor is not None
+            assert staging.donors
     assert read_entries(store.path) == before
     (record,) = caplog.records
     assert "names that start with a dot" in record.getMessage()

@@ -79,8 +79,8 @@ def test_a_donor_is_linked_and_not_copied(store: Store) -> None:
     saved = build(store, "app", b"one", b"two")
     build(store, "other", b"three")
     with store.snapshot(draw_name(), ["app"]) as staging:
-        assert staging.donor is not None
-        assert staging.donor.digest == saved.digest
+        assert staging.donors
+        assert staging.donors[0].digest == saved.digest
         names = blobs_of(staging.path)
         assert len(names) == 4
         for name in names:
@@ -245,7 +245,7 @@ def test_many_processes_share_a_store(store: Store) -> None:
     for number in range(6):
         with store.snapshot(draw_name(), [f"scope-{number}"]) as staging:
             assert not staging.notes
-            assert staging.donor is not None
+            assert staging.donors
 
 
 def test_a_check_writes_nothing(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def save(store: Store) -> None:
         export(opened, "app", b"one")
         staging.empty()
         digest = export(opened, "app", b"one", b"five")
-        staging.drop_unfinished()
+        staging.layout.remove_ingest()
         store.commit(staging, "app", digest)
 
 

@@ -51,11 +51,7 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
 
 
 def _is_image(word: str, config_file: Path | None) -> bool:
-    """Whether a word names an image of the config file, and not a path.
-
-    Raises:
-        ConfigError: images are declared, and the word is neither one of them nor a path.
-    """
+    """Whether a word names an image; if it is neither a declared one nor a path, a ConfigError."""
     if not _NAME.fullmatch(word):
         return False
     from bxcache.place.trust import load_guarded  # noqa: PLC0415  # only a name needs it

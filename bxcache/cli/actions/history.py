@@ -40,7 +40,6 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    """Print the layers of each stage, or write the files of one."""
     if quiet and as_json:
         raise click.UsageError("`--quiet` and `--json` exclude each other")
     if folder is not None and len(stages) != 1:
@@ -76,7 +75,6 @@ def show_difference(
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    """Print the differences between the layers of two builds."""
     name, back, _ = before.partition("~")
     last = after or (f"{name}~0" if back else "~0")
     first, second = (_find_recorded(each, given) for each in (before, last))
@@ -119,7 +117,6 @@ def show_report(
     as_json: bool,
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    """Print the report of a past build, or write it to files."""
     check_alone((*outputs, trace))
     report = find_report(HistoryRequest.of(name, **given))
     write_files(report, outputs, trace)

@@ -12,12 +12,7 @@ from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
 
 
 def check_options(values: dict[str, Any]) -> None:
-    """Check options that exclude each other, and the output files.
-
-    Raises:
-        click.UsageError: options exclude each other, or two name one file.
-        ConfigError: a file is inside a store.
-    """
+    """Refuse options that exclude each other, and what `check_alone` refuses."""
     if values["layers"] and (values["as_json"] or choose_mode(values) == "quiet"):
         raise click.UsageError(
             "`--layers` cannot be combined with `--json` (which includes them) or `--quiet`"
@@ -47,5 +42,4 @@ def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
 
 
 def choose_mode(values: dict[str, Any]) -> str:
-    """How progress is shown."""
     return "quiet" if values["quiet"] else str(values["progress"])

@@ -63,13 +63,9 @@ def name_file(path: Path, name: str) -> Path:
 def spread_files(
     values: Mapping[str, Any], names: Sequence[str], *, with_log: bool
 ) -> dict[str, ImageFiles]:
-    """The files of each image.
+    """The files of each image, each with its own log if `with_log`, otherwise all share one.
 
-    Args:
-        with_log: give each image its own log; otherwise all share one.
-
-    Raises:
-        click.UsageError: a file cannot be written, or two images would write it.
+    A file that cannot be written, or that two images would write, is a `click.UsageError`.
     """
     trace, log = values["trace"], values["log"] if with_log else None
     files = {
@@ -133,12 +129,8 @@ def run_several(
 ) -> int:
     """Build several images or targets, print the results, and write the reports of each.
 
-    Args:
-        what: images or targets.
-        files: the files of each by name. Without any at the beginning, all share one log.
-
-    Raises:
-        StoreError: a file of a successful build cannot be written; everything else is done.
+    If no files are known before the build, all share one log. A StoreError means that a file of a
+    successful build cannot be written; everything else is done.
     """
     begun, log = time.monotonic(), find_job_log()
     mode, title = choose_mode(values), f"docker buildx {'bake' if what == TARGETS else 'build'}"

@@ -68,7 +68,6 @@ def collect(
     as_json: bool,
     **asked: int | None,
 ) -> None:
-    """Remove unneeded blobs, unused scopes, and what exceeds the budget."""
     location = _locate(folder, config_file)
     given = {name: limit for name, limit in asked.items() if limit is not None}
     limits = replace(location.limits, **given)
@@ -141,7 +140,6 @@ def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
 
 
 def adopt(folder: str) -> None:
-    """Turn a cache that plain buildx exported into a store, in place."""
     say(console.render_adopted(Store(folder).adopt(), folder), err=False)
 
 
