@@ -71,6 +71,15 @@ def test_every_room_is_described() -> None:
     assert missing <= {"__main__"}
 
 
+def test_every_file_that_the_guide_names_exists() -> None:
+    """CONTRIBUTING.md names only files that exist."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)
+    assert len(named) > 12
+    roots = (PACKAGE, PACKAGE.parent)
+    assert [each for each in named if not any((root / each).is_file() for root in roots)] == []
+
+
 def test_the_top_of_the_package_has_few_modules() -> None:
     """The package has eleven rooms and at most six modules at the top."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
