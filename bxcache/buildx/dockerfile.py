@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIRECTIVE = re.compile(r"#\s*(?P<name>syntax|escape|check)\s*=\s*(?P<value>.+?)\s*", re.IGNORECASE)
+_MOST_DIGITS = 9
 _WORD = re.compile(r"""(?:<<\s*|\\.?|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+""")
 _HEREDOC = re.compile(r"\d*<<(?P<dash>-?)\s*(?P<word>[^<]+)")
 _QUOTED = re.compile(r"([\"'])(.*?)\1")
@@ -124,7 +125,8 @@ def list_needed(
             continue
         found.add(at)
         for used in (stages[at].base, *stages[at].uses):
-            numbers = [int(used)] if used.isdecimal() else names.get(used.lower(), [])
+            is_number = used.isdecimal() and len(used) <= _MOST_DIGITS
+            numbers = [int(used)] if is_number else names.get(used.lower(), [])
             # A stage can use only earlier ones.
             waiting += [number for number in numbers if number < at][-1:]
     return frozenset(stages[number] for number in found)

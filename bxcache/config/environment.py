@@ -30,6 +30,7 @@ _VARIABLES: dict[str, Key] = {
     for section, model in SECTIONS.items()
     for name in model.model_fields
 }
+_MOST_DIGITS = 30
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[Problem], list[str]]:
@@ -101,7 +102,7 @@ def parse_backend(text: str) -> dict[str, Any]:
 def _parse_scalar(text: str) -> str | int | bool:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
 
 
 def _split_fields(text: str) -> list[str]:

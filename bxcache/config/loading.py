@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -197,7 +198,7 @@ def _list_layers(
 def default_store(root: Path) -> Path:
     """A project's default store, in the user's cache folder."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "project"
-    digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
     return find_cache_folder() / f"{name}-{digest}"
 
 

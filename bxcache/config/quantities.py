@@ -20,8 +20,10 @@ _PARTS = re.compile(r"\s*(?P<number>[\d.]+)\s*(?P<unit>\w*)\s*")
 _PREFIXES: Final = "KMGT"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_DIGITS = 3
+_MOST_SIGNS = 30
+_LIMIT = 1 << 60
 
-WrittenSize = Annotated[int, Field(ge=0, lt=1 << 60)]
+WrittenSize = Annotated[int, Field(ge=0, lt=_LIMIT)]
 """A size in a document, in bytes. A document beyond these three limits is damaged."""
 WrittenSeconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """A duration in a document, in seconds."""
@@ -39,10 +41,7 @@ def parse_size(text: str) -> int:
     unit = unit.upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     power = _PREFIXES.index(unit[0]) + 1 if unit and unit[0] in _PREFIXES else 0
-    size = float(number) * base**power
-    if math.isinf(size):
-        raise ValueError(f"`{text[:40]}…` is too large for a size")
-    return int(size)
+    return int(float(number) * base**power)
 
 
 def parse_age(text: str) -> int:
@@ -70,6 +69,8 @@ def _split(pattern: str, text: str, form: str) -> tuple[str, str]:
     parts = _PARTS.fullmatch(text) if re.fullmatch(pattern, text) else None
     if parts is None:
         raise ValueError(f"`{text}` is not {form}")
+    if len(parts["number"]) > _MOST_SIGNS:
+        raise ValueError(f"`{text[:_MOST_SIGNS]}…` is too large")
     return parts["number"], parts["unit"]
 
 
@@ -162,6 +163,8 @@ def _reads(parse: Callable[[str], float]) -> BeforeValidator:
         found = parse(value) if isinstance(value, str) else value
         if isinstance(found, int | float) and not isinstance(found, bool) and found <= 0:
             raise ValueError("must be more than zero")
+        if isinstance(found, int | float) and _LIMIT <= found < math.inf:
+            raise ValueError("is too large")
         return found
 
     return BeforeValidator(read)

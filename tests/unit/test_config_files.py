@@ -457,6 +457,7 @@ def test_without_a_file_each_project_has_a_local_store(repo: Path, tmp_path: Pat
     assert default_store(setup.root) != default_store(repo.parent / "other" / "repo")
     assert default_store(setup.root).name.startswith("repo-")
     assert default_store(Path("/")).name.startswith("project-")
+    assert default_store(Path("/srv/app\udcff")) != default_store(Path("/srv/app\udcfe"))
 
 
 def test_loading_starts_no_process_and_writes_nothing(repo: Path, tmp_path: Path) -> None:

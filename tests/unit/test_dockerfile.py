@@ -244,6 +244,12 @@ def test_without_stages_nothing_is_needed() -> None:
     assert list_needed((), None) == list_needed((), "x") == frozenset()
 
 
+def test_a_number_of_any_length_is_read() -> None:
+    """A stage that copies from a number of thousands of digits needs no other stage."""
+    stages = list_stages(f"FROM a AS one\nFROM b AS two\nCOPY --from={'9' * 5_000} / /\n")
+    assert {stage.name for stage in list_needed(stages, None)} == {"two"}
+
+
 NAMES = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,8}", fullmatch=True).filter(
     # Only unnamed stages have a number.
     lambda name: not name.lower().startswith("stage-")
