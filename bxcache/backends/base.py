@@ -77,7 +77,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Whether a candidate exists, None if unknown; and the same in words."""
+    """The result of a lookup: `there` is None if unknown, and `verdict` says it in words."""
 
     there: bool | None
     verdict: str

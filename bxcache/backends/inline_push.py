@@ -72,7 +72,7 @@ class BuiltStage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A build whose stages go to the repository of a scope, which has the layers `known`."""
+    """A build, and the repository that its stages go to; the scope has the layers `known`."""
 
     save: TagSave
     built: Built
@@ -149,7 +149,7 @@ def _write_files(
     names: Mapping[DockerfileStage, str],
     folder: Path,
 ) -> dict[DockerfileStage, Path]:
-    """The Dockerfile in which docker finds each stage by its name, on the same lines in all."""
+    """Write the Dockerfiles in which docker finds each stage by its name, on its own lines."""
     files = dict.fromkeys(stages, copy_dockerfile(file, text, names, folder) if names else file)
     ends = {stage.name: stage for stage in list_stages(text) if stage.is_named}
     for stage in files:
@@ -192,8 +192,8 @@ def restore_names(ran: RunResult, text: str, names: Mapping[DockerfileStage, str
 def _bake_all(runner: Runner, use: CacheUse, documents: Sequence[_Document]) -> list[RunResult]:
     """Bake in sequence: a bake that asks for a context in use gets all files of it again.
 
-    All bakes start at once, which takes docker a second, and each gets its definition when the one
-    before it has released the context.
+    Up to four start at once, which takes docker a second; each gets its definition when the one
+    before it has released the context, or has ended.
     """
     stop, is_over = runner.stop or Stop(), Signal()
     bake = partial(_bake, replace(runner, stop=stop), use, is_over)
@@ -201,8 +201,8 @@ def _bake_all(runner: Runner, use: CacheUse, documents: Sequence[_Document]) -> 
     signals[0].set()
     turns = zip(documents, pairwise(signals), strict=True)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        jobs = [pool.submit(bake, *each) for each in turns]
         try:
+            jobs = [pool.submit(bake, *each) for each in turns]
             return [job.result() for job in jobs]
         except BaseException as error:
             is_over.set()
@@ -233,9 +233,11 @@ def _bake(
         return json.dumps(document, indent=1)
 
     def watch(event: Event) -> None:
-        # Only the classic image store pushes after it has released the context.
-        if builder.is_classic and isinstance(event, Transferred) and event.kind is Transfer.PUSH:
-            has_gone.set()
+        # Only the classic image store goes on without the context.
+        if isinstance(event, Transferred) and builder.is_classic:
+            left = event.is_context and event.done
+            if left or event.kind is Transfer.PUSH:
+                has_gone.set()
 
     bake = partial(run_quietly, runner, command, seconds, feed=feed, observe=watch)
     try:
@@ -248,6 +250,7 @@ def _bake(
             # Its image store keeps a copy.
             runner.docker.remove_images(builder.name, list_refs(document))
     if ended or ran.exit_status:
+        is_over.set()
         raise explain_transfer(use.place, "saving", ended or ran.error)
     has_gone.set()
     return ran

@@ -1,4 +1,4 @@
-"""What saving to a store takes: exports from several nodes, the work behind each layer, limits.
+"""Saving to a store: exports from several nodes, the work behind each layer, limits.
 
 buildx lets all nodes of a builder write one layout at once, so they can collide. The export is then
 repeated, one platform after the other, and so one node after the other.

@@ -220,7 +220,8 @@ def _join_nodes(save: TagSave, digests: list[str]) -> str:
 def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     """Label a scope's tag with the build's record. The cache works without a label.
 
-    Return why it was not written; None if it was, or if the registry is unreachable from here.
+    Return why it was not written; None if it was, if the tag was left alone, or if the registry is
+    unreachable from here.
     """
     save, source, now = saved.save, saved.save.source, time.time()
     error = source.error if source is not None else None

@@ -1,6 +1,6 @@
-"""Docker's command line: questions about docker and its builders, and the build itself.
+"""Docker's command line: questions about docker and its builders.
 
-python-on-whales finds the client and its global options. The build runs here, because
+python-on-whales finds the client and its global options. `run` runs the build, because
 python-on-whales cannot pass several `--cache-to`, joins option fields without quoting, and leaves
 buildx running when its log generator is abandoned.
 """

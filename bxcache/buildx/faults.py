@@ -1,4 +1,4 @@
-"""What the messages of a failed build say: whether its cache is to blame, and where its steps are.
+"""The messages of a failed build: whether its cache is to blame, and where its steps are.
 
 A layer that an imported cache lists but that is missing, truncated or changed fails the build if
 another layer needs it or, in a registry, if the image needs it. The messages are those of BuildKit

@@ -46,7 +46,7 @@ def locate_folder(name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What all runs of docker in one build share.
+    """The settings that all runs of docker in one build share.
 
     Attributes:
         folder: the build's own folder for small files.

@@ -111,9 +111,12 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """What two images must not share: the same if its place is, a kind with a normalized name.
+    """A destination that two images must not share; two are equal if their places are.
 
-    The key is the config key or flag that declares it, and the verb a participle.
+    Attributes:
+        place: a kind and a normalized name.
+        key: the config key or flag that declares it.
+        verb: a participle.
     """
 
     place: tuple[str, str]

@@ -32,7 +32,10 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The digests of the layers that trusted builds have saved; why they may be incomplete."""
+    """The digests of the layers that trusted builds have saved.
+
+    `doubt` says why they may be incomplete.
+    """
 
     layers: AbstractSet[str]
     doubt: str | None = None
@@ -118,7 +121,7 @@ def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowin
     described = (_describe(step, metadata) for step in steps)
     named = tuple(sorted(described, key=lambda each: (each.line or inf, each.label)))
     sound: set[str] = set()
-    # Every operation comes after its inputs.
+    # An operation comes after its inputs; an input that comes later is not sound.
     for vertex, each in operations.items():
         made = outcomes.get(vertex, Outcome.EXECUTED) is Outcome.EXECUTED
         rests = all(below in sound or below not in operations for below in each.inputs)

@@ -43,6 +43,9 @@ def preview_build(request: BuildRequest) -> Preview:
 
 
 def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
-    """Ask docker about itself meanwhile, or raise a `ConfigError` for an argument it cannot get."""
+    """Ask docker about itself while the block runs.
+
+    Raises a `ConfigError` for an argument that docker cannot get.
+    """
     request.check_extra()
     return ask_ahead(str(request.options.get("builder", "")))

@@ -149,7 +149,7 @@ class Prepared:
 
 
 def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
-    """Read the configuration that counts here, or raise a `ConfigError` with all problems."""
+    """Read the configuration that counts here, or raise a `ConfigError`."""
     flags, file, image = request.to_layer(), request.config_file, request.image
     setup, trust = open_setup(request.directory, os.environ, flags=flags, file=file, image=image)
     if request.stdout != STDOUT and writes_stdout(setup.config.build):

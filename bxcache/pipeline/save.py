@@ -178,7 +178,7 @@ def find_known(prepared: Prepared, plan: BuildPlan, ran: RunResult) -> Known | N
 
 
 def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrowing | None:
-    """What a build took from the builder's own cache, if the build must not save it; else None."""
+    """Find the steps from the builder's own cache, if the build must not save them; else None."""
     if known is None or not target.prepared.refuses_borrowed:
         return None
     found = find_borrowing(ran, ran.metadata, known)

@@ -1,4 +1,4 @@
-"""What docker has for a registry: a login, in its config file or a helper, and certificates.
+"""Docker's login for a registry, from its config file or a helper, and its certificates.
 
 https://docs.docker.com/reference/cli/docker/login/#credential-stores
 https://github.com/docker/docker-credential-helpers#development

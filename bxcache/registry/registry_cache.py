@@ -32,7 +32,7 @@ _NO_DELETING = (
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which scopes to keep, as `RegistryCache.prune` takes it."""
+    """The scopes to keep, for `RegistryCache.prune`."""
 
     max_age: int | None = None
     branches: frozenset[str] | None = None

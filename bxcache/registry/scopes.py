@@ -38,7 +38,7 @@ class RemoteScope:
 
     Attributes:
         layers: the size in bytes of each layer, by digest; empty if the cache no longer exists.
-        changed: why the tag is left alone: not bxcache wrote it last.
+        changed: why the tag is left alone: another client wrote it last.
         lost: the label exists, but the cache does not.
         stages: the existing tags of its stages' images, as listed in the label.
     """

@@ -13,7 +13,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,7 @@ def merge_images(images: Sequence[StageImage]) -> Merged:
     https://github.com/moby/buildkit/tree/v0.25.2/cache/remotecache
 
     Raises:
-        ValueError: one is not in BuildKit's format; or LookupError, TypeError.
+        ValueError: one is not in BuildKit's format; or LookupError, TypeError, AttributeError.
     """
     layers: dict[str, tuple[Descriptor, str, dict[str, Any]]] = {}
     records: dict[str, _Record] = {}
@@ -217,7 +217,7 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     """How the layers of a joined image build on each other.
 
     Raises:
-        ValueError: it is not a joined image; or LookupError, TypeError.
+        ValueError: it is not a joined image; or LookupError, TypeError, AttributeError.
     """
     records = json.loads(base64.b64decode(json.loads(config)[INLINE]))
     every = range(len(manifest.layers))
@@ -300,7 +300,11 @@ def _add_records(
     for link in chain(*links.values()):
         _check_position(link, records)
     names: dict[int, str] = {}
-    for at in TopologicalSorter(links).static_order():
+    try:
+        order = [*TopologicalSorter(links).static_order()]
+    except CycleError as error:
+        raise ValueError("a record is its own input") from error
+    for at in order:
         digest, own = records[at]["digest"], inputs[at]
         ways = [sorted({(e.get("selector", ""), names[e["link"]]) for e in each}) for each in own]
         names[at] = compute_digest(_dump([digest, ways]))

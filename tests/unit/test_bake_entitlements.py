@@ -123,6 +123,7 @@ BEYOND: list[tuple[dict[str, Any], list[str]]] = [
     ({"ssh": [{"id": "a=b", "paths": ["../one/file"]}]}, ["fs.read=../one/file"]),
     ({"ssh": ["k=a,../one/file"]}, ["fs.read=../one/file"]),
     ({"ssh": [{"id": "default"}]}, ["ssh"]),
+    ({"ssh": [{"id": "default", "paths": [""]}]}, ["ssh"]),
     ({"ssh": ["default"]}, ["ssh"]),
     ({"context": "git@github.com:acme/app.git"}, ["ssh"]),
     ({"cache-from": [{"type": "local", "src": "../one"}]}, ["fs.read=../one"]),

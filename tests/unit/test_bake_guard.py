@@ -72,7 +72,11 @@ ASKS: dict[str, list[tuple[Any, str]]] = {
         ([{"id": "a", "src": "/etc/x"}], "fs.read=/etc"),
         ([{"id": "a", "src": "/etc/x", "env": "B"}], ""),
     ],
-    "ssh": [(["default"], "ssh"), ([{"id": "a", "paths": ["/etc/k"]}], "fs.read=/etc/k")],
+    "ssh": [
+        (["default"], "ssh"),
+        ([{"id": "a", "paths": [""]}], "ssh"),
+        ([{"id": "a", "paths": ["/etc/k"]}], "fs.read=/etc/k"),
+    ],
     "output": [
         ([{"type": "local", "dest": "out"}], "fs.write=out"),
         (["out"], "fs=out"),

@@ -66,10 +66,18 @@ def test_the_error_is_that_of_the_registry(
     assert baked == [*range(failing + 1)]
 
 
+@pytest.mark.parametrize(
+    "released",
+    [
+        Transferred(Transfer.PUSH, "layer", 1, 2, done=False),
+        Transferred(Transfer.SEND, "context", 2, 2, done=True, is_context=True),
+    ],
+    ids=["pushes", "has sent its context"],
+)
 def test_a_push_without_the_context_does_not_delay_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    released: Transferred, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the classic image store, the next bake starts once the first one pushes layers."""
+    """With the classic image store, the next bake starts once the first one left the context."""
     runner = make_classic_runner(tmp_path)
     second_began = threading.Event()
 
@@ -79,7 +87,7 @@ def test_a_push_without_the_context_does_not_delay_the_next(
         (name,) = json.loads(feed())["target"]
         if name == "1":
             second_began.set()
-        observe(Transferred(Transfer.PUSH, "layer", 1, 2, done=False))
+        observe(released)
         assert second_began.wait(30)
         return DONE
 

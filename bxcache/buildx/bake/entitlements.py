@@ -52,7 +52,7 @@ class Entitlement:
 
 
 class Allowed:
-    """What a caller allows the targets: the values of `--allow`, with `fs=` expanded."""
+    """The values of `--allow`, which a caller grants to the targets, with `fs=` expanded."""
 
     def __init__(self, values: Iterable[str], directory: Path) -> None:
         """Parse the values of `--allow` in a working directory."""
@@ -189,7 +189,8 @@ def _list_keys(option: object) -> list[str]:
     """List the key files of an ssh option, `id=path,path`; none for the agent."""
     if isinstance(option, str):
         return [path for path in option.partition("=")[2].split(",") if path]
-    return [*map(str, option.get("paths") or ())] if isinstance(option, dict) else []
+    paths = option.get("paths") or () if isinstance(option, dict) else ()
+    return [path for path in map(str, paths) if path]
 
 
 def read_fields(option: object) -> dict[str, str]:

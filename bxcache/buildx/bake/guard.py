@@ -48,7 +48,7 @@ _FILES = frozenset({"local", "tar", "oci", "docker"})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a definition may say: what its checkout holds, and what the caller allows."""
+    """The limits of a definition: the files of its checkout, and the caller's grants."""
 
     checkout: Checkout
     allowed: Allowed

@@ -51,7 +51,7 @@ class StageExport:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """What all stages share; build arguments without a value take it from the environment."""
+    """The settings of all stages; build arguments without a value take it from the environment."""
 
     settings: BuildSettings
     context: Path

@@ -60,7 +60,7 @@ class StepName:
 
     @property
     def copied(self) -> StepName | None:
-        """The `COPY --link` whose merge it is."""
+        """The `COPY --link` whose merge it is; None if it is not a merge."""
         return replace(self, text=self.text.removeprefix(LINK)) if self.is_link else None
 
     @property
