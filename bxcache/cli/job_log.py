@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from bxcache.console.job_log import JobLog
 from bxcache.console.tables import render_document, show_line
 from bxcache.place.providers import name_providers
 from bxcache.place.statement import Variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def find_job_log() -> JobLog | None:
@@ -28,12 +31,14 @@ def say(text: str, *, err: bool = True) -> None:
     click.echo("\n".join(map(show, text.split("\n"))), err=err)
 
 
-def show(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+def show(
+    describe: Callable[[], dict[str, Any]], render: Callable[[], str], *, as_json: bool
+) -> None:
     """Print a document on stdout, or the untrusted text that says the same."""
     if as_json:
-        click.echo(render_document(document))
+        click.echo(render_document(describe()))
     else:
-        say(text, err=False)
+        say(render(), err=False)
 
 
 class _Printer(logging.Handler):

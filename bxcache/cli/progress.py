@@ -133,4 +133,5 @@ def open_logs(paths: Mapping[str, Path | None]) -> Iterator[ImageObserver]:
     """An observer of several images, each with its own file, or with the one without a name."""
     with ExitStack() as stack:
         logs = {name: stack.enter_context(open_log(path)) for name, path in paths.items()}
-        yield lambda name, event: logs[name if name in logs else ""](event)
+        last = logs.get("", lambda _: None)
+        yield lambda name, event: logs.get(name, last)(event)

@@ -82,14 +82,22 @@ def find_config_file(start: Path) -> ConfigFile | None:
         if (folder / _FILE).exists():
             return read_config_file(folder / _FILE)
         pyproject = folder / _PYPROJECT
-        if pyproject.is_file() and _has_table(pyproject):
-            return read_config_file(pyproject)
+        if pyproject.is_file() and (found := _read_table(pyproject)) is not None:
+            return found
     return None
 
 
-def _has_table(pyproject: Path) -> bool:
+def _read_table(pyproject: Path) -> ConfigFile | None:
     text = _read_text(pyproject)
-    return _TABLE[-1] in text and _holds(_parse(pyproject, text), _TABLE)
+    if _TABLE[-1] not in text:
+        return None
+    match _parse(pyproject, text):
+        case {"tool": {"bxcache": dict(table)}}:
+            return ConfigFile(pyproject, table, text, _TABLE)
+        case {"tool": {"bxcache": _}}:
+            problem = Problem(shorten_path(pyproject), ".".join(_TABLE), "must be a table")
+            raise ConfigError([problem])
+    return None
 
 
 def read_config_file(path: Path) -> ConfigFile:
@@ -98,13 +106,11 @@ def read_config_file(path: Path) -> ConfigFile:
     Raises:
         ConfigError: it is unreadable, too large or not TOML, or the table is missing.
     """
-    text = _read_text(path)
-    document = _parse(path, text)
     if path.name != _PYPROJECT:
-        return ConfigFile(path, document, text)
-    match document:
-        case {"tool": {"bxcache": dict(table)}}:
-            return ConfigFile(path, table, text, _TABLE)
+        text = _read_text(path)
+        return ConfigFile(path, _parse(path, text), text)
+    if (found := _read_table(path)) is not None:
+        return found
     raise ConfigError([Problem(shorten_path(path), ".".join(_TABLE), "the table is missing")])
 
 

@@ -183,7 +183,7 @@ def _check_image(image: str | None, layer: Layer) -> list[Problem]:
 def _list_layers(
     file: ConfigFile, directory: Path, image: str | None, flags: Layer
 ) -> Iterator[Layer]:
-    """The default context, which is the file's folder; the file's values; the chosen image's."""
+    """The layers of a file: the default context, its values, and those of the chosen image."""
     folder, layer = file.path.parent.resolve(), _layer_of(file)
     values = anchor_paths(file.table, folder, directory)
     if "context" in flags.values.get("build", {}):

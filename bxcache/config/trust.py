@@ -62,7 +62,7 @@ Judge = Callable[[str, Any, Checkout], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The trust class of a key, as metadata of its field; judges each value of a table alone."""
+    """The trust class of a key, as metadata of its field; it judges each value of a table alone."""
 
     judge: Judge
 

@@ -32,7 +32,7 @@ class Failures:
     """
 
     def __init__(self, stream: TextIO, log: JobLog | None = None) -> None:
-        """Print to a stream; in CI, it is the log of a job."""
+        """The stream gets the text at the end; `log` is the log of the CI job, if any."""
         self._stream, self._log = stream, log
         self._show = log.defuse if log is not None else show_line
         # None marks a log that could not be stored.

@@ -93,7 +93,7 @@ class StageState:
 
 @dataclass(slots=True)
 class Movement:
-    """The progress of transfers of one kind, which began on the board's clock."""
+    """The progress of transfers of one kind; `since` is their start, on the board's clock."""
 
     since: float
     items: dict[str, events.Transferred] = field(default_factory=dict)

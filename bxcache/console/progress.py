@@ -79,7 +79,7 @@ class PlainProgress:
 
 
 def _shows_colors(stream: TextIO) -> bool:
-    """Follow https://no-color.org and https://force-color.org."""
+    """Whether a stream shows colors, by https://no-color.org and https://force-color.org."""
     if os.environ.get("NO_COLOR"):
         return False
     forced = bool(os.environ.get("FORCE_COLOR"))

@@ -36,7 +36,7 @@ def render_document(document: dict[str, Any]) -> str:
 
 
 def pick(source: object, *names: str) -> dict[str, Any]:
-    """Return the part of a document that has some attributes under their own names, in order."""
+    """Return these attributes of an object by name, in order."""
     return {name: getattr(source, name) for name in names}
 
 

@@ -79,7 +79,7 @@ def add_build(checkout: Checkout, record: bytes) -> None:
 
 
 def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[bytes]:
-    """The records of the last builds of a directory, of any branch on request, last one first."""
+    """The records of the last builds of a directory, the last one first."""
     where, what = checkout.keys
     with suppress(OSError), _open_folder(find_folder()) as handle:
         for each in _list_names(handle):

@@ -31,7 +31,7 @@ class Place:
         branch: the branch being built; for a pull request, its head branch. None if unknown, or
             if there is none, as for a tag.
         base: the base branch of a pull request or a merge queue.
-        pull_request: its number.
+        pull_request: a pull request's number.
         trusted: whether the code is from people who may write to the repository; False if unknown.
         reason: why it is trusted or not, in a short phrase.
         sources: where the value of each known field is from: a variable, a path in a file that a

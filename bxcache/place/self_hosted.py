@@ -98,7 +98,10 @@ _OWN = frozenset(
 
 
 def _read_drone(variables: Variables, names: _Names) -> Statement:
-    """Read the variables of either. None marks a fork, so pull requests are not trusted."""
+    """Read the variables of Drone or Woodpecker.
+
+    No variable marks a fork, so pull requests are not trusted.
+    """
     event = variables.find(*names.events)
     if event and event.value.startswith("pull_request"):
         return variables.state(

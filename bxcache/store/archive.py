@@ -104,7 +104,7 @@ class Entry:
         return piece
 
     def read(self, most: int) -> bytes:
-        """All its bytes; a StoreError if they are more than `most`."""
+        """Read all its bytes, or raise a StoreError if they are more than `most`."""
         if self.size > most:
             raise _damage(f"`{self.name}` has {self.size} bytes; at most {most} expected")
         return b"".join(self.chunks())
@@ -168,7 +168,7 @@ def _load_zstd() -> ModuleType:
 
 
 def _add_name(seen: set[str], name: str, hint: str = "") -> None:
-    """Add a name to those in an archive so far; a StoreError if it does not belong there."""
+    """Add a name of an archive, or raise a StoreError if it does not belong there."""
     if problem := _find_problem(seen, name):
         raise StoreError(problem, hint=hint)
     seen.add(name)

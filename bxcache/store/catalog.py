@@ -83,7 +83,7 @@ class Catalog:
             return self.read()
 
     def _keep_damaged(self) -> bool:
-        """Rename the index, which leaves the store without one; whether there was one."""
+        """Rename the index, if there is one; return whether there was."""
         root = self.layout.root
         if root.look(INDEX_NAME) is None:
             return False

@@ -34,9 +34,9 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of a folder, in so
 class Folder:
     """A folder, opened on first use and closed when garbage-collected.
 
-    File system errors are OSErrors with the full path. If a link or something else is in the place
-    of a folder or file, every operation raises a StoreError. `above` is the folder that contains
-    it; None for one that is opened by its path, which may be a link.
+    File system errors are OSErrors with the full path. Opening a folder or file raises a StoreError
+    if a link or something else is in its place, and no operation follows a link. `above` is the
+    folder that contains it; None for one that is opened by its path, which may be a link.
     """
 
     def __init__(self, path: Path, above: Folder | None = None) -> None:
@@ -146,7 +146,7 @@ class Folder:
         return handle
 
     def read(self, name: str, most: int = LARGEST_DOCUMENT) -> bytes:
-        """The bytes of a regular file; a StoreError if they are more than `most`."""
+        """Read a regular file, or raise a StoreError if it has more than `most` bytes."""
         with open(self.open_file(name), "rb") as stream:
             # Python allocates as much as is requested.
             data = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)

@@ -30,7 +30,7 @@ class ScopeState:
     """A scope and the blobs that it needs.
 
     Attributes:
-        config: the digest of its cache config.
+        config: the digest of its cache config; None if it has none or is damaged.
         sizes: the size in bytes of every blob that it needs, including its manifest, by digest.
         last_used: in seconds since the epoch.
     """
@@ -166,7 +166,7 @@ def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
 
 
 def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog) -> ScopeUsage:
-    page = catalog.journal.read_or_make(scope.entry)
+    steps, saved = catalog.journal.read_head(scope.entry)
     whole = sum(scope.sizes.values())
     return ScopeUsage(
         name=scope.name,
@@ -174,8 +174,8 @@ def _measure_scope(scope: ScopeState, shared: AbstractSet[str], catalog: Catalog
         bytes=whole,
         own_bytes=whole - sum(scope.sizes[digest] for digest in scope.sizes.keys() & shared),
         layers=sum(1 for _ in scope.layers),
-        steps=page.steps or None,
-        saved=page.saved or None,
+        steps=steps or None,
+        saved=saved or None,
         last_used=scope.last_used,
         damage=scope.damage or "",
     )

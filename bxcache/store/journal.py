@@ -122,6 +122,16 @@ def name_page(entry: Descriptor) -> str:
     return f"{spell_scope(entry.ref_name)}@{entry.digest[7:19]}.json"
 
 
+class _Head(BaseModel):
+    """The first fields of a page, which can list thousands of layers."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: Literal[1] = 1
+    saved: WrittenMoment = 0.0
+    steps: WrittenSize = 0
+
+
 class Journal:
     """The journal of a store."""
 
@@ -131,6 +141,14 @@ class Journal:
     def read(self, entry: Descriptor) -> Page | None:
         """The page of an entry; None if it is missing or unreadable."""
         return parse_page(self._read(name_page(entry)))
+
+    def read_head(self, entry: Descriptor) -> tuple[int, float]:
+        """An entry's number of steps and time of saving; 0 if unknown."""
+        try:
+            head = _Head.model_validate_json(self._read(name_page(entry)))
+        except ValueError:
+            return 0, 0.0
+        return head.steps, head.saved
 
     def read_or_make(self, entry: Descriptor) -> Page:
         """The page of an entry, or one that only names it."""

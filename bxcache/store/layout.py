@@ -1,6 +1,7 @@
 """Read and write the documents and blobs of an OCI layout.
 
-What is missing, changed or not in its format raises a StoreError, what cannot be read an OSError.
+A manifest or config that is missing, changed or not in its format raises a StoreError, an
+unreadable one an OSError.
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 """
 
@@ -34,7 +35,7 @@ LAYOUT_NAMES = frozenset({INDEX_NAME, "oci-layout", "blobs", "ingest", f"{INDEX_
 
 
 class Layout:
-    """The folders of a layout; in `blobs`, each is named by the 64 digits of its digest."""
+    """The folders of a layout; in `blobs`, each blob is named by the 64 digits of its digest."""
 
     def __init__(self, root: Folder) -> None:
         self.root = root

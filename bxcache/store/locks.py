@@ -86,7 +86,10 @@ def _read_holder(folder: Folder) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A locked file, open for reading and writing; the lock ends with this process."""
+    """A locked file, open for reading, and for writing if permissions allow it.
+
+    The lock ends with this process.
+    """
 
     folder: Folder
     name: str

@@ -59,7 +59,7 @@ class Packed:
 
 
 def write_pack(target: BinaryIO, layout: Layout, index: Index, catalog: Catalog) -> Packed:
-    """Write an index, and its blobs from a layout, as an archive; the same gives the same bytes."""
+    """Write an index and its blobs as an archive; the same content gives the same bytes."""
     blobs = _list_blobs(layout, index)
     write_archive(target, [*_list_documents(index, catalog), *blobs])
     names = tuple(entry.ref_name for entry in index.manifests)

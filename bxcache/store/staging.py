@@ -221,7 +221,7 @@ def read_export(
     others: Sequence[str],
     sound: AbstractSet[str] | None,
 ) -> tuple[Descriptor, CacheManifest]:
-    """Read a scope's future entry and its manifest; a StoreError if a part was not exported.
+    """Read a scope's future entry and its manifest, or raise a StoreError if a part is missing.
 
     If only some layers are sound, the rest is left out, with all layers above it.
     """

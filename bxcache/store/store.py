@@ -69,11 +69,11 @@ class Store:
         """The store's current state; its folders are closed when it is garbage-collected."""
         return Catalog(Directory(self.path))
 
-    def check(self, *, adopting: bool = False) -> None:
-        """Check that the directory is a store, or can become one, without writing to it.
+    def check(self) -> None:
+        """Check that the directory is a store, or can become one, without writing to it."""
+        self._check(adopting=False)
 
-        If `adopting`, it may be a directory that plain buildx exported to.
-        """
+    def _check(self, *, adopting: bool) -> None:
         directory = Directory(self.path)
         directory.check(adopting=adopting)
         self._warn_of_loss(directory)
@@ -100,7 +100,8 @@ class Store:
 
     def read_scopes(self) -> dict[str, Descriptor]:
         """The manifest of each scope, by scope name."""
-        return self._open().read().by_name()
+        with self._reading() as catalog:
+            return catalog.read().by_name()
 
     def staging_path(self, name: str) -> Path:
         """The path of a staging layout, which need not exist."""
@@ -163,11 +164,13 @@ class Store:
 
     def read_records(self, scope: str) -> tuple[bytes, ...]:
         """The records of a scope's builds, the last one's at the end."""
-        return self._open().records.read(scope)
+        with self._reading() as catalog:
+            return catalog.records.read(scope)
 
     def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
         """When each of these scopes was last built, in seconds since 1970, if it has records."""
-        return self._open().records.list_last_builds(scopes)
+        with self._reading() as catalog:
+            return catalog.records.list_last_builds(scopes)
 
     def add_record(self, scope: str, record: bytes) -> None:
         """Keep a build's record, one line; the scope need not have a cache yet.
@@ -192,7 +195,7 @@ class Store:
 
         If it cannot be adopted, it raises a StoreError and changes nothing.
         """
-        self.check(adopting=True)
+        self._check(adopting=True)
         with self._reading() as catalog:
             index = read_foreign_index(catalog.layout)
         with self._changing("adopting the directory") as catalog:

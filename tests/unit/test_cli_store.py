@@ -163,6 +163,15 @@ def test_pack_goes_through_a_pipe(
     assert set(Store(tmp_path / "b").read_scopes()) == {"app"}
 
 
+def test_a_closed_stdin_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`unpack -` explains that stdin is closed, as some supervisors leave it."""
+    monkeypatch.setattr("sys.stdin", None)
+    assert run(["store", "unpack", "-", "--dir", str(tmp_path / "b")]) == 2
+    assert "stdin, which is closed" in capsys.readouterr().err
+
+
 def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
     """A failed pack leaves no new file, and keeps an existing archive."""
     fill(store)

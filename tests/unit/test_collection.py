@@ -273,3 +273,14 @@ def test_usage_reports_own_and_shared_bytes(store: Store) -> None:
     assert one.own_bytes == 10 + documents[0]
     assert two.own_bytes == 20 + documents[1]
     assert one.bytes == one.own_bytes + 100
+
+
+def test_usage_reads_only_the_head_of_a_page(store: Store) -> None:
+    """A page whose list of layers is damaged still reports its steps and the time of saving."""
+    build(store, "one", b"1" * 10)
+    (page,) = (store.path / ".bxcache" / "scopes").iterdir()
+    document = json.loads(page.read_text()) | {"seconds": {"sha256:x": "damaged"}}
+    page.write_text(json.dumps(document))
+    (scope,) = store.usage().scopes
+    assert (scope.steps, scope.saved) == (document["steps"], document["saved"])
+    assert scope.steps

@@ -89,6 +89,13 @@ def test_a_pyproject_without_the_table_is_skipped(repo: Path) -> None:
     assert found.path == path
 
 
+def test_the_table_of_a_pyproject_must_be_a_table(repo: Path) -> None:
+    """A value in the place of `[tool.bxcache]` is an error, not a missing file."""
+    write(repo / "pyproject.toml", "[tool]\nbxcache = 3\n")
+    with pytest.raises(ConfigError, match=r"tool\.bxcache: must be a table"):
+        find_config_file(repo)
+
+
 def test_precedence_and_sources(repo: Path) -> None:
     """The precedence is default < file < environment < flag, and each value has its source."""
     write(

@@ -61,9 +61,11 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
         digests = render_digests(history, chosen, chain=chain)
         click.echo(digests, nl=bool(digests))
     else:
-        document = describe_history(history, chosen, chain=chain)
-        text = render_history(history, chosen, chain=chain, full=full, places=places)
-        show(document, text, as_json=as_json)
+        show(
+            lambda: describe_history(history, chosen, chain=chain),
+            lambda: render_history(history, chosen, chain=chain, full=full, places=places),
+            as_json=as_json,
+        )
 
 
 def show_difference(
@@ -80,8 +82,11 @@ def show_difference(
     first, second = (_find_recorded(each, given) for each in (before, last))
     _print_notes(first, second)
     differences = _compare(first, second, stages)
-    document = describe_difference(first, second, differences)
-    show(document, render_difference(first, second, differences, full=full), as_json=as_json)
+    show(
+        lambda: describe_difference(first, second, differences),
+        lambda: render_difference(first, second, differences, full=full),
+        as_json=as_json,
+    )
 
 
 def _find_recorded(name: str, given: dict[str, Any]) -> History:

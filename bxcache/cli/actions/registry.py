@@ -21,9 +21,11 @@ def list_scopes(
     here = Path.cwd()
     chosen = choose_registries(here, os.environ, chosen=ref, insecure=insecure, file=config_file)
     found = [(each.name, each.list_scopes()) for each in chosen]
-    document = {"registries": [describe_scopes(name, scopes) for name, scopes in found]}
-    text = "\n\n".join(render_scopes(name, scopes) for name, scopes in found)
-    show(document, text, as_json=as_json)
+    show(
+        lambda: {"registries": [describe_scopes(*each) for each in found]},
+        lambda: "\n\n".join(render_scopes(*each) for each in found),
+        as_json=as_json,
+    )
 
 
 def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options

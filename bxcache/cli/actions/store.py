@@ -47,15 +47,19 @@ def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool =
 def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     store = _locate(folder, config_file).store
     usage = store.usage()
-    show(console.describe_usage(store, usage), console.render_scopes(usage), as_json=as_json)
+    show(
+        lambda: console.describe_usage(store, usage),
+        lambda: console.render_scopes(usage),
+        as_json=as_json,
+    )
 
 
 def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     location = _locate(folder, config_file)
     usage = location.store.usage()
     show(
-        console.describe_usage(location.store, usage),
-        console.render_usage(usage, location.limits),
+        lambda: console.describe_usage(location.store, usage),
+        lambda: console.render_usage(usage, location.limits),
         as_json=as_json,
     )
 
@@ -77,8 +81,8 @@ def collect(
     for note in collected.notes:
         say(f"note: {note}")
     show(
-        console.describe_collected(collected, dry_run=dry_run),
-        console.render_collected(collected, dry_run=dry_run),
+        lambda: console.describe_collected(collected, dry_run=dry_run),
+        lambda: console.render_collected(collected, dry_run=dry_run),
         as_json=as_json,
     )
 
@@ -86,7 +90,11 @@ def collect(
 def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json: bool) -> int:
     """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
-    show(console.describe_verification(found), console.render_verification(found), as_json=as_json)
+    show(
+        lambda: console.describe_verification(found),
+        lambda: console.render_verification(found),
+        as_json=as_json,
+    )
     return StoreError.exit_code if found.damages else 0
 
 
@@ -134,6 +142,8 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
 
 def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
     store = _locate(folder, config_file, must_exist=False).store
+    if file == "-" and sys.stdin is None:
+        raise click.UsageError("`-` reads stdin, which is closed")
     with click.open_file(file, "rb") as source:
         unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
     say(console.render_unpacked(unpacked, store.path), err=False)
