@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import termios
 import textwrap
 import time
 from pathlib import Path
@@ -222,10 +224,22 @@ def test_a_dockerfile_from_stdin_works(machine: Machine, project: Path) -> None:
             stderr=subprocess.DEVNULL,
         ) as waiting:
             if end is not None:
-                time.sleep(1.5)
-                assert waiting.poll() is None
+                wait_until_read(waiting)
                 waiting.send_signal(end)
-            assert waiting.wait(30) == status
+            assert waiting.wait(60) == status
+
+
+def wait_until_read(process: subprocess.Popen[bytes]) -> None:
+    """Give a process a line on stdin, which stays open, and wait until it has read the line."""
+    assert process.stdin is not None
+    process.stdin.write(b"FROM scratch\n")
+    process.stdin.flush()
+    for _ in range(1200):
+        if not any(fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, bytes(4))):
+            return
+        assert process.poll() is None
+        time.sleep(0.05)
+    raise AssertionError("the line was not read")
 
 
 def test_the_usual_flags_reach_docker(machine: Machine, project: Path, tmp_path: Path) -> None:
