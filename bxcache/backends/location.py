@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bxcache.backends.base import DECLARED
 from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
 from bxcache.config.loading import default_store
+from bxcache.config.problems import dotted
 from bxcache.errors import ConfigError, Problem
 from bxcache.place.trust import load_guarded
 from bxcache.store.collection import Limits
@@ -108,4 +109,4 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
 
 
 def _refuse(setup: Setup, why: str) -> ConfigError:
-    return ConfigError([Problem(str(setup.source_of(DECLARED)), "cache.backends", why)])
+    return ConfigError([Problem(str(setup.source_of(DECLARED)), dotted(DECLARED), why)])

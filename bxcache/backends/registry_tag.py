@@ -37,7 +37,7 @@ class TagSave(Save):
 
     @property
     def source_tag(self) -> str | None:
-        """The tag of the imported scope; None if there is none."""
+        """The tag that the build imports from this repository, or None."""
         return self.source_ref.removeprefix(f"{self.reference.name}:") or None
 
     def from_nothing(self) -> TagSave:

@@ -65,7 +65,7 @@ class Docker:
 
     @classmethod
     def find(cls) -> Docker:
-        """Find the docker client on PATH; raise EngineError if there is none."""
+        """Find the docker client on PATH; raise EngineError if PATH has no client."""
         from python_on_whales import DockerClient  # noqa: PLC0415  # 140 ms
         from python_on_whales.client_config import ClientNotFoundError  # noqa: PLC0415
 

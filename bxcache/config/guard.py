@@ -40,7 +40,7 @@ class Refusal:
 
 
 def find_rule(model: type[Declaration], name: str) -> Rule:
-    """The trust class of a key; a LookupError if it has none."""
+    """Find the trust class of a key; raise a LookupError if it has no class."""
     found = [each for each in model.model_fields[name].metadata if isinstance(each, Rule)]
     if len(found) != 1:
         raise LookupError(f"{model.__name__}.{name} is not classified")

@@ -161,10 +161,11 @@ def format_age(seconds: float) -> str:
 def _reads(parse: Callable[[str], float]) -> BeforeValidator:
     def read(value: object) -> object:
         found = parse(value) if isinstance(value, str) else value
-        if isinstance(found, int | float) and not isinstance(found, bool) and found <= 0:
-            raise ValueError("must be more than zero")
-        if isinstance(found, int | float) and _LIMIT <= found < math.inf:
-            raise ValueError("is too large")
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            if found <= 0:
+                raise ValueError("must be more than zero")
+            if _LIMIT <= found < math.inf:
+                raise ValueError("is too large")
         return found
 
     return BeforeValidator(read)

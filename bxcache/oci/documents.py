@@ -247,7 +247,7 @@ def check_scope_name(name: str) -> None:
 
 
 def parse_index(data: bytes) -> Index:
-    """Parse an index; raise a ValueError if it is none, or lists a name twice."""
+    """Parse an index; raise a ValueError if it is invalid, or lists a name twice."""
     index = Index.model_validate_json(data)
     if "manifests" not in index.model_fields_set:
         raise ValueError("it has no `manifests`")
@@ -258,7 +258,7 @@ def parse_index(data: bytes) -> Index:
 
 
 def parse_config(data: bytes) -> CacheConfig:
-    """Parse a cache config; raise a StoreError if it is none."""
+    """Parse a cache config; raise a StoreError if it is invalid."""
     try:
         return CacheConfig.model_validate_json(data)
     except ValueError as error:

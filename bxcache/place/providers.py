@@ -125,7 +125,7 @@ def name_providers(variables: Variables) -> tuple[str, ...]:
 
 
 def read_provider(variables: Variables) -> tuple[str | None, Statement]:
-    """Return the provider's name, None if there is none, and its checked statement."""
+    """Return the CI system's name, or None if unknown, and its checked statement."""
     marked = [provider for provider in PROVIDERS if provider.is_marked(variables)]
     if not marked:
         return None, _read_unmarked(variables)

@@ -221,7 +221,7 @@ class Folder:
                 os.rmdir(name, dir_fd=self.handle)
 
     def empty(self, depth: int) -> None:
-        """Remove its content, down to `depth` folders deep; an OSError if something is left."""
+        """Remove its content, down to `depth` folders deep, or raise an OSError."""
         for name, status in self.list_files().items():
             if depth and stat.S_ISDIR(status.st_mode):
                 self.below(name).empty(depth - 1)

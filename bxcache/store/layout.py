@@ -65,7 +65,7 @@ class Layout:
 
 
 def read_index(layout: Layout) -> Index:
-    """Read the index of a layout; a FileNotFoundError if there is none."""
+    """Read the index of a layout; raise a FileNotFoundError if it is missing."""
     try:
         return parse_index(layout.root.read(INDEX_NAME))
     except FileNotFoundError:
