@@ -17,7 +17,7 @@ from tests.real.kills import AFTER, BEFORE, Lane
 from tests.real.machines import Machine
 from tests.support.sampling import Effort
 
-KILLS = {"sample": 24, "thorough": 200}
+KILLS = {"sample": 12, "thorough": 200}
 LANES = 2
 
 

@@ -7,6 +7,7 @@ a fork of it, with its own environment, folder and files, like `python -m bxcach
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -29,7 +30,8 @@ import bxcache
 from tests.bootstrap import ROOT
 
 FILES = 3
-
+LATE = ("python_on_whales",)
+"""The modules that bxcache imports only when it needs them, and that take longest."""
 
 _started: list[WarmPython] = []
 
@@ -96,9 +98,12 @@ class WarmPython:
 
 def serve(listener: socket.socket) -> None:
     """Fork for each request until standard input ends."""
-    for module in pkgutil.walk_packages(bxcache.__path__, "bxcache."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    modules = [each.name for each in pkgutil.walk_packages(bxcache.__path__, "bxcache.")]
+    for name in (*modules, *LATE):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    # A fork copies each page whose objects the collector visits.
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # This process ends with the tests, however they are stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
