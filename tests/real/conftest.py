@@ -6,10 +6,12 @@ Where no engine is available, a test is skipped on a laptop and fails in CI (`CI
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -229,11 +231,45 @@ def project(tmp_path: Path) -> Path:
 
     `/deps/blob` is random: two images with the same blob share the step that made it.
     """
-    folder = tmp_path / "app"
+    return _make_project(tmp_path)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A project, and a store with the cache of its only build, on a machine that is gone."""
+
+    project: Path
+    store: Path
+
+    @property
+    def backend(self) -> tuple[str, str]:
+        """The flag that names the store."""
+        return "--backend", f"type=local,dir={self.store}"
+
+
+@pytest.fixture(scope="session")
+def _donor(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    folder = tmp_path_factory.mktemp("donor")
+    donor = Saved(_make_project(folder), folder / "store")
+    with _required(), _start("docker") as (engine, builder):
+        Machine(engine, folder / "home", builder).build(*donor.backend, folder=donor.project)
+    return donor
+
+
+@pytest.fixture
+def saved(_donor: Saved, tmp_path: Path) -> Saved:
+    """A test's own copy of a project and of a store with its cache."""
+    for each in (_donor.project, _donor.store):
+        shutil.copytree(each, tmp_path / each.name, symlinks=True)
+    return Saved(tmp_path / _donor.project.name, tmp_path / _donor.store.name)
+
+
+def _make_project(parent: Path) -> Path:
+    folder = parent / "app"
     (folder / "src").mkdir(parents=True)
     (folder / ".git").mkdir()
-    (folder / "src" / "main.c").write_text(f"// {tmp_path}\n")
-    (folder / "deps.txt").write_text(f"{tmp_path}\n")
+    (folder / "src" / "main.c").write_text(f"// {parent}\n")
+    (folder / "deps.txt").write_text(f"{parent}\n")
     # The first step is unique to each project, so that the engine has it from no other test.
     base = busybox_context(folder).replace("AS base\n", "AS base\nCOPY deps.txt /project\n")
     (folder / "Dockerfile").write_text(base + textwrap.dedent(STAGES))

@@ -82,7 +82,7 @@ class Shelf:
 
 STAGES = {"base", "deps", "build", "stage-4"}
 """The stages of the tests' project that its image needs; the last has no name."""
-KINDS = ["classic", "docker", "docker-container", "remote"]
+KINDS = ["classic", "docker", "docker-container"]
 
 
 def told(built: dict[str, Any]) -> tuple[bool, bool, bool, bool]:

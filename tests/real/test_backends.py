@@ -34,9 +34,9 @@ def kinds_of(layers: list[dict[str, Any]]) -> set[str]:
 @pytest.mark.parametrize(
     ("kind", "when"),
     [
-        *(("docker", "apart"), ("docker-container", "apart"), ("oldest", "apart")),
-        *(("docker", "in the build"), ("oldest", "in the build")),
-        *more(("docker-container", "in the build")),
+        *(("docker", "apart"), ("oldest", "apart"), ("docker", "in the build")),
+        *more(("docker-container", "apart"), ("docker-container", "in the build")),
+        *more(("oldest", "in the build")),
     ],
 )
 def test_each_backend_has_its_own_compression(
@@ -132,8 +132,8 @@ def two_nodes(home: Path) -> Iterator[Machine]:
 
 @pytest.mark.parametrize(
     ("later", "meet"),
-    [((), False), (IN_THE_BUILD, False), ((), True)],
-    ids=["apart", "in the build", "having met"],
+    [((), False), ((), True), *more((IN_THE_BUILD, False))],
+    ids=["apart", "having met", "in the build"],
 )
 def test_a_builder_of_two_nodes_loses_nothing(
     later: tuple[str, ...],
@@ -189,7 +189,7 @@ def test_two_nodes_save_to_two_registries_in_one_build(
             assert count(again) == (2 * TWO_STEPS, 0), backend
 
 
-@pytest.mark.parametrize("kind", ["docker", "docker-container", "remote"])
+@pytest.mark.parametrize("kind", ["docker", *more("docker-container", "remote")])
 def test_one_platform_for_each_job_of_a_matrix(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:

@@ -30,8 +30,9 @@ from tests.real.fleet import FORK, pull, push
 from tests.real.machines import Machine
 from tests.real.manifests import stored_layers
 from tests.real.test_local import snapshot
+from tests.support.sampling import more
 
-KINDS = ["docker", "docker-container", "remote"]
+KINDS = ["docker", "docker-container", *more("remote")]
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import json
 import shutil
 import tarfile
 import textwrap
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,17 @@ import pytest
 import bxcache
 from bxcache.store.store import Store
 from tests.engines import busybox_image
-from tests.real.conftest import MakeMachine
+from tests.real.conftest import MakeMachine, _required, _start
 from tests.real.machines import Machine, count
 from tests.real.manifests import pushed_layers, stored_layers
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.engines import Registry
 
-KINDS = ["docker", "docker-container", "remote"]
+KINDS = ["docker", "docker-container", *more("remote")]
 NAMES = ["tools", "base", "deps", "build", "stage-4", "unused", "alias", "stage-7"]
 DOCKERFILE = """\
 ARG TOOLS=busybox
@@ -66,14 +71,58 @@ CMD ["x"]
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """An application with every construct: six stages are needed, and the rest are not."""
-    folder = tmp_path / "app"
+    return make_app(tmp_path)
+
+
+def make_app(parent: Path) -> Path:
+    folder = parent / "app"
     (folder / ".git").mkdir(parents=True)
     (folder / "Dockerfile").write_text(DOCKERFILE)
-    (folder / "project").write_text(f"{tmp_path}\n")
+    (folder / "project").write_text(f"{parent}\n")
     (folder / "notes").write_text("notes\n")
     with tarfile.open(folder / "archive.tar", "w") as archive:
         archive.add(folder / "notes", "notes")
     return folder
+
+
+@dataclass(frozen=True)
+class Built:
+    """The application after a build on a new machine, which tests only read."""
+
+    machine: Machine
+    app: Path
+    store: Path
+    document: dict[str, Any]
+
+    def ask(self, *words: str) -> str:
+        """Return what a command prints about the store."""
+        here = (*words, "--from", str(self.store))
+        return self.machine.run(*here, folder=self.app).out
+
+    def history(self, *words: str) -> dict[str, Any]:
+        """Return the document of `bxcache history`."""
+        document: dict[str, Any] = json.loads(self.ask("history", "--json", *words))
+        return document
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Built]]:
+    """Build the application on a new machine of a kind, once for all tests that only read."""
+    done: dict[str, Built] = {}
+    with ExitStack() as stack:
+
+        def build(kind: str) -> Built:
+            if kind not in done:
+                folder = tmp_path_factory.mktemp("built")
+                app, store = make_app(folder), folder / "store"
+                with _required():
+                    engine, builder = stack.enter_context(_start(kind))
+                machine = Machine(engine, folder / "home", builder)
+                words = ("--backend", f"type=local,dir={store}", *base())
+                done[kind] = Built(machine, app, store, machine.build(*words, folder=app))
+            return done[kind]
+
+        yield build
 
 
 def base() -> tuple[str, str]:
@@ -114,72 +163,57 @@ def pulled_by_docker(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_layer_belongs_to_a_stage(
-    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
-) -> None:
+def test_every_layer_belongs_to_a_stage(kind: str, built: Callable[[str], Built]) -> None:
     """The stages list exactly the layers of the cache's manifest, with the right sizes."""
-    store = tmp_path / "store"
-    machine = machines(kind)
-    words = ("--backend", f"type=local,dir={store}", *base())
-    built = machine.build(*words, folder=app)
-    expected = layers_of(store, built)
-    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
-    assert [stage["name"] for stage in told["stages"]] == NAMES
-    found = {each["digest"]: each["bytes"] for s in told["stages"] for each in s["layers"]}
-    assert found == expected
-    in_steps = {each for s in told["stages"] for step in s["steps"] for each in step["layers"]}
+    done = built(kind)
+    expected = layers_of(done.store, done.document)
+    told = done.history("--blobs")["stages"]
+    assert [stage["name"] for stage in told] == NAMES
+    layers = [each for stage in told for each in stage["layers"]]
+    assert {each["digest"]: each["bytes"] for each in layers} == expected
+    in_steps = {each for stage in told for step in stage["steps"] for each in step["layers"]}
     assert in_steps == set(expected)
-    assert set(quietly(machine, app, "--from", str(store))) == set(expected)
-    for digest, place in ((e["digest"], e["place"]) for e in blobs(machine, app, store)):
-        assert hashlib.sha256(Path(place).read_bytes()).hexdigest() == digest[7:]
-    assert [s["needed"] for s in told["stages"]] == [name != "unused" for name in NAMES]
+    assert set(done.ask("history", "-q").splitlines()) == set(expected)
+    for each in layers:
+        digest = hashlib.sha256(Path(each["place"]).read_bytes()).hexdigest()
+        assert f"sha256:{digest}" == each["digest"]
+    assert [stage["needed"] for stage in told] == [name != "unused" for name in NAMES]
     # The document of the build lists the same layers.
-    assert {e["digest"] for s in built["stages"] for e in s["layers"]} == set(expected)
-
-
-def blobs(machine: Machine, app: Path, store: Path) -> list[dict[str, Any]]:
-    words = ("history", "--json", "--blobs", "--from", str(store))
-    told = json.loads(machine.run(*words, folder=app).out)
-    return [layer for stage in told["stages"] for layer in stage["layers"]]
+    document = done.document["stages"]
+    assert {each["digest"] for stage in document for each in stage["layers"]} == set(expected)
 
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
 def test_the_layers_of_a_stage_are_those_of_its_image(
-    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
+    kind: str, built: Callable[[str], Built], tmp_path: Path
 ) -> None:
     """A stage has the layers of docker's image of it; its own are those its base stage lacks."""
-    store = tmp_path / "store"
-    machine = machines(kind)
-    built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
-    source = f"type=local,src={store},tag={built['caches'][0]['scope']}"
+    done = built(kind)
+    source = f"type=local,src={done.store},tag={done.document['caches'][0]['scope']}"
     images = {
-        name: pulled_by_docker(machine, app, source, name, tmp_path, *base())
+        name: pulled_by_docker(done.machine, done.app, source, name, tmp_path, *base())
         for name in ("tools", "base", "deps", "build", "alias")
     }
     under = {"tools": [], "base": [], "alias": [], "deps": images["base"], "build": images["base"]}
     for name, layers in images.items():
-        here = ("--from", str(store), "--stage", name)
-        assert quietly(machine, app, *here, "--chain") == layers, name
+        here = ("history", "-q", "--stage", name)
+        assert done.ask(*here, "--chain").splitlines() == layers, name
         own = [digest for digest in layers if digest not in under[name]]
-        assert quietly(machine, app, *here) == own, name
+        assert done.ask(*here).splitlines() == own, name
 
 
-def test_one_blob_of_two_instructions_is_marked(
-    machine: Machine, app: Path, tmp_path: Path
-) -> None:
+def test_one_blob_of_two_instructions_is_marked(built: Callable[[str], Built]) -> None:
     """A layer that a RUN and a COPY share is listed for both, and the table marks it."""
-    store = tmp_path / "store"
-    machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
-    told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
-    [copied] = quietly(machine, app, "--from", str(store), "--stage", "stage-4")
+    done = built("docker")
+    [copied] = done.ask("history", "-q", "--stage", "stage-4").splitlines()
     texts = {
         step["text"].split()[0]: stage["name"]
-        for stage in told["stages"]
+        for stage in done.history()["stages"]
         for step in stage["steps"]
         if step["layers"] == [copied]
     }
     assert texts == {"RUN": "build", "COPY": "stage-7"}
-    shown = machine.run("history", "--from", str(store), folder=app).out
+    shown = done.ask("history")
     assert all("*" in line for line in shown.splitlines() if copied[7:19] in line)
 
 
@@ -411,15 +445,14 @@ def test_a_cache_of_plain_buildx(machine: Machine, app: Path, tmp_path: Path) ->
     assert "no record" in said.err
 
 
-def test_a_packed_store_keeps_its_history(machine: Machine, app: Path, tmp_path: Path) -> None:
+def test_a_packed_store_keeps_its_history(built: Callable[[str], Built], tmp_path: Path) -> None:
     """A machine that unpacks a store reads the same history from it."""
-    store, other, file = tmp_path / "store", tmp_path / "other", tmp_path / "cache.tar.zst"
-    machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
-    machine.run("store", "pack", str(file), "--dir", str(store), folder=app)
-    machine.run("store", "unpack", str(file), "--dir", str(other), folder=app)
+    done, other, file = built("docker"), tmp_path / "other", tmp_path / "cache.tar.zst"
+    for verb, store in (("pack", done.store), ("unpack", other)):
+        done.machine.run("store", verb, str(file), "--dir", str(store), folder=done.app)
     here, there = (
-        json.loads(machine.run("history", "--json", "--from", str(each), folder=app).out)
-        for each in (store, other)
+        json.loads(done.machine.run("history", "--json", "--from", str(each), folder=done.app).out)
+        for each in (done.store, other)
     )
     assert here.pop("source") != there.pop("source")
     assert here == there
@@ -574,25 +607,20 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
 
 @pytest.mark.parametrize("kind", ["docker", "docker-container"])
 def test_the_files_of_a_stage_are_exported_from_the_cache(
-    kind: str, machines: MakeMachine, app: Path, tmp_path: Path
+    kind: str, built: Callable[[str], Built], machines: MakeMachine, tmp_path: Path
 ) -> None:
     """A fresh machine exports a stage's files without executing a step; docker's are the same."""
-    store = tmp_path / "store"
-    first = machines(kind)
-    config = f'[build]\nnetwork = "none"\n[[cache.backends]]\ntype = "local"\ndir = "{store}"\n'
-    (app / "bxcache.toml").write_text(config)
-    first.build(*base(), folder=app)
-    first.raw("--target", "build", "-o", f"{tmp_path / 'own'}", *base(), ".", folder=app)
-    second = machines(kind)
-    for stage, folder in (("build", "out"), ("stage-4", "unnamed")):
-        words = ("history", "--stage", stage, "--export", str(tmp_path / folder), "--", *base())
-        ran = second.run(*words, folder=app)
-        assert "0 executed" in ran.err
-    own, out = (files_of(tmp_path / each) for each in ("own", "out"))
-    assert out == own
-    assert (tmp_path / "out" / "unpacked" / "notes").read_text() == "notes\n"
-    assert files_of(tmp_path / "unnamed") == {"z": b"notes\n"}
-    records = (store / ".bxcache" / "records").iterdir()
+    done, fresh = built(kind), machines(kind)
+    own = ("--target", "build", "-o", f"{tmp_path / 'own'}", *base(), ".")
+    done.machine.raw(*own, folder=done.app)
+    given = ("--from", str(done.store), "--", *base(), "--network", "none")
+    for stage in ("build", "stage-4"):
+        words = ("history", "--stage", stage, "--export", str(tmp_path / stage), *given)
+        assert "0 executed" in fresh.run(*words, folder=done.app).err
+    assert files_of(tmp_path / "build") == files_of(tmp_path / "own")
+    assert (tmp_path / "build" / "unpacked" / "notes").read_text() == "notes\n"
+    assert files_of(tmp_path / "stage-4") == {"z": b"notes\n"}
+    records = (done.store / ".bxcache" / "records").iterdir()
     assert [len(each.read_text().splitlines()) for each in records] == [1]
 
 

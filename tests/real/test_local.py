@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bxcache.store.store import Store
-from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
+from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine, Saved
 from tests.real.machines import Machine, count
 from tests.real.manifests import stored_layers
 
@@ -117,18 +117,13 @@ def test_layers_of_all_stages_are_in_the_result(
     assert layers == layers_in(tmp_path / "store", built["caches"][0])
 
 
-def test_two_targets_keep_both_scopes(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
+def test_two_targets_keep_both_scopes(machines: MakeMachine, saved: Saved) -> None:
     """Two targets keep a scope each, and a fresh machine reuses every step of both."""
-    backend = ("--backend", local(tmp_path / "store"))
-    first = machines()
-    first.build(*backend, folder=project)
-    first.build(*backend, "--target", "check", folder=project)
-    assert set(Store(tmp_path / "store").read_scopes()) == {
-        *(first_scope(kind) for kind in ("", "check."))
-    }
-    assert count(machines().build(*backend, folder=project)) == (STEPS, 0)
-    again = machines().build(*backend, "--target", "check", folder=project)
-    assert count(again) == (STEPS_OF_CHECK, 0)
+    check = (*saved.backend, "--target", "check")
+    machines().build(*check, folder=saved.project)
+    assert set(Store(saved.store).read_scopes()) == {first_scope(each) for each in ("", "check.")}
+    assert count(machines().build(*saved.backend, folder=saved.project)) == (STEPS, 0)
+    assert count(machines().build(*check, folder=saved.project)) == (STEPS_OF_CHECK, 0)
 
 
 def first_scope(target: str) -> str:
@@ -138,24 +133,16 @@ def first_scope(target: str) -> str:
     return f"image.{target}linux-{kind}.no-branch"
 
 
-def test_a_new_target_starts_from_the_whole_image(
-    machines: MakeMachine, project: Path, tmp_path: Path
-) -> None:
+def test_a_new_target_starts_from_the_whole_image(machines: MakeMachine, saved: Saved) -> None:
     """A new target shares the image's stages, so that only its own step is executed."""
-    backend = ("--backend", local(tmp_path / "store"))
-    machines().build(*backend, folder=project)
-    built = machines().build(*backend, "--target", "check", folder=project)
+    built = machines().build(*saved.backend, "--target", "check", folder=saved.project)
     assert count(built) == (STEPS_OF_CHECK - 1, 1)
 
 
-def test_an_edit_executes_only_dependent_steps(
-    machines: MakeMachine, project: Path, tmp_path: Path
-) -> None:
+def test_an_edit_executes_only_dependent_steps(machines: MakeMachine, saved: Saved) -> None:
     """An edit executes the COPY of the sources, the build, and the steps that copy from it."""
-    backend = ("--backend", local(tmp_path / "store"))
-    machines().build(*backend, folder=project)
-    (project / "src" / "main.c").write_text("// edited\n")
-    built = machines().build(*backend, folder=project)
+    (saved.project / "src" / "main.c").write_text("// edited\n")
+    built = machines().build(*saved.backend, folder=saved.project)
     executed = {
         (s["stage"], s["text"].split()[0]) for s in built["steps"] if s["outcome"] == "executed"
     }
@@ -171,20 +158,17 @@ def test_an_edit_executes_only_dependent_steps(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_build_leaves_the_previous_cache(
-    number: signal.Signals, machines: MakeMachine, project: Path, tmp_path: Path
+    number: signal.Signals, machines: MakeMachine, saved: Saved, tmp_path: Path
 ) -> None:
     """A stopped or killed build leaves the store as it was; the next one removes its remains."""
-    store = tmp_path / "store"
-    backend = ("--backend", local(store))
-    first = machines()
-    first.build(*backend, folder=project)
+    project, store, backend = saved.project, saved.store, saved.backend
     before = snapshot(store)
     dockerfile = (project / "Dockerfile").read_text()
     (project / "Dockerfile").write_text(dockerfile + "RUN sleep 60\n")
     small = tmp_path / "small"
     small.mkdir()
     words = ("build", "--network", "none", *backend)
-    process = first.start(*words, folder=project, TMPDIR=str(small))
+    process = machines().start(*words, folder=project, TMPDIR=str(small))
     wait_for(process, "sleep 60")
     staging = store / ".bxcache" / "staging"
     assert [path for path in staging.iterdir() if path.is_dir()]
@@ -247,16 +231,14 @@ def mentioned(text: str) -> list[str]:
 
 
 def test_a_failed_build_shows_dockers_error_and_saves_nothing(
-    machine: Machine, project: Path, tmp_path: Path
+    machine: Machine, saved: Saved
 ) -> None:
     """A failed build ends with docker's error and status, and leaves the store as it was."""
-    store = tmp_path / "store"
-    machine.build("--backend", local(store), folder=project)
+    project, store, backend = saved.project, saved.store, saved.backend
     before = snapshot(store)
     with (project / "Dockerfile").open("a") as dockerfile:
         dockerfile.write("RUN echo the reason >&2; exit 7\n")
     raw = machine.raw(".", folder=project, check=False)
-    backend = ("--backend", local(store))
     ran = machine.run("build", "--network", "none", *backend, folder=project, status=raw.returncode)
     error = next(line for line in raw.stderr.splitlines() if line.startswith("ERROR: failed to"))
     assert error in ran.err.splitlines()
@@ -325,15 +307,12 @@ def test_compression_is_that_of_the_config(machine: Machine, project: Path, tmp_
         assert f"sha256:{hashlib.sha256(data).hexdigest()}" == layer["digest"]
 
 
-def test_never_write_reads_only(machines: MakeMachine, project: Path, tmp_path: Path) -> None:
+def test_never_write_reads_only(machines: MakeMachine, saved: Saved) -> None:
     """With `--write never`, every step is reused, and the store does not change."""
-    store = tmp_path / "store"
-    backend = ("--backend", local(store))
-    machines().build(*backend, folder=project)
-    before = snapshot(store)
-    built = machines().build(*backend, "--write", "never", folder=project)
+    before = snapshot(saved.store)
+    built = machines().build(*saved.backend, "--write", "never", folder=saved.project)
     assert count(built) == (STEPS, 0)
-    assert snapshot(store) == before
+    assert snapshot(saved.store) == before
 
 
 def test_no_cache_executes_everything_and_saves(

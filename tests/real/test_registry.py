@@ -10,6 +10,7 @@ import pytest
 
 from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
 from tests.real.machines import Machine, count
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def fetch(registry: Registry, path: str) -> dict[str, Any]:
         return document
 
 
-@pytest.mark.parametrize("kind", ["docker", "docker-container", "remote", "oldest"])
+@pytest.mark.parametrize("kind", ["docker", "docker-container", "oldest", *more("remote")])
 def test_a_fresh_machine_reuses_every_stage_from_a_registry(
     kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:

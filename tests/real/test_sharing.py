@@ -22,6 +22,8 @@ TARGETS = {"base": 3, "deps": 5, "check": STEPS_OF_CHECK, "": STEPS}
 """Each with the number of its steps."""
 TWINS = 2
 WAVES = 2
+PAUSE = 0.5
+"""The seconds between two runs of a chore."""
 CHORES = [("collect",), ("verify", "--full"), ("collect", "--max-size", "1GB")]
 
 
@@ -49,7 +51,7 @@ class Chores:
 
     def _loop(self, chore: tuple[str, ...], store: Path, environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "bxcache", "store", *chore, "--dir", str(store)]
-        while not self._over.is_set():
+        while not self._over.wait(PAUSE):
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=False, timeout=120
             )

@@ -14,6 +14,7 @@ from tests.real.fleet import FORK, pull, push
 from tests.real.machines import count
 from tests.real.stages import KINDS, SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
 from tests.support.listening import listen, read_transfers
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     pass
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [*zip(KINDS, KINDS, strict=True), ("classic", "docker-container"), ("docker", "classic")],
+    [
+        *zip(KINDS, KINDS, strict=True),
+        *(("classic", "docker-container"), ("docker", "classic"), *more(("remote", "remote"))),
+    ],
 )
 def test_a_fresh_machine_reuses_every_stage(
     first: str, second: str, machines: MakeMachine, shelf: Shelf, project: Path, tmp_path: Path

@@ -13,6 +13,7 @@ import pytest
 from bxcache.store.store import Store
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
+from tests.support.sampling import more
 
 
 def backend(store: Path, **attributes: str) -> tuple[str, str]:
@@ -128,7 +129,7 @@ def test_over_budget_expensive_steps_still_hit(
     assert again["warnings"] == []
 
 
-@pytest.mark.parametrize("kind", ["docker", "oldest", "remote"])
+@pytest.mark.parametrize("kind", ["docker", "oldest", *more("remote")])
 def test_a_scope_without_layers_is_only_a_miss(
     kind: str, machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
