@@ -75,6 +75,14 @@ def render_build(
     )
 
 
+def render_question(
+    settings: BuildSettings, extra: Sequence[str], progress: str
+) -> tuple[str, ...]:
+    """Render the arguments after `docker` for a question about a build, such as `--check`."""
+    options = (word for pair in _valued_options(settings) for word in pair)
+    return ("buildx", "build", "--progress", progress, *options, *extra, settings.context)
+
+
 def _valued_options(settings: BuildSettings) -> Iterator[tuple[str, str]]:
     single = {
         "--builder": settings.builder,
@@ -118,7 +126,10 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
         return "its context is remote and may have changed"
     if settings.no_cache:
         return "it is built without a cache"
-    unknown = [flag for flag in list_flags(extra) if flag not in _REPEATABLE | LAYERLESS]
+    flags = list_flags(extra)
+    if "--no-cache-filter" in flags:
+        return "`--no-cache-filter` builds stages without a cache"
+    unknown = [flag for flag in flags if flag not in _REPEATABLE | LAYERLESS]
     return f"`{unknown[0]}` may have side effects" if unknown else None
 
 

@@ -1,16 +1,16 @@
-"""Docker's own flags that a caller passes after `--`."""
+"""Docker's flags that bxcache passes on: those of some settings, and what follows `--`."""
 
 from __future__ import annotations
 
 import re
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.option_text import TRUE, split_fields
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from bxcache.config.models import BuildSettings
 
@@ -21,14 +21,64 @@ _WITHOUT_VALUE = frozenset(
     )
 )
 """https://docs.docker.com/reference/cli/docker/buildx/build/#options, and those of bake."""
-CACHE_TO, METADATA_FILE = "--cache-to", "--metadata-file"
-LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom"))
-"""Flags that affect an image's metadata, but not its layers."""
+CACHE_TO, METADATA_FILE, ID_FILE = "--cache-to", "--metadata-file", "--iidfile"
+PASSED = {
+    "add_hosts": "--add-host",
+    "allow": "--allow",
+    "annotations": "--annotation",
+    "attest": "--attest",
+    "cgroup_parent": "--cgroup-parent",
+    "debug": "--debug",
+    "iidfile": ID_FILE,
+    "metadata_file": METADATA_FILE,
+    "no_cache_filter": "--no-cache-filter",
+    "provenance": "--provenance",
+    "sbom": "--sbom",
+    "shm_size": "--shm-size",
+    "ulimits": "--ulimit",
+}
+"""The settings that docker gets as they are, with their flags."""
+_QUESTIONS = frozenset(
+    ("--print", "--check", "--call", "--list", "--list-targets", "--list-variables")
+)
+_UNASKED = ("build", "false")
+"""Values that turn a question off, as in `--call build`."""
+LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom", ID_FILE))
+"""Flags that affect an image's metadata or a file of its own, but not its layers."""
 INLINE = "type=inline"
 """The cache export option for an inline cache."""
 INLINE_ARGUMENT = "BUILDKIT_INLINE_CACHE"
 """The build argument that makes buildx save an inline cache:
 https://github.com/docker/buildx/blob/v0.29.1/build/opt.go"""
+
+
+def render_flags(values: Mapping[str, Any]) -> Iterator[str]:
+    """Render the settings that docker gets as they are.
+
+    >>> [*render_flags({"debug": True, "ulimits": ("nofile=9",), "sbom": None, "tags": ("a",)})]
+    ['--debug', '--ulimit', 'nofile=9']
+    """
+    for key, flag in PASSED.items():
+        value = values.get(key)
+        if value is True:
+            yield flag
+        elif value:
+            for each in (value,) if isinstance(value, str) else value:
+                yield from (flag, each)
+
+
+def find_question(extra: Sequence[str]) -> str | None:
+    """Find a flag that makes docker answer a question instead of building.
+
+    >>> find_question(["--set", "a.b=c", "--list=targets"]), find_question(["--call", "build"])
+    ('--list', None)
+    """
+    for word, following in pairwise((*extra, "")):
+        flag, equals, value = word.partition("=")
+        given = following if flag == "--call" and not equals else value
+        if flag in _QUESTIONS and given not in _UNASKED:
+            return flag
+    return None
 
 
 def split_flags(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:

@@ -11,7 +11,7 @@ from click import Choice, option
 from bxcache.cli.commands import command
 from bxcache.cli.completion import complete_gates, complete_images, complete_stages
 from bxcache.cli.files import to_file, to_report_file
-from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together
+from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together, under
 
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 
@@ -66,12 +66,40 @@ def _read_switch(text: str) -> Any:  # noqa: ANN401  # a bool
 
 _READERS = {"min_hit_ratio": _read_ratio, "first": _read_switch}
 
-_RUN_OPTIONS = together(
+
+def _refuse_cache(
+    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> None:
+    """Answer docker's own cache flags with the backend that does the same."""
+    if not values:
+        return
+    from bxcache.backends.equivalents import name_backends  # noqa: PLC0415  # only an error
+
+    flag = parameter.opts[0]
+    raise click.UsageError(
+        f"`{flag}` is docker's; bxcache imports from a backend and saves to it by itself: "
+        f"{name_backends(values)}. Docker's own flag goes behind `--`"
+    )
+
+
+_DOCKER = under(
+    "Docker's options",
     flag("--push", default=None, help="Push the image."),
     flag("--load", default=None, help="Load the image into docker."),
     flag("--pull", default=None, help="Look for newer base images."),
     flag("--no-cache", default=None, help="Import nothing, but still save the result."),
     option("--builder", metavar="NAME", help="The buildx builder."),
+    repeated("--allow", metavar="NAME", help="Privilege of the build, such as `network.host`."),
+    option("--provenance", metavar="VALUE", help="Provenance: `false`, `true` or `mode=max`."),
+    option("--sbom", metavar="VALUE", help="Bill of materials: `false` or `true`."),
+    option("--metadata-file", metavar="FILE", help="Write docker's metadata of the build."),
+    option("--call", metavar="METHOD", help="Ask docker instead: `check`, `outline`, `targets`."),
+    flag("--check", help="Let docker check the Dockerfile instead, like `--call check`."),
+    flag("-D", "--debug", default=None, help="Let docker print what helps its developers."),
+)
+
+_CACHES = under(
+    "Caches",
     repeated(
         "--backend",
         "backends",
@@ -108,6 +136,10 @@ _RUN_OPTIONS = together(
         metavar="NAME=VALUE",
         help="A requirement of the build, such as `min_hit_ratio=0.8`; see [gate].",
     ),
+)
+
+_PLACE = under(
+    "Place",
     BRANCH,
     option("--git-tag", metavar="NAME", help="The git tag, likewise."),
     option("--base-branch", metavar="NAME", help="The branch that a pull request targets."),
@@ -116,6 +148,10 @@ _RUN_OPTIONS = together(
         "--trusted/--untrusted", default=None, help="Whether other builds may import its cache."
     ),
     CONFIG,
+)
+
+_SHOWN = under(
+    "Output",
     option(
         "--progress",
         type=Choice(_MODES),
@@ -139,7 +175,7 @@ _RUN_OPTIONS = together(
         "reports",
         type=to_report_file,
         metavar="FILE",
-        help="Write a report to a .json, .md or .html file; can be repeated.",
+        help="Write a report to a .json, .md or .html file.",
     ),
     option(
         "--trace",
@@ -150,45 +186,95 @@ _RUN_OPTIONS = together(
 )
 
 _BUILD_OPTIONS = together(
-    repeated("-t", "--tag", "tags", metavar="NAME", help="Name for the image."),
-    option("-f", "--file", metavar="FILE", help="The Dockerfile."),
-    option("--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."),
-    repeated(
-        "--platform", "platforms", callback=_join, metavar="LIST", help="Platforms to build for."
+    under(
+        "Docker's options",
+        repeated("-t", "--tag", "tags", metavar="NAME", help="Name for the image."),
+        option("-f", "--file", metavar="FILE", help="The Dockerfile."),
+        option(
+            "--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."
+        ),
+        repeated(
+            "--platform",
+            "platforms",
+            callback=_join,
+            metavar="LIST",
+            help="Platforms to build for, such as `linux/amd64,linux/arm64`.",
+        ),
+        repeated(
+            "--build-arg",
+            "build_args",
+            callback=_pairs,
+            metavar="NAME[=VALUE]",
+            help="Build argument; without a value, the variable's.",
+        ),
+        repeated(
+            "--secret",
+            "secrets",
+            metavar="SPEC",
+            help="Secret for RUN steps: `id=NAME[,src=FILE]`, `id=NAME,env=VARIABLE`.",
+        ),
+        repeated(
+            "--ssh", metavar="SPEC", help="SSH agent or keys for RUN steps: `default`, `ID=KEY`."
+        ),
+        repeated(
+            "--build-context",
+            "build_contexts",
+            callback=_pairs,
+            metavar="NAME=PATH",
+            help="Named context.",
+        ),
+        repeated(
+            "--label", "labels", callback=_pairs, metavar="NAME[=VALUE]", help="Label of the image."
+        ),
+        repeated(
+            "-o",
+            "--output",
+            "outputs",
+            metavar="SPEC",
+            help="Output, such as `type=oci,dest=app.tar` or a folder.",
+        ),
+        option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+        repeated("--no-cache-filter", metavar="STAGE", help="Execute every step of a stage."),
+        repeated("--add-host", "add_hosts", metavar="HOST:IP", help="Host that RUN steps know."),
+        repeated("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="Limit of RUN steps."),
+        option("--shm-size", metavar="SIZE", help="Size of `/dev/shm` in RUN steps."),
+        option("--cgroup-parent", metavar="NAME", help="Control group of RUN steps."),
+        repeated("--annotation", "annotations", metavar="NAME=VALUE", help="Annotation."),
+        repeated("--attest", metavar="SPEC", help="Attestation, such as `type=sbom`."),
+        option("--iidfile", metavar="FILE", help="Write the image's digest to a file."),
+        repeated("--cache-from", hidden=True, expose_value=False, callback=_refuse_cache),
+        repeated("--cache-to", hidden=True, expose_value=False, callback=_refuse_cache),
     ),
-    repeated(
-        "--build-arg", "build_args", callback=_pairs, metavar="NAME[=VALUE]", help="Build argument."
+    _DOCKER,
+    _CACHES,
+    _PLACE,
+    _SHOWN,
+    under(
+        "Images of the config file",
+        IMAGE,
+        flag("--all", "every", help="Build all images of the config file."),
+        option(
+            "--jobs",
+            type=click.IntRange(1),
+            metavar="N",
+            help="How many images to build at once. Default: 4.",
+        ),
+        flag("--fail-fast", help="Stop the other images when one fails."),
     ),
-    repeated("--secret", "secrets", metavar="SPEC", help="Secret for RUN steps."),
-    repeated("--ssh", metavar="SPEC", help="SSH agent or keys for RUN steps."),
-    repeated(
-        "--build-context",
-        "build_contexts",
-        callback=_pairs,
-        metavar="NAME=PATH",
-        help="Named context.",
-    ),
-    repeated(
-        "--label", "labels", callback=_pairs, metavar="NAME[=VALUE]", help="Label of the image."
-    ),
-    repeated("-o", "--output", "outputs", metavar="SPEC", help="Output."),
-    option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
-    _RUN_OPTIONS,
-    IMAGE,
-    flag("--all", "every", help="Build all images of the config file."),
-    option(
-        "--jobs",
-        type=click.IntRange(1),
-        metavar="N",
-        help="How many images to build at once. Default: 4.",
-    ),
-    flag("--fail-fast", help="Stop the other images when one fails."),
 )
 
 _BAKE_OPTIONS = together(
-    repeated("-f", "--file", "files", metavar="FILE", help="A bake file."),
-    repeated("--set", "sets", metavar="KEY=VALUE", help="Override a value of the bake file."),
-    _RUN_OPTIONS,
+    under(
+        "Docker's options",
+        repeated("-f", "--file", "files", metavar="FILE", help="A bake file."),
+        repeated("--set", "sets", metavar="KEY=VALUE", help="Override a value of the bake file."),
+        flag("--print", help="Let bake print its definition instead."),
+        option("--list", metavar="KIND", help="Let bake list `targets` or `variables`."),
+    ),
+    _DOCKER,
+    _CACHES,
+    _PLACE,
+    _SHOWN,
 )
 
 
@@ -210,6 +296,5 @@ def bake_command() -> None:
     """Build the targets of a bake file with docker buildx bake, each from a cache of its own.
 
     The bake file alone says what is built; bxcache adds the caches. A target with a `cache-to` of
-    its own stays as it is. Arguments after `--` are passed to bake unchanged, including flags
-    that make it answer instead of build, such as `--print`.
+    its own stays as it is. Arguments after `--` are passed to bake unchanged.
     """

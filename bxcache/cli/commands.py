@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.options import GroupedCommand
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +28,7 @@ def command(action: str) -> Callable[[Callable[[], None]], click.Command]:
             _load("job_log:print_library_log")()
             return _load(f"actions.{action}")(**values)
 
-        return click.command(declared.__name__.removesuffix("_command"))(run)
+        return click.command(declared.__name__.removesuffix("_command"), cls=GroupedCommand)(run)
 
     return declare
 
@@ -54,7 +56,7 @@ COMMANDS = {
         "bxcache build --all --report report.html --log build.log",
         "bxcache build --report report.html --report report.md .",
         "bxcache build --trace trace.json .",
-        "bxcache build --dry-run . -- --ulimit nofile=1024",
+        "bxcache build --dry-run --ulimit nofile=1024 .",
     ),
     "completion": (
         "Print what a shell needs to complete commands.",

@@ -23,6 +23,37 @@ def together(*options: Decorator) -> Decorator:
     return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
 
 
+def under(heading: str, *options: Decorator) -> Decorator:
+    """Several options as one, under a heading of the help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        before = len(getattr(command, "__click_params__", ()))
+        done = together(*options)(command)
+        for parameter in getattr(done, "__click_params__", ())[before:]:
+            parameter.heading = heading
+        return done
+
+    return decorate
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists the options under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each heading, those without one last."""
+        listed: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                names, text = record
+                repeated = isinstance(parameter, click.Option) and parameter.multiple
+                rows = listed.setdefault(getattr(parameter, "heading", ""), [])
+                rows.append((names, f"{text}  [repeatable]" if repeated else text))
+        for heading in sorted(listed, key=bool, reverse=True):
+            with formatter.section(heading or "Options"):
+                formatter.write_dl(listed[heading])
+
+
 def to_path(text: str) -> Path | None:
     """The type of an optional path; an empty text counts as not given."""
     return Path(text) if text else None

@@ -35,6 +35,8 @@ class BuildSettings(Declaration):
         "args": "write `build_args`",
         "cache_to": "a cache is declared as a `[[cache.backends]]` table",
         "cache_from": "a cache is declared as a `[[cache.backends]]` table",
+        "call": "docker then answers instead of building; give `--call`",
+        "check": "docker then answers instead of building; give `--check`",
     }
 
     context: Annotated[str, CONTEXT] = "."
@@ -89,6 +91,46 @@ class BuildSettings(Declaration):
 
     no_cache: Annotated[bool, HARMLESS] = False
     """Do not import a cache; execute every step. The result is still saved."""
+
+    no_cache_filter: Annotated[TextList, HARMLESS] = ()
+    """Stages whose steps are executed even if a cache has them."""
+
+    add_hosts: Annotated[TextList, asks("BuildKit keeps its address out of the cache key")] = ()
+    """Hosts that RUN steps know in addition, such as `db:10.0.0.5`."""
+
+    allow: Annotated[TextList, asks("it gives the build privileges on the builder")] = ()
+    """Privileges of the build on its builder, such as `network.host`."""
+
+    annotations: Annotated[TextList, HARMLESS] = ()
+    """Annotations of the image, such as `index:org.opencontainers.image.title=App`."""
+
+    attest: Annotated[TextList, HARMLESS] = ()
+    """Attestations of the image, in the syntax of docker's `--attest`."""
+
+    cgroup_parent: Annotated[str | None, asks("it names a control group of the runner")] = None
+    """The control group that contains those of RUN steps."""
+
+    debug: Annotated[bool, HARMLESS] = False
+    """Let docker print what helps its developers."""
+
+    iidfile: Annotated[str | None, asks("it writes a file of the runner")] = None
+    """The file that gets the image's digest, relative to the config file."""
+
+    metadata_file: Annotated[str | None, asks("it writes a file of the runner")] = None
+    """The file that gets docker's metadata of the build, relative to the config file."""
+
+    provenance: Annotated[str | None, HARMLESS] = None
+    """The image's provenance, such as `false` or `mode=max`; short for `type=provenance` in
+    `attest`."""
+
+    sbom: Annotated[str | None, HARMLESS] = None
+    """The image's bill of materials, such as `true`; short for `type=sbom` in `attest`."""
+
+    shm_size: Annotated[str | None, HARMLESS] = None
+    """The size of `/dev/shm` in RUN steps, such as `128m`."""
+
+    ulimits: Annotated[TextList, HARMLESS] = ()
+    """Limits of the processes of RUN steps, such as `nofile=1024:2048`."""
 
 
 class ImageSettings(BuildSettings):

@@ -17,6 +17,8 @@ _REMOTE = re.compile(
 )
 
 _USUAL = "Dockerfile"
+_PATHS = ("context", "file", "iidfile", "metadata_file")
+"""The keys of `[build]` that are paths."""
 LARGEST_DOCKERFILE = 16 << 20
 """The most bytes that BuildKit sends at once: gRPC messages have up to 16 MiB
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
@@ -79,7 +81,7 @@ def _anchor_build(table: Mapping[str, Any], folder: Path, directory: Path) -> di
         return os.path.relpath(joined, directory) if inside else str(joined)
 
     anchored = dict(table)
-    anchored |= {key: anchor(table[key]) for key in ("context", "file") if key in table}
+    anchored |= {key: anchor(table[key]) for key in _PATHS if key in table}
     if "build_contexts" in table:
         contexts = table["build_contexts"].items()
         anchored["build_contexts"] = {name: anchor(path) for name, path in contexts}

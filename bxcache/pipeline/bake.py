@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from contextlib import ExitStack
@@ -16,7 +15,6 @@ from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata
 from bxcache.buildx.run import RunResult, read_metadata, run_docker
-from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import EXPORTS
 from bxcache.pipeline.bake_definition import define_bake, guard_bake
@@ -33,10 +31,10 @@ from bxcache.pipeline.entry import ask_docker
 from bxcache.pipeline.finish import leave_metadata
 from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
+from bxcache.pipeline.question import relay_answer
 from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.target import Target
-from bxcache.process import Stop, open_pool, run
-from bxcache.redaction import Redactor
+from bxcache.process import Stop, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.result import ImageOutcome
+    from bxcache.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +123,7 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
             request, notes = guard_bake(request, docker, Path(folder))
             for note in notes:
                 report(f"note: {note}")
-        command = (*docker.command, *render_words(request, setup, progress))
-        redact = Redactor(find_secrets(command, os.environ, build.directory))
-        with run(
-            command, variables={}, directory=build.directory, stdout=build.stdout, stop=build.stop
-        ) as process:
-            for line in process.read_lines():
-                report(redact(line))
-            return process.wait()
+        return relay_answer(docker, render_words(request, setup, progress), build, report)
 
 
 def _prepare(request: BakeRequest, *, boot: bool) -> tuple[BakeRequest, Prepared]:

@@ -66,12 +66,12 @@ _WHY_COMPOSE = "a Compose file can read any file of the runner, and the build is
 _WHY_LINK = "a link leads out of the checkout, and the build is not trusted"
 _REFUSED = (
     "what the bake file says does not count in a build that is not trusted: {keys}; set it with "
-    "`--set`, or let the file have it with `-- --allow`; it reads no variables but those that "
+    "`--set`, or let the file have it with `--allow`; it reads no variables but those that "
     "`{variables}` names"
 )
 _OTHER_FILES = (
     "describe the targets in `docker-bake.hcl` or `docker-bake.json`, or let the files read "
-    "everything of the runner with `-- --allow fs.read=*`"
+    "everything of the runner with `--allow fs.read=*`"
 )
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """The keys that newer releases of buildx escape when they print them, and older ones do not."""

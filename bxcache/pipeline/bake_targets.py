@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,13 @@ from bxcache.buildx.bake.entitlements import (
 )
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command, Saving, render_build, render_pair
-from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, drop_flags, find_values
+from bxcache.buildx.extra_flags import (
+    INLINE,
+    LAYERLESS,
+    adds_inline,
+    drop_flags,
+    find_values,
+)
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
@@ -42,11 +47,6 @@ if TYPE_CHECKING:
     from bxcache.pipeline.prepare import Prepared
 
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
-_QUESTIONS = frozenset(
-    ("--print", "--check", "--call", "--list", "--list-targets", "--list-variables")
-)
-_UNASKED = ("build", "false")
-"""Values that turn a question off, as in `--call build`."""
 _HARMLESS = LAYERLESS | {"-D", "--debug", "--allow"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """The keys that a run which only saves sets itself, so the caller's `--set` of them is dropped."""
@@ -68,19 +68,9 @@ class BakeRequest:
     files: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
 
-
-def find_question(extra: Sequence[str]) -> str | None:
-    """Find a flag behind `--` that asks bake a question instead of building.
-
-    >>> find_question(["--set", "a.b=c", "--list=targets"]), find_question(["--call", "build"])
-    ('--list', None)
-    """
-    for word, following in pairwise((*extra, "")):
-        flag, equals, value = word.partition("=")
-        given = following if flag == "--call" and not equals else value
-        if flag in _QUESTIONS and given not in _UNASKED:
-            return flag
-    return None
+    def __post_init__(self) -> None:
+        """Give bake the options that docker gets as they are."""
+        object.__setattr__(self, "build", self.build.as_bake())
 
 
 def check_files(request: BakeRequest) -> None:
@@ -96,11 +86,7 @@ def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
     A question, a wrong argument and a target that needs more than is allowed are a `ConfigError`.
     """
     check_files(request)
-    question = find_question(request.build.extra)
-    if question is not None:
-        why = "bake builds nothing with it, so no cache has a part in it"
-        hint = "`docker buildx bake` answers it, and `bxcache bake` without `--json` or `--dry-run`"
-        raise ConfigError([Problem("--", question, why)], hint=hint)
+    request.build.refuse_question()
     words = (*render_files(request), *request.build.extra, *request.targets)
     targets, _ = print_definition(request, words, docker)
     _check_needs(request, targets, docker)
@@ -143,7 +129,7 @@ def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker
     if version is not None and version < FIRST_BUILDX:
         return
     flags = dict.fromkeys(f"--allow {shlex.quote(each.allow)}" for each in missing)
-    hint = f"if you trust the bake file, `bxcache bake … -- {' '.join(flags)}` lets it"
+    hint = f"if you trust the bake file, `bxcache bake … {' '.join(flags)}` lets it"
     if any(map(concerns_files, missing)):
         hint += f";\n`{FILES_VARIABLE}=0` in the environment lets it have all files"
     raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.backends.declared import list_backends
 from bxcache.buildx.command import list_destinations
-from bxcache.buildx.extra_flags import list_flags
+from bxcache.buildx.extra_flags import find_values
 from bxcache.buildx.stream.events import Event
 from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
@@ -100,7 +100,7 @@ def _load_setups(request: BuildRequest, names: Sequence[str]) -> dict[str, Setup
     for name in names:
         try:
             setup = load_guarded(directory, os.environ, flags=flags, file=file, image=name)
-            check_build(setup, request.extra, directory)
+            check_build(setup, request.list_extra(setup.config.build), directory)
             setups[name] = setup
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
@@ -143,8 +143,10 @@ def _check_destinations(setups: Mapping[str, Setup], request: BuildRequest) -> N
 
 def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destination]:
     """List the destinations of a build that another build could share; its scopes are its own."""
-    for flag in set(list_flags(request.extra)).intersection(FILES):
-        yield _Destination(("file", flag), flag, f"the file of {flag}")
+    extra = request.list_extra(setup.config.build)
+    for flag in FILES:
+        for path in find_values(extra, flag)[-1:]:
+            yield _Destination(("path", os.path.normpath(request.directory / path)), flag, path)
     for backend in list_backends(setup):
         shared = backend.find_shared_ref()
         if shared is not None:

@@ -45,7 +45,8 @@ def preview_build(request: BuildRequest) -> Preview:
 def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
     """Ask docker about itself while the block runs.
 
-    Raises a `ConfigError` for an argument that docker cannot get.
+    Raises a `ConfigError` for an argument that docker cannot get, or that makes it build nothing.
     """
     request.check_extra()
+    request.refuse_question()
     return ask_ahead(str(request.options.get("builder", "")))

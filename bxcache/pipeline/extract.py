@@ -166,5 +166,9 @@ def _choose_options(history: History, record: Record, platform: str | None) -> d
         "tags": [],
         "push": False,
         "load": False,
+        # The image is not kept, so nothing describes it.
+        "annotations": [],
+        "attest": [],
+        **dict.fromkeys(("iidfile", "metadata_file", "provenance", "sbom"), ""),
         "backends": [dict(history.backend)],
     }

@@ -155,7 +155,7 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
     if request.stdout != STDOUT and writes_stdout(setup.config.build):
         source = str(setup.source_of(("build", "outputs")))
         raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT)])
-    check_build(setup, request.extra, request.directory)
+    check_build(setup, request.list_extra(setup.config.build), request.directory)
     return setup, trust
 
 
@@ -169,8 +169,9 @@ def prepare(
     """
     setup, trust = read_setup(request)
     docker, settings = Docker.find(), setup.config.build
-    wish = "".join(find_values(request.extra, METADATA_FILE)[-1:])
-    request = replace(request, extra=drop_flags(request.extra, (METADATA_FILE,)))
+    extra = request.list_extra(settings)
+    wish = "".join(find_values(extra, METADATA_FILE)[-1:])
+    request = replace(request, extra=drop_flags(extra, (METADATA_FILE,)))
     on_slow = partial(_report_waiting, observe)
     capabilities = docker.learn(ahead, settings.builder, boot=boot, on_slow=on_slow)
     if request.donor:

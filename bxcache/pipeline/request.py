@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from bxcache.buildx.extra_flags import PASSED, find_question, render_flags
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from bxcache.config.models import BuildSettings
     from bxcache.process import Stop
 
 
@@ -26,6 +28,11 @@ class BakeOptions(TypedDict, total=False):
     load: bool
     pull: bool
     no_cache: bool
+    allow: Sequence[str]
+    debug: bool
+    metadata_file: str
+    provenance: str
+    sbom: str
     read: Sequence[Literal["branch", "base", "default"]]
     read_all: bool
     write: Literal["always", "trusted", "never"]
@@ -54,6 +61,14 @@ class BuildOptions(BakeOptions, total=False):
     ssh: Sequence[str]
     outputs: Sequence[str]
     network: str
+    no_cache_filter: Sequence[str]
+    add_hosts: Sequence[str]
+    annotations: Sequence[str]
+    attest: Sequence[str]
+    cgroup_parent: str
+    iidfile: str
+    shm_size: str
+    ulimits: Sequence[str]
 
 
 _SECTIONS = {
@@ -77,6 +92,7 @@ class BuildRequest:
         stdout: the file descriptor for docker's stdout; None discards it.
         with_earlier: also return the records of earlier builds, for a report.
         donor: the one scope to import instead of all others; the build then saves nothing.
+        bakes: a bake file says what is built, and not the settings of `[build]`.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -89,6 +105,17 @@ class BuildRequest:
     with_earlier: bool = False
     donor: str | None = None
     stop: Stop | None = None
+    bakes: bool = False
+
+    def as_bake(self) -> BuildRequest:
+        """The request for a bake: bake gets the options that docker gets as they are."""
+        options = {name: value for name, value in self.options.items() if name not in PASSED}
+        extra = (*render_flags(self.options), *self.extra)
+        return replace(self, options=options, extra=extra, bakes=True)
+
+    def list_extra(self, settings: BuildSettings) -> tuple[str, ...]:
+        """List the arguments that docker gets as they are, also from the settings of a build."""
+        return self.extra if self.bakes else (*render_flags(dict(settings)), *self.extra)
 
     def check_extra(self) -> None:
         """Raise a `ConfigError` if an argument for docker is one that bxcache sets itself."""
@@ -96,6 +123,18 @@ class BuildRequest:
         if names:
             why = "bxcache reads the stream; give `{}` before the `--`"
             raise ConfigError(Problem("--", name, why.format(name)) for name in names)
+
+    def refuse_question(self) -> None:
+        """Raise a `ConfigError` if docker would answer a question instead of building."""
+        question = find_question(self.extra)
+        if question is not None:
+            command = "bake" if self.bakes else "build"
+            why = "docker builds nothing with it, so no cache has a part in it"
+            hint = (
+                f"`bxcache {command}` without `--json` or `--dry-run` shows docker's answer, and "
+                f"so does `docker buildx {command}`"
+            )
+            raise ConfigError([Problem("--", question, why)], hint=hint)
 
     def to_layer(self) -> Layer:
         """The options as the topmost layer of the configuration."""

@@ -15,13 +15,13 @@ from bxcache.buildx.bake.definition import BakeTarget, parse_definition
 from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.command import Saving, explain_once
 from bxcache.buildx.driver import Docker
+from bxcache.buildx.extra_flags import find_question
 from bxcache.config.loading import load_setup
 from bxcache.errors import ConfigError
 from bxcache.pipeline.bake_targets import (
     Bake,
     BakeRequest,
     describe_arguments,
-    find_question,
     plan_target,
     prepare_target,
     read_targets,
@@ -351,7 +351,7 @@ def test_a_question_is_not_built(
         return
     with pytest.raises(ConfigError, match=question) as caught:
         read_targets(request, docker)
-    assert "`docker buildx bake` answers it" in caught.value.hint
+    assert "so does `docker buildx bake`" in caught.value.hint
     assert docker.words == [""]
 
 

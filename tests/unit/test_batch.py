@@ -167,7 +167,7 @@ def test_a_file_that_each_image_would_write_is_refused(
     """Docker's own file flags are refused for several images."""
     request = BuildRequest(extra=words, directory=request_.directory)
     flag = words[0].partition("=")[0]
-    with pytest.raises(ConfigError, match=f"the file of {flag}` would be written by"):
+    with pytest.raises(ConfigError, match=f"{flag}: `(m.json|id)` would be written by"):
         build_batch(request, NAMES)
 
 

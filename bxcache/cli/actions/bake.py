@@ -5,33 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bxcache.cli.actions.request import check_options, choose_mode, to_request
+from bxcache.buildx.extra_flags import find_question
+from bxcache.cli.actions.request import check_options, choose_plain_mode, to_request
 from bxcache.cli.actions.several import ImageFiles, run_several, spread_files
 from bxcache.cli.job_log import say
 from bxcache.console.batch import TARGETS
 from bxcache.console.preview import render_bake_preview
 from bxcache.pipeline.bake import ask_bake, bake_targets, preview_bake
-from bxcache.pipeline.bake_targets import BakeRequest, find_question
+from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.request import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_QUESTION_MODES = {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}
-
 
 def bake(targets: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Bake targets and print the result, or the preview or bake's answer."""
     check_options(values)
-    build = to_request(values)
-    request = BakeRequest(build, targets, values["files"], values["sets"])
+    request = BakeRequest(to_request(values), targets, values["files"], values["sets"])
     if values["dry_run"]:
         say(render_bake_preview(preview_bake(request)), err=False)
         return 0
-    if find_question(build.extra) and not values["as_json"]:
+    if find_question(request.build.extra) and not values["as_json"]:
         # The answer goes to stdout, where a build would print its result.
-        request = replace(request, build=replace(build, stdout=STDOUT))
-        return ask_bake(request, say, _QUESTION_MODES.get(choose_mode(values), "plain"))
+        request = replace(request, build=replace(request.build, stdout=STDOUT))
+        return ask_bake(request, say, choose_plain_mode(values))
     files: dict[str, ImageFiles] = {}
 
     def accept(names: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bxcache.cli.actions.request import check_options, choose_mode, to_request
+from bxcache.buildx.extra_flags import find_question
+from bxcache.cli.actions.request import check_options, choose_mode, choose_plain_mode, to_request
 from bxcache.cli.files import report_build
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_log, open_progress
@@ -18,6 +20,7 @@ from bxcache.console.failures import Failures
 from bxcache.console.preview import render_preview
 from bxcache.errors import BuildFailedError, ConfigError, Problem, ResultError
 from bxcache.pipeline.entry import preview_build, run_build
+from bxcache.pipeline.request import STDOUT
 
 if TYPE_CHECKING:
     from bxcache.buildx.stream.events import Event
@@ -44,6 +47,10 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
     if word is not None and not values["image"] and _is_image(word, values["config_file"]):
         values, word = {**values, "image": word}, None
     request = to_request(values, word)
+    if find_question(request.extra) and not (values["dry_run"] or values["as_json"]):
+        from bxcache.pipeline.question import ask_build  # noqa: PLC0415  # only a question
+
+        return ask_build(replace(request, stdout=STDOUT), say, choose_plain_mode(values))
     if values["dry_run"]:
         say(render_preview(preview_build(request)), err=False)
         return 0

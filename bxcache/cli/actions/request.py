@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bxcache.cli.commands import find_extra
 from bxcache.cli.files import check_alone, is_wanted
 from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check_options(values: dict[str, Any]) -> None:
@@ -32,12 +35,29 @@ def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
     mode = choose_mode(values)
     return BuildRequest(
         options=options,
-        extra=find_extra(),
+        extra=(*_list_questions(values), *find_extra()),
         image=values.get("image"),
         config_file=values["config_file"],
         raw=mode == "rawjson" or values["log"] is not None,
         stdout=STDERR if values["as_json"] or values["layers"] or mode == "quiet" else STDOUT,
         with_earlier=is_wanted(values["reports"]),
+    )
+
+
+def _list_questions(values: dict[str, Any]) -> Iterator[str]:
+    """List the flags that make docker answer instead of building."""
+    for name in ("check", "print"):
+        if values.get(name):
+            yield f"--{name}"
+    for name in ("call", "list"):
+        if values.get(name):
+            yield f"--{name}={values[name]}"
+
+
+def choose_plain_mode(values: dict[str, Any]) -> str:
+    """The value of docker's own `--progress` that fits best where docker itself prints."""
+    return {"rawjson": "rawjson", "quiet": "quiet", "none": "quiet"}.get(
+        choose_mode(values), "plain"
     )
 
 
