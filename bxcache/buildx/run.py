@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from contextlib import suppress
@@ -15,7 +16,7 @@ from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
-from bxcache.buildx.stream.raw import StreamRedactor, join_documents
+from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.config.paths import LARGEST_DOCKERFILE
 from bxcache.config.quantities import format_size
@@ -37,6 +38,8 @@ METADATA = "metadata.json"
 """The metadata file of a build in its folder."""
 _ONLY = "build"
 """The name of a build that is not a target of a bake."""
+_MISSING = re.compile(r"no such file or directory|not found|could not be found")
+"""How docker and BuildKit report a missing context, Dockerfile or stage."""
 
 
 def locate_folder(name: str) -> Path:
@@ -54,6 +57,7 @@ class Runner:
         stdin: the Dockerfile, if docker reads it from stdin; passed to each run.
         stdout: the file descriptor for docker's stdout; None discards it.
         raw: also report each line of BuildKit's stream as an event.
+        missing: the words for what the build lacks, which replace docker's error about it.
     """
 
     docker: Docker
@@ -69,6 +73,12 @@ class Runner:
     stdout: int | None = None
     stop: Stop | None = None
     raw: bool = False
+    missing: str | None = None
+
+    def explain(self, line: str) -> str:
+        """Return a line of docker, in better words if it reports what the build lacks."""
+        reports = line.startswith(ERROR) and _MISSING.search(line)
+        return f"{ERROR}{self.missing}" if self.missing and reports else line
 
     @property
     def metadata_file(self) -> Path:
@@ -160,7 +170,7 @@ def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], N
         for line in join_documents(process.read_lines()):
             if runner.raw:
                 runner.report(Streamed(mask(line)))
-            take(line)
+            take(runner.explain(line))
         status = process.wait()
     for line in mask.finish():
         runner.report(Streamed(line))

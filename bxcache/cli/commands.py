@@ -65,8 +65,9 @@ COMMANDS = {
         "bxcache completion fish > ~/.config/fish/completions/bxcache.fish",
     ),
     "config check": (
-        "Check one config file and print all its problems.",
-        "bxcache config check bxcache.toml",
+        "Check a config file and print all its problems.",
+        "bxcache config check",
+        "bxcache config check release.toml",
     ),
     "config schema": (
         "Print the JSON Schema of the config file.",

@@ -18,9 +18,12 @@ def show_command() -> None:
 
 
 @command("config:check")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 def check_command() -> None:
-    """Check one config file and print all its problems."""
+    """Check a config file and print all its problems.
+
+    FILE defaults to the config file that a build in this directory reads.
+    """
 
 
 @command("config:print_schema")

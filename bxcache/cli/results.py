@@ -33,7 +33,8 @@ def print_result(
         click.echo(render_document(describe_result(result)))
     elif quiet and result.digest:
         click.echo(result.digest)
-    if not quiet:
+    # If nothing began, docker's error is all that there is to say.
+    if not quiet and (result.steps or not result.exit_status):
         say(render_summary(result))
     return said
 

@@ -18,7 +18,7 @@ from bxcache.config.discovery import (
 from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_environment
 from bxcache.config.models import Config
 from bxcache.config.paths import anchor_paths
-from bxcache.config.problems import dotted, find_invalid
+from bxcache.config.problems import dotted, find_invalid, suggest
 from bxcache.config.sources import (
     BACKENDS,
     DEFAULT,
@@ -34,7 +34,7 @@ from bxcache.config.sources import (
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -166,10 +166,10 @@ def _layer_of(file: ConfigFile) -> Layer:
     return Layer(file.table, fallback=Source(Origin.FILE, shorten_path(file.path)))
 
 
-def explain_unknown(known: Iterable[str]) -> str:
+def explain_unknown(name: str, known: Collection[str]) -> str:
     """The error message for an undeclared image, from the names of the declared ones."""
-    listed = ", ".join(f"`{name}`" for name in known) or "none"
-    return f"is not declared in [images]; known: {listed}"
+    listed = ", ".join(f"`{each}`" for each in known) or "none"
+    return f"is not declared in [images]; known: {listed}{suggest(name, known)}"
 
 
 def _check_image(image: str | None, layer: Layer) -> list[Problem]:
@@ -177,7 +177,7 @@ def _check_image(image: str | None, layer: Layer) -> list[Problem]:
     known = images if isinstance(images, dict) else {}
     if image is None or image in known:
         return []
-    return [Problem("--image", "", f"`{image}` {explain_unknown(known)}")]
+    return [Problem("--image", "", f"`{image}` {explain_unknown(image, known)}")]
 
 
 def _list_layers(

@@ -41,7 +41,7 @@ def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...
     known = tuple(setup.config.images)
     source = str(setup.file.path) if setup.file is not None else "no config file"
     problems = [
-        Problem(source, "images", f"`{name}` {explain_unknown(known)}")
+        Problem(source, "images", f"`{name}` {explain_unknown(name, known)}")
         for name in dict.fromkeys(names)
         if name not in known
     ]

@@ -70,8 +70,10 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
         report, repeat = redacting(observe, redact), prepared.render_save
-        runner = prepared.make_runner(redact, report, repeat, stdin)
-        for note in (*prepared.notes, *prepared.list_notes(), *plan.notes):
+        missing = prepared.find_missing()
+        runner = replace(prepared.make_runner(redact, report, repeat, stdin), missing=missing)
+        notes = (*prepared.notes, *prepared.list_notes(), *plan.notes)
+        for note in notes if missing is None else ():
             runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)
         target = Target(prepared, plan, runner, arguments, earlier=earlier)

@@ -17,6 +17,7 @@ from bxcache.buildx.run import METADATA, Runner, locate_folder
 from bxcache.buildx.stream.events import Event, Noted
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.destinations import check_build
+from bxcache.pipeline.inputs import find_missing
 from bxcache.pipeline.plan import list_candidates
 from bxcache.pipeline.request import STDOUT, BuildRequest
 from bxcache.place.image_name import find_image
@@ -92,6 +93,11 @@ class Prepared:
             own = [each for each in self.candidates if each.backend is backend]
             backend.prepare(own, self.name, reads_all=self.setup.config.cache.read_all)
             backend.open(stack, notes_denied=self.trust.writes)
+
+    def find_missing(self) -> str | None:
+        """Find what the build lacks so that docker is certain to fail, such as a Dockerfile."""
+        config, request = self.setup.config, self.request
+        return find_missing(config.build, config.images, request.directory, request.extra)
 
     def list_notes(self) -> Iterator[str]:
         """List the notes of the backends before the build."""

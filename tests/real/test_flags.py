@@ -96,6 +96,30 @@ def test_a_quiet_failure_shows_dockers_error(machine: Machine, project: Path) ->
     assert "nothing-there" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("src",), "ERROR: `{project}/src` has no Dockerfile"),
+        (("-f", "odd", "."), "ERROR: there is no Dockerfile `{project}/odd`"),
+        (("--target", "dep", "."), "ERROR: the Dockerfile has no stage `dep`; it has `base`,"),
+        (("srk",), "ERROR: there is no directory `srk`"),
+    ],
+)
+def test_a_missing_input_is_one_line(
+    words: tuple[str, ...], line: str, machine: Machine, project: Path
+) -> None:
+    """The first error is one line that says what to do, with plain docker's exit status."""
+    # Docker warns of an empty one.
+    (project / ".git").rmdir()
+    raw = machine.raw(*words, folder=project, check=False)
+    assert raw.returncode == 1
+    for more in ((), ("-q",)):
+        said = machine.run(*HERE, *more, *words, folder=project, status=1).err
+        [shown] = said.splitlines()
+        assert shown.startswith(line.format(project=project))
+    assert machine.build(*words, folder=project, status=1)["steps"] == []
+
+
 def test_the_raw_stream_is_json(machine: Machine, project: Path) -> None:
     """`--progress rawjson` prints BuildKit's stream unchanged."""
     ran = machine.run(*HERE, "--progress", "rawjson", folder=project)

@@ -150,7 +150,7 @@ def test_arguments_after_two_dashes_go_to_docker(library: Library) -> None:
         ["build", "--gate", "first=maybe"],
         ["build", "--gate", "first="],
         ["frob"],
-        ["config", "check"],
+        ["config", "check", "one.toml", "two.toml"],
     ],
 )
 def test_usage_errors_exit_with_2_and_build_nothing(library: Library, arguments: list[str]) -> None:
@@ -406,8 +406,9 @@ def test_config_commands(
     """`config check`, `config show` and `config schema` print their results."""
     (tmp_path / "bxcache.toml").write_text('[build.build_args]\nTOKEN = "hunter22"\n')
     monkeypatch.chdir(tmp_path)
-    assert run(["config", "check", "bxcache.toml"]) == 0
-    assert capsys.readouterr().out == "bxcache.toml is valid\n"
+    for words in (["bxcache.toml"], []):
+        assert run(["config", "check", *words]) == 0
+        assert capsys.readouterr().out == "bxcache.toml is valid\n"
     assert run(["config", "show"]) == 0
     shown = capsys.readouterr().out
     assert 'build.build_args.TOKEN = "***"' in shown
@@ -419,6 +420,9 @@ def test_config_commands(
     (tmp_path / "bad.toml").write_text("[x]\n")
     assert run(["config", "check", "bad.toml"]) == 78
     assert "bad.toml:1: x: is unknown" in capsys.readouterr().err
+    (tmp_path / "bxcache.toml").unlink()
+    assert run(["config", "check"]) == 78
+    assert "no bxcache.toml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("extra", ["--progress=plain", "--quiet", "-q"])

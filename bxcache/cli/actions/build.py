@@ -69,7 +69,7 @@ def _is_image(word: str, config_file: Path | None) -> bool:
         from bxcache.config.loading import explain_unknown  # noqa: PLC0415  # only an error
 
         source = str(setup.file.path) if setup.file is not None else "no config file"
-        text = f"`{word}` is not a path, and {explain_unknown(images)}"
+        text = f"`{word}` is not a path, and {explain_unknown(word, images)}"
         raise ConfigError([Problem(source, "images", text)])
     return word in images
 

@@ -10,9 +10,12 @@ import click
 from bxcache.buildx.command import render_build
 from bxcache.buildx.secrets import find_secrets
 from bxcache.cli.job_log import say
+from bxcache.config.discovery import find_config_file
+from bxcache.config.environment import CONFIG_VARIABLE
 from bxcache.config.loading import check_file, describe
 from bxcache.config.schema import render_schema
 from bxcache.console.settings import render_settings
+from bxcache.errors import ConfigError, Problem
 from bxcache.place.trust import describe_place, open_setup
 from bxcache.redaction import Redactor
 
@@ -31,9 +34,21 @@ def show(config_file: Path | None, image: str | None) -> None:
         say(f"note: {redact(note)}")
 
 
-def check(file: Path) -> None:
-    check_file(file)
-    say(f"{file} is valid", err=False)
+def check(file: Path | None) -> None:
+    path = file or _find_file()
+    check_file(path)
+    say(f"{os.path.relpath(path)} is valid" if file is None else f"{path} is valid", err=False)
+
+
+def _find_file() -> Path:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    found = find_config_file(Path.cwd())
+    if found is None:
+        why = "no bxcache.toml and no [tool.bxcache] here, nor above within the repository"
+        raise ConfigError([Problem(str(Path.cwd()), "", why)], hint="a build uses the defaults")
+    return found.path
 
 
 def print_schema() -> None:
