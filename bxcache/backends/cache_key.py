@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Kind, Owner, Scope, guess_platform, write_owner
+from bxcache.place.trust import find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,18 +20,31 @@ if TYPE_CHECKING:
 
     from bxcache.config.loading import Setup
     from bxcache.oci.documents import Descriptor
+    from bxcache.place.place import Place
 
+END = "~"
+"""The end of a branch in a key. No branch contains it, so none is the beginning of another:
+https://git-scm.com/docs/git-check-ref-format"""
 _VERSION = "bxcache-1"
 _EMPTY = "empty"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """A key and its parts; `project` is the prefix of all keys of the image on this platform."""
+    """A key and its parts.
+
+    Attributes:
+        project: the prefix of all keys of the image on this platform.
+        owners: the parts of the key for the build's own branch, the base branch of a pull request
+            and the default branch, each if it is known, best first.
+        content: the hash of the store's content.
+        default: the default branch as git spells it, if it is known.
+    """
 
     project: str
-    branch: str | None
+    owners: tuple[str, ...]
     content: str
+    default: str | None
 
     @property
     def key(self) -> str:
@@ -39,20 +53,22 @@ class CacheKey:
     @property
     def prefixes(self) -> tuple[str, ...]:
         """The prefixes to try if the key itself is not found, best first."""
-        branch = (f"{self.project}{self.branch}.",) if self.branch else ()
-        return (*branch, self.project)
+        return (*(f"{self.project}{each}{END}" for each in self.owners), self.project)
 
 
 def make_cache_key(
-    setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], owner: Owner
+    setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], place: Place
 ) -> CacheKey:
-    """The key of an image's store with some scopes; an owner counts if the CI system ignores it."""
+    """The key of an image's store with some scopes, for a build in a place."""
+    branches = (Owner.of_branch(each) for each in (place.base, place.default))
+    owners = [each for each in (find_owner(place), *branches) if each.kind is not Kind.NONE]
     settings = setup.config.build
     image = find_image(setup, directory)
     scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
     lines = "".join(f"{name} {entry.digest}\n" for name, entry in sorted(scopes.items()))
     return CacheKey(
         project=f"{_VERSION}.{scope.stem}.",
-        branch=None if owner.kind is Kind.NONE else write_owner(owner),
+        owners=tuple(dict.fromkeys(map(write_owner, owners))),
         content=hashlib.sha256(lines.encode()).hexdigest()[:16] if scopes else _EMPTY,
+        default=place.default,
     )

@@ -8,7 +8,7 @@ from bxcache.cli import options
 from bxcache.cli.commands import command
 from bxcache.cli.completion import complete_scopes
 
-_STYLES = ("plain", "github", "circleci", "gitlab")
+_STYLES = ("plain", "github", "github-output", "circleci", "gitlab")
 _STORE = options.together(
     click.option(
         "--dir",
@@ -98,5 +98,6 @@ def adopt_command() -> None:
 def key_command() -> None:
     """Print a key for the content of the store, and the prefixes to fall back to.
 
-    `github` prints lines for $GITHUB_OUTPUT; `circleci` and `gitlab` print YAML for their files.
+    `github`, `circleci` and `gitlab` print YAML for their files; `github-output` prints lines for
+    $GITHUB_OUTPUT.
     """

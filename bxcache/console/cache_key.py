@@ -2,41 +2,103 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from bxcache.backends.cache_key import END
 
+if TYPE_CHECKING:
     from bxcache.backends.cache_key import CacheKey
 
 _STYLES = {
     "plain": "{key}\n{prefixes}",
     # https://docs.github.com/actions/reference/workflow-commands-for-github-actions
-    "github": "key={key}\nrestore-keys<<bxcache\n{prefixes}\nbxcache",
+    "github-output": "key={key}\nrestore-keys<<bxcache\n{prefixes}\nbxcache",
+    # https://github.com/actions/cache/blob/v4/restore/README.md
+    "github": """\
+# before `bxcache build`
+- id: bxcache-before
+  run: bxcache key --style github-output >> "$GITHUB_OUTPUT"
+- id: bxcache-restored
+  uses: actions/cache/restore@v4
+  with:
+    path: {store}
+    key: ${{{{ steps.bxcache-before.outputs.key }}}}
+    restore-keys: ${{{{ steps.bxcache-before.outputs.restore-keys }}}}
+# after it: the key has changed if the store has
+- id: bxcache-after
+  run: bxcache key --style github-output >> "$GITHUB_OUTPUT"
+- if: steps.bxcache-after.outputs.key != steps.bxcache-restored.outputs.cache-matched-key
+  uses: actions/cache/save@v4
+  with:
+    path: {store}
+    key: ${{{{ steps.bxcache-after.outputs.key }}}}""",
     # https://circleci.com/docs/configuration-reference/#restorecache
     "circleci": """\
 # before `bxcache build`
 - restore_cache:
     keys:
-      - {project}{{{{ .Branch }}}}.
-      - {project}
+      - {project}{{{{ .Branch }}}}{end}
+{circleci_default}      - {project}
 # after it
 - save_cache:
-    key: {project}{{{{ .Branch }}}}.{{{{ checksum "{store}/index.json" }}}}
+    key: {project}{{{{ .Branch }}}}{end}{{{{ checksum "{store}/index.json" }}}}
     paths:
       - {store}""",
     # https://docs.gitlab.com/ci/yaml/#cachefallback_keys
     "gitlab": """\
+{gitlab_variables}\
+# Protected branches and others restore from each other only if the project's settings allow it:
+# Settings, CI/CD, General pipelines, "Use separate caches for protected branches".
 cache:
   key: {project}$CI_COMMIT_REF_SLUG
-  fallback_keys:
-    - {project}$CI_DEFAULT_BRANCH
-  paths:
-    - {store}""",
+{gitlab_default}  paths:
+    - {gitlab_store}""",
 }
+_IN_PROJECT = ".bxcache"
+_LONGEST_SLUG = 63
+_MOVED = f"""\
+# The default store's path differs between machines. These steps keep it in the checkout: give the
+# job the variable BXCACHE_CACHE_BACKENDS with the value type=local,dir={_IN_PROJECT}
+# and list `{_IN_PROJECT}` in .dockerignore.
+"""
+_GITLAB_VARIABLES = f"""\
+# GitLab keeps only what is below the project's folder; list `{_IN_PROJECT}` in .dockerignore.
+variables:
+  BXCACHE_CACHE_BACKENDS: type=local,dir={_IN_PROJECT}
+"""
 
 
-def render_key(key: CacheKey, store: Path, style: str) -> str:
-    """Render a key in the style of a CI system; `store` is the path to keep."""
-    prefixes = "\n".join(key.prefixes)
-    return _STYLES[style].format(key=key.key, prefixes=prefixes, project=key.project, store=store)
+def render_key(key: CacheKey, store: Path | None, style: str) -> str:
+    """Render a key in the style of a CI system.
+
+    Args:
+        store: the path to keep, relative if it is in the project; None for the default store.
+    """
+    path, inside = store or Path(_IN_PROJECT), store is not None and not store.is_absolute()
+    home, branch, slug = Path.home(), key.default, _make_slug(key.default or "")
+    shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    text = _STYLES[style].format(
+        key=key.key,
+        prefixes="\n".join(key.prefixes),
+        project=key.project,
+        end=END,
+        store=shown,
+        circleci_default=f"      - {key.project}{branch}{END}\n" if branch else "",
+        gitlab_default=f"  fallback_keys:\n    - {key.project}{slug}\n" if slug else "",
+        gitlab_store=shown if inside else _IN_PROJECT,
+        gitlab_variables="" if inside else _GITLAB_VARIABLES,
+    )
+    return f"{_MOVED}{text}" if store is None and style in ("github", "circleci") else text
+
+
+def _make_slug(branch: str) -> str:
+    """The branch as `$CI_COMMIT_REF_SLUG` has it.
+
+    https://docs.gitlab.com/ci/variables/predefined_variables/
+
+    >>> _make_slug("Feature/X_1.2-")
+    'feature-x-1-2'
+    """
+    return re.sub("[^a-z0-9]", "-", branch.lower())[:_LONGEST_SLUG].strip("-")

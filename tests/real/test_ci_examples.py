@@ -252,7 +252,7 @@ def test_circleci_brings_every_step_to_a_fresh_machine(
     repository.change()
     topic = repository.job(machines("docker-container"), CIRCLE_BRANCH="topic")
     assert run_circleci(topic, caches) == [(3, 3)]
-    assert [".topic." in key for key in caches.keys] == [False, True]
+    assert [".topic~" in key for key in caches.keys] == [False, True]
 
 
 def test_circleci_saves_nothing_for_a_fork(

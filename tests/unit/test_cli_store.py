@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bxcache.cli.main import run
 from bxcache.store.store import Store
@@ -285,8 +286,94 @@ def test_the_key_changes_only_with_the_content(
     build(store, "app", b"else")
     assert key()[0] != first
     branched = key("--branch", "feature/x")
-    assert branched[1:] == [f"{prefix}feature_x.", prefix]
+    assert branched[1:] == [f"{prefix}feature_x~", prefix]
     assert branched[0].startswith(branched[1])
+
+
+def test_the_default_branch_comes_before_any_other(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its store is the next best, in each system's own spelling of branches."""
+    fill(store)
+    with Path("bxcache.toml").open("a") as file:
+        file.write('[place]\ndefault = "Main/1.2"\n')
+
+    def show(style: str) -> str:
+        assert run(["key", "--style", style, "--branch", "topic"]) == 0
+        return capsys.readouterr().out
+
+    _, own, default, project = show("plain").splitlines()
+    assert own == f"{project}topic~"
+    assert default.startswith(project)
+    assert default.endswith("~")
+    restore, _ = yaml.safe_load(show("circleci"))
+    keys = ("{{ .Branch }}~", "Main/1.2~", "")
+    assert restore["restore_cache"]["keys"] == [f"{project}{each}" for each in keys]
+    cache = yaml.safe_load(show("gitlab"))["cache"]
+    assert cache["key"] == f"{project}$CI_COMMIT_REF_SLUG"
+    assert cache["fallback_keys"] == [f"{project}main-1-2"]
+
+
+def test_no_branch_restores_from_one_whose_name_is_longer(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The prefix of `release-1` is not the beginning of a key of `release-1.2`."""
+    fill(store)
+    keys = {}
+    for branch in ("release-1", "release-1.2", "release-1.", "release"):
+        assert run(["key", "--branch", branch]) == 0
+        keys[branch] = capsys.readouterr().out.splitlines()
+    for one, (_, prefix, *_) in keys.items():
+        assert [other for other, (key, *_) in keys.items() if key.startswith(prefix)] == [one]
+
+
+def test_github_saves_only_a_changed_store(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The printed steps are valid, restore what was saved, and save under a new key if it changed.
+
+    https://github.com/actions/cache/blob/v4/restore/README.md
+    """
+    fill(store)
+    assert run(["key", "--style", "github"]) == 0
+    before, restore, after, save = yaml.safe_load(capsys.readouterr().out)
+    assert before["run"] == after["run"]
+    assert restore["with"]["path"] == save["with"]["path"]
+    assert store.path.samefile(Path(restore["with"]["path"]).expanduser())
+    for step, source in ((restore, before), (save, after)):
+        assert step["with"]["key"] == f"${{{{ steps.{source['id']}.outputs.key }}}}"
+    matched = f"steps.{restore['id']}.outputs.cache-matched-key"
+    assert save["if"] == f"steps.{after['id']}.outputs.key != {matched}"
+
+
+def test_gitlab_keeps_a_store_below_the_project(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GitLab keeps only files below the project, so a store elsewhere moves there by a variable."""
+    fill(store)
+    for words, variables in (((), True), (("--dir", ".cache/store"), False)):
+        assert run(["key", "--style", "gitlab", *words]) == 0
+        printed = yaml.safe_load(capsys.readouterr().out)
+        [path] = printed["cache"]["paths"]
+        assert not Path(path).is_absolute()
+        assert ("variables" in printed) == variables
+        if variables:
+            assert printed["variables"]["BXCACHE_CACHE_BACKENDS"] == f"type=local,dir={path}"
+
+
+@pytest.mark.parametrize("style", ["github", "circleci", "gitlab"])
+def test_the_default_store_moves_into_the_checkout(
+    store: Store, style: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default store's path is this machine's own, so the printed one is in the checkout."""
+    Path("bxcache.toml").unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(store.path.parent))
+    assert run(["key", "--style", style]) == 0
+    out = capsys.readouterr().out
+    assert str(store.path.parent) not in out
+    assert "BXCACHE_CACHE_BACKENDS" in out
+    assert "type=local,dir=.bxcache" in out
+    assert yaml.safe_load(out)
 
 
 def test_the_keys_of_two_images_differ(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,9 +392,10 @@ def test_the_keys_of_two_images_differ(store: Store, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("style", "expected"),
     [
-        ("github", ["key=", "restore-keys<<bxcache"]),
-        ("circleci", ["- restore_cache:", "- save_cache:", '{{ checksum "', "{{ .Branch }}."]),
-        ("gitlab", ["cache:", "  fallback_keys:", "$CI_COMMIT_REF_SLUG"]),
+        ("github-output", ["key=", "restore-keys<<bxcache"]),
+        ("github", ["actions/cache/restore@", "actions/cache/save@", "outputs.restore-keys"]),
+        ("circleci", ["- restore_cache:", "- save_cache:", '{{ checksum "', "{{ .Branch }}~"]),
+        ("gitlab", ["cache:", "  paths:", "$CI_COMMIT_REF_SLUG"]),
     ],
 )
 def test_each_ci_system_has_a_style(

@@ -16,12 +16,12 @@ from bxcache.backends.cache_key import make_cache_key
 from bxcache.backends.location import choose_location, require_location
 from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
+from bxcache.config.loading import find_cache_folder
 from bxcache.config.quantities import format_size
 from bxcache.console import store as console
 from bxcache.console.cache_key import render_key
 from bxcache.errors import StoreError
-from bxcache.place.scope import Owner
-from bxcache.place.trust import load_guarded, open_setup
+from bxcache.place.trust import open_setup
 from bxcache.store.store import Store
 
 if TYPE_CHECKING:
@@ -162,11 +162,15 @@ def print_key(
     image: str | None,
 ) -> None:
     here = Path.cwd()
-    setup = load_guarded(here, os.environ, file=config_file, image=image)
+    setup, trust = open_setup(here, os.environ, file=config_file, image=image)
     store = Store(here / folder) if folder else require_location(setup).store
-    owner = Owner.of_branch(branch or None)
-    if branch is None:
-        owner = open_setup(here, os.environ, file=config_file, image=image)[1].owner
-    key = make_cache_key(setup, here, store.read_scopes(), owner)
-    path = store.path.relative_to(here) if store.path.is_relative_to(here) else store.path
+    place = trust.place
+    if branch is not None:
+        place = replace(place, branch=branch or None, tag=None, trusted=True)
+    key = make_cache_key(setup, here, store.read_scopes(), place)
+    path: Path | None = store.path
+    if store.path.is_relative_to(here):
+        path = store.path.relative_to(here)
+    elif folder is None and store.path.is_relative_to(find_cache_folder()):
+        path = None
     say(render_key(key, path, style), err=False)
