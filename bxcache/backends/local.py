@@ -27,15 +27,8 @@ from bxcache.backends.base import (
     list_compression,
 )
 from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
-from bxcache.backends.local_save import (
-    collect_store,
-    export_again,
-    measure_work,
-    retry_after_collision,
-)
 from bxcache.backends.location import locate_store
 from bxcache.buildx.ignore_file import note_sent
-from bxcache.buildx.run import locate_folder
 from bxcache.errors import StoreError
 from bxcache.store.layout import Layout, read_manifest
 
@@ -174,6 +167,8 @@ class LocalBackend(Backend):
         except StoreError as error:
             self.state = self._read_in_place(error.message, noted=notes_denied)
             return
+        from bxcache.buildx.run import locate_folder  # noqa: PLC0415  # runs docker
+
         for name in staging.swept:
             shutil.rmtree(locate_folder(name), ignore_errors=True)
         found = {each.ref_name: each.digest for each in staging.donors}
@@ -231,11 +226,15 @@ class LocalBackend(Backend):
         self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult
     ) -> tuple[CacheUse, ...] | None:
         """The flags for another run if several nodes wrote the layout at once; else None."""
+        from bxcache.backends.local_save import retry_after_collision  # noqa: PLC0415  # runs docker
+
         found = self._find_export(uses)
         return retry_after_collision(runner, uses, ran, *found) if found else None
 
     def finish_export(self, runner: Runner, uses: Sequence[CacheUse], ran: RunResult) -> RunResult:
         """Repeat the export if nodes collided; the run's result after that."""
+        from bxcache.backends.local_save import export_again  # noqa: PLC0415  # runs docker
+
         found = self._find_export(uses)
         return export_again(runner, uses, ran, *found) if found and not ran.exit_status else ran
 
@@ -276,6 +275,8 @@ class LocalBackend(Backend):
 
     def save(self, save: Save, built: Built) -> SavedScope:
         """Link the build's export into the store."""
+        from bxcache.backends.local_save import measure_work  # noqa: PLC0415  # runs docker
+
         result, place = save.use.result, save.use.place
         if built.trouble is not None:
             warning = self.explain_failure(place, "saving", built.trouble)
@@ -318,6 +319,8 @@ class LocalBackend(Backend):
             notes = (f"`bxcache history` will not know this build: {error.message}",)
         if saved is None or not saved.result.exported:
             return KeptRecord(is_kept=True, saved=saved, notes=notes)
+        from bxcache.backends.local_save import collect_store  # noqa: PLC0415  # runs docker
+
         saved, collected = collect_store(self.store, self.limits, saved)
         return KeptRecord(is_kept=True, saved=saved, notes=(*notes, *collected))
 

@@ -12,11 +12,7 @@ import click
 from bxcache.cli.commands import find_extra
 from bxcache.cli.files import check_alone, write_files
 from bxcache.cli.job_log import say, show
-from bxcache.console.comparison import describe_difference, render_difference
 from bxcache.console.history import describe_history, render_digests, render_history
-from bxcache.console.progress import PlainProgress
-from bxcache.console.report.plain import render_plain
-from bxcache.console.report.rendering import render_report
 from bxcache.console.tables import defuse_json, show_text
 from bxcache.errors import RecordError
 from bxcache.insight.find import HistoryRequest, find_history, find_report
@@ -49,7 +45,8 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
     _print_notes(history)
     chosen = history.find_stages(stages)
     if folder is not None:
-        from bxcache.pipeline.extract import extract_stage  # noqa: PLC0415  # only here
+        from bxcache.console.progress import PlainProgress  # noqa: PLC0415  # only here
+        from bxcache.pipeline.extract import extract_stage  # noqa: PLC0415  # the same
 
         stage, observe = chosen[0].name, PlainProgress(sys.stderr)
         result = extract_stage(
@@ -77,6 +74,11 @@ def show_difference(
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
+    from bxcache.console.comparison import (  # noqa: PLC0415  # only here
+        describe_difference,
+        render_difference,
+    )
+
     name, back, _ = before.partition("~")
     last = after or (f"{name}~0" if back else "~0")
     first, second = (_find_recorded(each, given) for each in (before, last))
@@ -122,6 +124,9 @@ def show_report(
     as_json: bool,
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
+    from bxcache.console.report.plain import render_plain  # noqa: PLC0415  # only here
+    from bxcache.console.report.rendering import render_report  # noqa: PLC0415  # the same
+
     check_alone((*outputs, trace))
     report = find_report(HistoryRequest.of(name, **given))
     write_files(report, outputs, trace)
