@@ -1,4 +1,4 @@
-"""The repository's generated files: schemas, and reports of recorded builds.
+"""The repository's generated files: schemas, the page of all keys, and reports of recorded builds.
 
 `python3 -m tests.regenerate` regenerates them.
 """
@@ -19,6 +19,7 @@ from bxcache.config.schema import read_docstrings, render_schema
 from bxcache.insight import record, report
 from tests.bootstrap import ROOT
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
+from tests.support.reference import render_keys
 
 
 def _render_record_schema() -> str:
@@ -43,6 +44,7 @@ def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
 
 SCHEMAS, GOLDEN = Path("schemas"), Path("tests/golden")
 GENERATED: dict[Path, Callable[[], str]] = {
+    Path("docs/keys.md"): render_keys,
     SCHEMAS / "bxcache.schema.json": render_schema,
     SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
     SCHEMAS / "bxcache-report.schema.json": _render_report_schema,

@@ -30,11 +30,11 @@ def test_every_exit_status_is_unique() -> None:
 
 @pytest.mark.parametrize("each", CLASSES, ids=lambda each: each.__name__)
 def test_every_exit_status_is_documented(each: type[BxcacheError]) -> None:
-    """Every exit status is in the module's docstring, the help and the README."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    """Every exit status is in the module's docstring, the help and the documentation."""
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
     assert re.search(rf"{each.__name__} .*\({each.exit_code}\)", errors.__doc__ or "")
     assert re.search(rf"\b{each.exit_code}\b", _EPILOG)
-    assert re.search(rf"^\| {each.exit_code} \|", readme, re.MULTILINE)
+    assert re.search(rf"^\| {each.exit_code} \|", page, re.MULTILINE)
 
 
 def test_a_config_error_lists_every_problem() -> None:

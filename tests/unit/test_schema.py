@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from bxcache.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "schemas" / "bxcache.schema.json"
 EXAMPLES = sorted((ROOT / "examples").rglob("bxcache.toml"))
-README_BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def validate(document: dict[str, Any]) -> None:
@@ -48,20 +46,6 @@ def test_every_example_is_valid(path: Path) -> None:
 def test_there_are_examples() -> None:
     """Examples exist, or the test above would prove nothing."""
     assert len(EXAMPLES) >= 3
-
-
-@pytest.mark.parametrize("block", README_BLOCKS)
-def test_every_config_in_the_readme_is_valid(block: str, tmp_path: Path) -> None:
-    """Every configuration in the README is valid."""
-    path = tmp_path / "bxcache.toml"
-    path.write_text(block)
-    check_file(path)
-    validate(tomllib.loads(block))
-
-
-def test_the_readme_shows_a_config() -> None:
-    """The README has a configuration, or the test above would prove nothing."""
-    assert README_BLOCKS
 
 
 ACCEPTED = [
