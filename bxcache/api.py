@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history, find_report
 from bxcache.pipeline.bake import bake_targets
@@ -33,8 +33,8 @@ def build(
 ) -> BuildResult:
     """Build an image, importing every stage from the caches and saving it there.
 
-    Nothing is printed. The configuration is that of the working directory; arguments take
-    precedence over it.
+    Nothing is printed. The configuration is that of the directory; arguments take precedence over
+    it.
 
     Args:
         path: the build context. Default: the config file's, else the working directory.
@@ -166,5 +166,12 @@ def _make_request(
     config_file: str | os.PathLike[str] | None,
     image: str | None = None,
 ) -> BuildRequest:
-    file = Path(config_file) if config_file is not None else None
-    return BuildRequest(options={**options}, extra=tuple(extra), image=image, config_file=file)
+    given = {**options}
+    directory: Any = given.pop("directory", "")
+    return BuildRequest(
+        options=given,
+        extra=tuple(extra),
+        image=image,
+        config_file=Path(config_file) if config_file is not None else None,
+        directory=Path(directory).absolute(),
+    )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,11 +37,11 @@ class BxcacheError(Exception):
     """What happened and why; `hint` says what to do.
 
     Attributes:
-        exit_code: the exit status of the command line for this kind of error.
+        exit_status: the exit status of the command line for the error.
         hint: what to do, in one or more lines; may be empty.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -55,25 +55,25 @@ class BxcacheError(Exception):
 class EngineError(BxcacheError):
     """Docker, buildx or the chosen builder is missing or down, or buildx is too old."""
 
-    exit_code = 69
+    exit_status = 69
 
 
 class RecordError(BxcacheError):
     """A build record, or the stage or scope that was requested, is missing or unusable."""
 
-    exit_code = 66
+    exit_status = 66
 
 
 class PlaceError(BxcacheError):
     """git does not answer what bxcache has to know about the repository."""
 
-    exit_code = 72
+    exit_status = 72
 
 
 class StoreError(BxcacheError):
     """A local store's directory cannot be read or written, or is not a store."""
 
-    exit_code = 74
+    exit_status = 74
 
 
 class ResultError(BxcacheError):
@@ -91,13 +91,13 @@ class ResultError(BxcacheError):
 class CacheError(ResultError):
     """A cache could not be read or saved, and `strict` turns that into an error."""
 
-    exit_code = 75
+    exit_status = 75
 
 
 class GateError(ResultError):
     """A build succeeded but failed a gate; `gates` of its result says why."""
 
-    exit_code = 65
+    exit_status = 65
 
     def __init__(self, gates: Iterable[object], *, result: object = None) -> None:
         """Take the failed gates; the message has a line for each."""
@@ -107,7 +107,7 @@ class GateError(ResultError):
 class OutputError(ResultError):
     """A build is done, but a file that docker writes beside it could not be written."""
 
-    exit_code = 73
+    exit_status = 73
 
 
 class Trouble(StrEnum):
@@ -136,7 +136,7 @@ class RegistryError(BxcacheError):
         trouble: the kind of failure.
     """
 
-    exit_code = 76
+    exit_status = 76
 
     def __init__(
         self, registry: str, operation: str, cause: str, *, trouble: Trouble, hint: str = ""
@@ -151,7 +151,7 @@ class RegistryError(BxcacheError):
 class StoppedError(BxcacheError):
     """One of several builds was stopped because another one failed."""
 
-    exit_code = 71
+    exit_status = 71
 
 
 class BuildFailedError(ResultError):
@@ -190,7 +190,7 @@ class Problem:
 class ConfigError(BxcacheError):
     """All mistakes in a configuration, in `problems`."""
 
-    exit_code = 78
+    exit_status = 78
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(problems)

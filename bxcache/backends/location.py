@@ -37,6 +37,8 @@ def find_location(setup: Setup) -> Location | None:
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
     path = Path(settings.dir) if settings.dir else default_store(setup.root)
+    if setup.directory != Path.cwd():
+        path = setup.directory / path
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
     return Location(Store(path), limits if setup.is_callers(DECLARED) else Limits())

@@ -69,13 +69,13 @@ def run(argv: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except BxcacheError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; no cache is left half saved", err=True)
         return EXIT_INTERRUPTED
     except OSError as error:
         where = f": `{error.filename}`" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", StoreError.exit_code)
+        return _fail(f"{error.strerror or error}{where}", StoreError.exit_status)
     except Exception:  # noqa: BLE001  # the last boundary: anything else is a bug
         from traceback import format_exc  # noqa: PLC0415  # only a bug needs it
 
@@ -93,7 +93,7 @@ def judge_output(status: int, output: Sink) -> int:
     if isinstance(trouble, BrokenPipeError):
         return EXIT_INTERRUPTED
     why = f"stdout cannot be written: {trouble.strerror or trouble}; everything else is done"
-    return _fail(why, StoreError.exit_code)
+    return _fail(why, StoreError.exit_status)
 
 
 def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -46,6 +46,7 @@ class Setup:
         config: all values. `config.build` includes the chosen image's values.
         sources: the source of each value that is not a default.
         root: the project: the config file's folder, the git root, or the working directory.
+        directory: the working directory of the call.
         layers: the values of each source, highest precedence last.
         is_guarded: only harmless values of the file count.
     """
@@ -54,6 +55,7 @@ class Setup:
     image: str | None
     sources: Mapping[Key, Source]
     root: Path
+    directory: Path
     file: ConfigFile | None
     notes: tuple[str, ...]
     layers: tuple[Layer, ...] = ()
@@ -103,6 +105,7 @@ def load_setup(
         image=image,
         sources=merged.sources,
         root=found.path.parent.resolve() if found else find_root(directory) or directory,
+        directory=directory,
         file=found,
         notes=tuple(notes),
         layers=layers,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _STYLES = {
     "plain": "{key}\n{prefixes}",
     # https://docs.github.com/actions/reference/workflow-commands-for-github-actions
-    "github-output": "key={key}\nrestore-keys<<bxcache\n{prefixes}\nbxcache",
+    "github-output": "key={key}\ncontent={content}\nrestore-keys<<bxcache\n{prefixes}\nbxcache",
     # https://github.com/actions/cache/blob/v4/restore/README.md
     "github": """\
 # before `bxcache build`
@@ -26,10 +26,12 @@ _STYLES = {
     path: {store}
     key: ${{{{ steps.bxcache-before.outputs.key }}}}
     restore-keys: ${{{{ steps.bxcache-before.outputs.restore-keys }}}}
-# after it: the key has changed if the store has
+# after it: a store that has not changed is not saved again
 - id: bxcache-after
   run: bxcache key --style github-output >> "$GITHUB_OUTPUT"
-- if: steps.bxcache-after.outputs.key != steps.bxcache-restored.outputs.cache-matched-key
+- if: >-
+    steps.bxcache-after.outputs.content != 'empty' && !endsWith(
+    steps.bxcache-restored.outputs.cache-matched-key, steps.bxcache-after.outputs.content)
   uses: actions/cache/save@v4
   with:
     path: {store}
@@ -81,6 +83,7 @@ def render_key(key: CacheKey, store: Path | None, style: str) -> str:
     shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
     text = _STYLES[style].format(
         key=key.key,
+        content=key.content,
         prefixes="\n".join(key.prefixes),
         project=key.project,
         end=END,

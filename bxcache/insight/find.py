@@ -53,6 +53,7 @@ class HistoryOptions(TypedDict, total=False):
         branch: the branch, instead of the one that CI or git reports.
         platform: show only what was built for this platform.
         config_file: the config file to use instead of the one that is found.
+        directory: the directory to look from, instead of the working directory.
     """
 
     source: str | os.PathLike[str] | None
@@ -60,6 +61,7 @@ class HistoryOptions(TypedDict, total=False):
     branch: str | None
     platform: str | None
     config_file: str | os.PathLike[str] | None
+    directory: str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class HistoryRequest:
             **options,
             "source": None if source is None else os.fspath(source),
             "config_file": Path(file) if file else None,
+            "directory": Path(options.get("directory", "")).absolute(),
         }
         return cls(name, **given)
 

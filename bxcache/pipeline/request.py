@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os  # noqa: TC003  # `get_type_hints` needs it
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 class BakeOptions(TypedDict, total=False):
     """The options of a bake, named like the keys of `[build]` and `[cache]`.
 
-    `branch`, `git_tag`, `base_branch`, `default_branch` and `trusted` are the keys of `[place]`,
-    and `gate` has those of `[gate]`.
+    A single text counts as a list of one. `branch`, `git_tag`, `base_branch`, `default_branch` and
+    `trusted` are the keys of `[place]`, and `gate` has those of `[gate]`. `directory` is used
+    instead of the working directory, so that threads can build in several checkouts at once.
     """
 
+    directory: str | os.PathLike[str]
     builder: str
     push: bool
     load: bool
@@ -76,6 +79,13 @@ _SECTIONS = {
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}
+_LISTS = frozenset(
+    (
+        *("add_hosts", "allow", "annotations", "attest", "no_cache_filter", "outputs", "platforms"),
+        *("read", "secrets", "ssh", "tags", "ulimits"),
+    )
+)
+"""The options that are lists; a single text counts as a list of one."""
 _OWN = ("--progress", "--quiet", "-q")
 """The flags of docker that bxcache sets itself."""
 
@@ -144,7 +154,8 @@ class BuildRequest:
                 values["gate"] = {key: _plain(each) for key, each in value.items()}
                 continue
             section = _SECTIONS.get(name, "build")
-            values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(value)
+            listed = [value] if name in _LISTS and isinstance(value, str) else value
+            values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(listed)
         leaves = (key for key, _ in find_leaves(values))
         return Layer(values, {key: Source(Origin.FLAG, _name_flag(key)) for key in leaves})
 

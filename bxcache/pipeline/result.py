@@ -125,7 +125,7 @@ class ImageOutcome:
         """0 for success, docker's own status for a failed build, else that of the error."""
         if isinstance(self.error, BuildFailedError):
             return self.error.exit_status
-        return self.error.exit_code if self.error is not None else 0
+        return self.error.exit_status if self.error is not None else 0
 
 
 def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from bxcache.place.statement import Found
 
-_NO_PROVIDER = ("git", "none")
+CHECKOUT = "git"
+"""The provider of a checkout that no known CI system builds."""
+_NO_PROVIDER = (CHECKOUT, "none")
 FIELDS = ("branch", "tag", "base", "default", "pull_request")
 
 
@@ -75,9 +77,8 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
         if fields["branch"] is None and provider is None:
             fields["tag"] = repository.find_tag()
     fields["default"] = fields["default"] or repository.find_default()
-    checkout, nothing = _NO_PROVIDER
     return Place(
-        provider=provider or (checkout if repository.is_there else nothing),
+        provider=provider or (CHECKOUT if repository.is_there else "none"),
         **{name: found.value if found else None for name, found in fields.items()},
         trusted=statement.verdict.trusted,
         reason=statement.verdict.reason,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Origin
-from bxcache.place.place import FIELDS, read_place
+from bxcache.place.place import CHECKOUT, FIELDS, read_place
 from bxcache.place.providers import read_provider
 from bxcache.place.scope import Kind, Owner
 from bxcache.place.statement import Variables
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from bxcache.config.models import Donor
     from bxcache.config.sources import Layer
     from bxcache.place.place import Place
+
+_DETACHED = (
+    "HEAD is detached, so the cache is saved to the scope of builds without a branch; `--branch` "
+    "names one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     write = setup.config.cache.write
     writes = write == "always" or (write == "trusted" and place.trusted)
     notes = (*found.notes, *([_explain_refused(refused)] if refused else ()))
+    if writes and place.provider == CHECKOUT and place.branch is None and place.tag is None:
+        notes = (*notes, _DETACHED)
     return setup, Trust(place, writes, _explain(write, place), notes, refused, found)
 
 

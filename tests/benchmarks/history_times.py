@@ -111,7 +111,7 @@ CASES = (
         "a scope that is not there",
         ("history", "nothing"),
         "the scopes are `service-",
-        status=RecordError.exit_code,
+        status=RecordError.exit_status,
     ),
 )
 

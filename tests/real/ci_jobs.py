@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bootstrap import ROOT
 from tests.engines import LOGIN, busybox_image
 from tests.real.machines import Machine
 from tests.real.repositories import git
@@ -43,7 +44,7 @@ UNRECORDED = {
 INSTALLER = """\
 #!/bin/sh
 case "${{0##*/}} $1 $2" in
-    "pip install bxcache" | "pipx install bxcache")
+    "pip install bxcache" | "pipx install bxcache" | "pipx install {root}")
         mkdir -p "$HOME/.local/bin" && ln -sf '{bxcache}' "$HOME/.local/bin/bxcache" ;;
     "pipx run bxcache") shift 2 && exec '{bxcache}' "$@" ;;
     "uvx bxcache "*) shift && exec '{bxcache}' "$@" ;;
@@ -87,7 +88,7 @@ class Job:
         self.home.mkdir(exist_ok=True)
         docker = shutil.which("docker", path=self.machine.environment()["PATH"])
         for name, text in SHIMS.items():
-            (self.tools / name).write_text(text.format(bxcache=BXCACHE, docker=docker))
+            (self.tools / name).write_text(text.format(bxcache=BXCACHE, docker=docker, root=ROOT))
             (self.tools / name).chmod(0o755)
 
     def environment(self, step: Step) -> dict[str, str]:

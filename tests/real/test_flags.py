@@ -6,6 +6,7 @@ import fcntl
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -440,3 +441,48 @@ def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> Non
     again = machine.build(folder=project)
     assert count(again) == (STEPS, 0)
     assert [cache["digest"] for cache in again["caches"]] == found["caches"]
+
+
+THREADS = """
+import json, threading
+import bxcache
+
+found = {}
+
+def build(name):
+    files = {"backends": [{"type": "local", "dir": "store"}], "metadata_file": "data.json"}
+    found[name] = bxcache.build(directory=name, network="none", tags=f"{name}:1", **files)
+
+threads = [threading.Thread(target=build, args=(name,)) for name in ("one", "two")]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+history = {name: len(bxcache.history(directory=name, source="store").stages) for name in found}
+print(json.dumps([{n: [r.executed, *r.tags] for n, r in found.items()}, history]))
+"""
+
+
+def test_threads_build_in_several_directories(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """With `directory`, each build has its own checkout, and its paths are relative to that."""
+    for name in ("one", "two"):
+        shutil.copytree(project, tmp_path / name)
+        (tmp_path / name / "deps.txt").write_text(f"{tmp_path} {name}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(THREADS)],
+        cwd=tmp_path,
+        env=machine.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    built, history = json.loads(done.stdout)
+    assert built == {name: [STEPS, f"{name}:1"] for name in ("one", "two")}
+    assert set(history.values()) == {5}
+    for name in ("one", "two"):
+        assert (tmp_path / name / "store" / "index.json").exists()
+        assert (tmp_path / name / "data.json").exists()
+    assert not (tmp_path / "store").exists()

@@ -26,7 +26,7 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
     (project / "deps.txt").write_text(f"changed {project}\n")
     report = project.parent / "report.json"
     command = ("build", "--json", "--network", "none", "--report", str(report), *words)
-    failed = machine.run(*command, folder=project, status=GateError.exit_code)
+    failed = machine.run(*command, folder=project, status=GateError.exit_status)
     told = json.loads(failed.out)["gates"]
     assert [each["gate"] for each in told] == ["min_hit_ratio", "require_cached"]
     assert all(each["fails"] for each in told)
@@ -56,7 +56,7 @@ def test_an_unknown_stage_is_reported_with_the_known_ones(machine: Machine, proj
     ran = machine.run(
         *("build", "--network", "none", *words, "--gate", "require_cached=dep"),
         folder=project,
-        status=GateError.exit_code,
+        status=GateError.exit_status,
     )
     assert "there is no stage `dep`; the stages are `base`, `deps`, `build`, `check`" in ran.err
 
@@ -69,7 +69,7 @@ def test_github_shows_failed_gates_beside_the_job(machine: Machine, project: Pat
     ran = machine.run(
         *("build", "--network", "none", *gates),
         folder=project,
-        status=GateError.exit_code,
+        status=GateError.exit_status,
         GITHUB_ACTIONS="true",
     )
     shown = [line for line in ran.err.splitlines() if line.startswith("::error ")]

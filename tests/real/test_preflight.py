@@ -239,10 +239,3 @@ def test_a_directory_that_cannot_be_a_store_costs_a_warning(
         assert [each["exported"] for each in built["caches"]] == [False]
         assert built["image"]["digest"]
     assert {path: path.lstat().st_mtime_ns for path in (project / "src").rglob("*")} == before
-
-
-def test_a_missing_context_is_dockers_error(machine: Machine, project: Path) -> None:
-    """A missing context has docker's error and exit status."""
-    raw = machine.raw("nowhere", folder=project, check=False)
-    ran = machine.run("build", "nowhere", folder=project, status=raw.returncode)
-    assert 'path "nowhere" not found' in ran.err

@@ -21,7 +21,9 @@ PARSER: TypeAdapter[BackendSettings] = TypeAdapter(BackendSettings)
 
 def make_backend(declared: dict[str, Any]) -> Backend:
     """Return a backend of a trusted build."""
-    setup = SimpleNamespace(root=Path("/project"), is_guarded=False, is_callers=lambda _key: True)
+    setup = SimpleNamespace(
+        root=Path("/project"), directory=Path.cwd(), is_guarded=False, is_callers=lambda _key: True
+    )
     settings = PARSER.validate_python(declared)
     return BACKENDS[settings.type](settings, cast("Setup", setup))
 

@@ -32,6 +32,7 @@ rules:
   # `on` is a key of GitHub's.
   truthy: {check-keys: false}
 """
+ACTION = EXAMPLES.parent / "action.yml"
 YAML = sorted(path for path in EXAMPLES.rglob("*.y*ml") if path.is_file())
 
 
@@ -82,6 +83,14 @@ def test_the_schema_detects_a_mistake(system: str, right: str, wrong: str, tmp_p
     checked = check(system, broken)
     assert checked.exit_code == 1
     assert "Schema validation errors" in checked.output
+
+
+def test_the_action_is_valid() -> None:
+    """GitHub's action is valid by its schema and by a strict yamllint."""
+    words = ["--builtin-schema", "vendor.github-actions", str(ACTION)]
+    checked = CliRunner().invoke(check_jsonschema, words)
+    assert checked.exit_code == 0, checked.output
+    assert lint(ACTION) == []
 
 
 def test_all_yaml_is_clean() -> None:

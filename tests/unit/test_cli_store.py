@@ -342,8 +342,9 @@ def test_github_saves_only_a_changed_store(
     assert store.path.samefile(Path(restore["with"]["path"]).expanduser())
     for step, source in ((restore, before), (save, after)):
         assert step["with"]["key"] == f"${{{{ steps.{source['id']}.outputs.key }}}}"
+    content = f"steps.{after['id']}.outputs.content"
     matched = f"steps.{restore['id']}.outputs.cache-matched-key"
-    assert save["if"] == f"steps.{after['id']}.outputs.key != {matched}"
+    assert save["if"] == f"{content} != 'empty' && !endsWith( {matched}, {content})"
 
 
 def test_gitlab_keeps_a_store_below_the_project(
@@ -392,7 +393,7 @@ def test_the_keys_of_two_images_differ(store: Store, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("style", "expected"),
     [
-        ("github-output", ["key=", "restore-keys<<bxcache"]),
+        ("github-output", ["key=", "content=", "restore-keys<<bxcache"]),
         ("github", ["actions/cache/restore@", "actions/cache/save@", "outputs.restore-keys"]),
         ("circleci", ["- restore_cache:", "- save_cache:", '{{ checksum "', "{{ .Branch }}~"]),
         ("gitlab", ["cache:", "  paths:", "$CI_COMMIT_REF_SLUG"]),

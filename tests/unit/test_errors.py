@@ -23,7 +23,7 @@ DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
 
 def test_every_exit_status_is_unique() -> None:
     """Every exit status is unique, and none is docker's."""
-    codes = [each.exit_code for each in CLASSES] + [errors.EXIT_BUG, 2]
+    codes = [each.exit_status for each in CLASSES] + [errors.EXIT_BUG, 2]
     assert len(codes) == len(set(codes))
     assert not DOCKERS_OWN & set(codes)
 
@@ -32,9 +32,9 @@ def test_every_exit_status_is_unique() -> None:
 def test_every_exit_status_is_documented(each: type[BxcacheError]) -> None:
     """Every exit status is in the module's docstring, the help and the documentation."""
     page = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
-    assert re.search(rf"{each.__name__} .*\({each.exit_code}\)", errors.__doc__ or "")
-    assert re.search(rf"\b{each.exit_code}\b", _EPILOG)
-    assert re.search(rf"^\| {each.exit_code} \|", page, re.MULTILINE)
+    assert re.search(rf"{each.__name__} .*\({each.exit_status}\)", errors.__doc__ or "")
+    assert re.search(rf"\b{each.exit_status}\b", _EPILOG)
+    assert re.search(rf"^\| {each.exit_status} \|", page, re.MULTILINE)
 
 
 def test_a_config_error_lists_every_problem() -> None:

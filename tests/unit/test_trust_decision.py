@@ -55,6 +55,29 @@ def test_only_trusted_builds_on_ci_are_guarded(known: dict[str, Any], guarded: b
     assert not Trust(place(**known), writes=False, reason="").is_guarded
 
 
+@pytest.mark.parametrize(
+    ("known", "options", "noted"),
+    [
+        ({"provider": "git"}, {}, True),
+        ({"provider": "git"}, {"branch": "topic"}, False),
+        ({"provider": "git"}, {"write": "never"}, False),
+        ({"provider": "git", "branch": "main"}, {}, False),
+        ({"provider": "git", "tag": "v1"}, {}, False),
+        ({"provider": "none"}, {}, False),
+        ({"provider": "github"}, {}, False),
+    ],
+)
+def test_a_detached_head_is_noted_once(
+    known: dict[str, Any],
+    options: dict[str, Any],
+    noted: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    """A save of a checkout without a branch or a tag is noted, unless something names one."""
+    notes = decide(place(**known), tmp_path, **options).notes
+    assert [each.partition(",")[0] for each in notes] == ["HEAD is detached"] * noted
+
+
 TRUST = [
     ("by default", True, "", {}, {}, True),
     ("by default", False, "", {}, {}, False),

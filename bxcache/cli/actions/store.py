@@ -95,7 +95,7 @@ def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json
         lambda: console.render_verification(found),
         as_json=as_json,
     )
-    return StoreError.exit_code if found.damages else 0
+    return StoreError.exit_status if found.damages else 0
 
 
 def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None:
