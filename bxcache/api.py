@@ -33,8 +33,8 @@ def build(
 ) -> BuildResult:
     """Build an image, importing every stage from the caches and saving it there.
 
-    Nothing is printed. The configuration is that of the directory; arguments take precedence over
-    it.
+    Nothing is printed. The configuration is that of the working directory, or of `directory`;
+    arguments take precedence over it.
 
     Args:
         path: the build context. Default: the config file's, else the working directory.

@@ -122,9 +122,7 @@ class ImageOutcome:
 
     @property
     def exit_status(self) -> int:
-        """0 for success, docker's own status for a failed build, else that of the error."""
-        if isinstance(self.error, BuildFailedError):
-            return self.error.exit_status
+        """0 for success, else that of the error, which is docker's own for a failed build."""
         return self.error.exit_status if self.error is not None else 0
 
 

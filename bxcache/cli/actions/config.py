@@ -10,7 +10,7 @@ import click
 from bxcache.buildx.command import render_build
 from bxcache.buildx.secrets import find_secrets
 from bxcache.cli.job_log import say
-from bxcache.config.discovery import find_config_file
+from bxcache.config.discovery import find_config_file, shorten_path
 from bxcache.config.environment import CONFIG_VARIABLE
 from bxcache.config.loading import check_file, describe
 from bxcache.config.schema import render_schema
@@ -37,7 +37,7 @@ def show(config_file: Path | None, image: str | None) -> None:
 def check(file: Path | None) -> None:
     path = file or _find_file()
     check_file(path)
-    say(f"{os.path.relpath(path)} is valid" if file is None else f"{path} is valid", err=False)
+    say(f"{path if file else shorten_path(path)} is valid", err=False)
 
 
 def _find_file() -> Path:
