@@ -15,6 +15,7 @@ import termios
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -416,12 +417,11 @@ print(json.dumps({
 """
 
 
-def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> None:
-    """The result has digest, steps, counts and caches; a failure raises, and nothing is printed."""
-    (project / "broken.Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
+def run_program(text: str, machine: Machine, folder: Path) -> Any:  # noqa: ANN401  # any JSON
+    """Run a Python program that prints a document and nothing else."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(API)],
-        cwd=project,
+        [sys.executable, "-c", textwrap.dedent(text)],
+        cwd=folder,
         env=machine.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -429,7 +429,13 @@ def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> Non
         check=False,
     )
     assert done.stderr == ""
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_the_python_api_is_the_same_path(machine: Machine, project: Path) -> None:
+    """The result has digest, steps, counts and caches; a failure raises, and nothing is printed."""
+    (project / "broken.Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
+    found = run_program(API, machine, project)
     images = machine.engine.docker("images", "-q", "--no-trunc", "api:1").stdout.split()
     assert found["digest"] in images or machine.builder
     assert found["counts"] == [0, STEPS, 0]
@@ -470,16 +476,7 @@ def test_threads_build_in_several_directories(
     for name in ("one", "two"):
         shutil.copytree(project, tmp_path / name)
         (tmp_path / name / "deps.txt").write_text(f"{tmp_path} {name}\n")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(THREADS)],
-        cwd=tmp_path,
-        env=machine.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    built, history = json.loads(done.stdout)
+    built, history = run_program(THREADS, machine, tmp_path)
     assert built == {name: [STEPS, f"{name}:1"] for name in ("one", "two")}
     assert set(history.values()) == {5}
     for name in ("one", "two"):
