@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.option_text import read_options, render_options, split_fields
+from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +33,14 @@ def _name_backend(text: str) -> str:
     if kind not in _KEPT:
         return f"none for `type={kind}`"
     if kind == "registry" and "ref" in options:
-        # Each scope is a tag of its own.
-        options["ref"] = re.sub(r"(:[^/:@]*)?(@[^/]*)?$", "", options["ref"])
+        options["ref"] = _drop_tag(options["ref"])
     kept = [(name, options[name]) for name in _KEPT[kind] if name in options]
     spec = render_options((("type", kind), *kept))
     return f"`--backend {shlex.quote(spec)}`"
+
+
+def _drop_tag(ref: str) -> str:
+    """The repository alone, as each scope is a tag of its own."""
+    with suppress(ValueError):
+        return Reference.parse(ref.partition("@")[0]).name
+    return ref

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.backends.base import DECLARED
@@ -17,6 +16,7 @@ from bxcache.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from bxcache.config.loading import Setup
     from bxcache.registry.registry_cache import RegistryCache
@@ -36,9 +36,7 @@ def find_location(setup: Setup) -> Location | None:
 
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
-    path = Path(settings.dir) if settings.dir else default_store(setup.root)
-    if setup.directory != Path.cwd():
-        path = setup.directory / path
+    path = setup.directory / (settings.dir or default_store(setup.root))
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
     return Location(Store(path), limits if setup.is_callers(DECLARED) else Limits())

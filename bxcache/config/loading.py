@@ -88,8 +88,7 @@ def load_setup(
         ConfigError: lists the problems of all sources.
     """
     flags = flags or Layer({})
-    named = file or environment.get(CONFIG_VARIABLE)
-    found = read_config_file(directory / named) if named else find_config_file(directory)
+    found = choose_file(directory, environment, file)
     declared = _layer_of(found) if found else Layer({})
     variables, wrong, notes = read_environment(environment)
     image = image or environment.get(IMAGE_VARIABLE) or None
@@ -112,17 +111,27 @@ def load_setup(
     )
 
 
-def check_file(path: Path) -> ConfigFile:
-    """Read and check one config file alone.
+def choose_file(
+    directory: Path, environment: Mapping[str, str], file: Path | None = None
+) -> ConfigFile | None:
+    """Read the config file that counts: the one that is named, or the nearest; None without one.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not TOML.
+    """
+    named = file or environment.get(CONFIG_VARIABLE)
+    return read_config_file(directory / named) if named else find_config_file(directory)
+
+
+def check_file(file: ConfigFile) -> None:
+    """Check one config file alone.
 
     Raises:
         ConfigError: lists all its problems, with lines.
     """
-    file = read_config_file(path)
     problems = _check_layer(_layer_of(file), file)
     if problems:
         raise _refuse(problems)
-    return file
 
 
 def _refuse(problems: list[Problem]) -> ConfigError:

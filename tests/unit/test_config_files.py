@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bxcache.config.discovery import find_config_file
+from bxcache.config.discovery import find_config_file, read_config_file
 from bxcache.config.loading import Setup, check_file, default_store, describe, load_setup
 from bxcache.config.sources import Layer, Origin, Source
 from bxcache.errors import ConfigError
@@ -39,7 +39,7 @@ def values(setup: Setup) -> dict[str, Any]:
 def problems(text: str, folder: Path) -> list[str]:
     path = write(folder / "bxcache.toml", text)
     with pytest.raises(ConfigError) as caught:
-        check_file(path)
+        check_file(read_config_file(path))
     return [f"{p.line}: {p.key}: {p.message}" for p in caught.value.problems]
 
 
@@ -441,7 +441,7 @@ def test_an_unreadable_file_is_one_problem(tmp_path: Path) -> None:
         "digits.toml": "is not valid TOML",
     }.items():
         with pytest.raises(ConfigError, match=message):
-            check_file(tmp_path / name)
+            check_file(read_config_file(tmp_path / name))
 
 
 def test_a_secret_is_not_in_an_error(tmp_path: Path) -> None:

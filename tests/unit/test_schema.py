@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.config.models import Config
 from bxcache.errors import ConfigError
@@ -39,7 +40,7 @@ def test_every_key_is_described() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_every_example_is_valid(path: Path) -> None:
     """Every example is valid for bxcache and for the schema."""
-    check_file(path)
+    check_file(read_config_file(path))
     validate(tomllib.loads(path.read_text()))
 
 
@@ -83,4 +84,4 @@ def test_schema_and_models_refuse_alike(text: str, tmp_path: Path) -> None:
         validate(tomllib.loads(text))
     (tmp_path / "bxcache.toml").write_text(text)
     with pytest.raises(ConfigError):
-        check_file(tmp_path / "bxcache.toml")
+        check_file(read_config_file(tmp_path / "bxcache.toml"))

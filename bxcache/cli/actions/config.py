@@ -10,9 +10,8 @@ import click
 from bxcache.buildx.command import render_build
 from bxcache.buildx.secrets import find_secrets
 from bxcache.cli.job_log import say
-from bxcache.config.discovery import find_config_file, shorten_path
-from bxcache.config.environment import CONFIG_VARIABLE
-from bxcache.config.loading import check_file, describe
+from bxcache.config.discovery import shorten_path
+from bxcache.config.loading import check_file, choose_file, describe
 from bxcache.config.schema import render_schema
 from bxcache.console.settings import render_settings
 from bxcache.errors import ConfigError, Problem
@@ -35,20 +34,12 @@ def show(config_file: Path | None, image: str | None) -> None:
 
 
 def check(file: Path | None) -> None:
-    path = file or _find_file()
-    check_file(path)
-    say(f"{path if file else shorten_path(path)} is valid", err=False)
-
-
-def _find_file() -> Path:
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    found = find_config_file(Path.cwd())
+    found = choose_file(Path.cwd(), os.environ, file)
     if found is None:
         why = "no bxcache.toml and no [tool.bxcache] here, nor above within the repository"
         raise ConfigError([Problem(str(Path.cwd()), "", why)], hint="a build uses the defaults")
-    return found.path
+    check_file(found)
+    say(f"{file or shorten_path(found.path)} is valid", err=False)
 
 
 def print_schema() -> None:
