@@ -15,6 +15,7 @@ from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
+from bxcache.buildx.stream.causes import prepend_cause
 from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
 from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
@@ -76,9 +77,12 @@ class Runner:
     missing: str | None = None
 
     def explain(self, line: str) -> str:
-        """Return a line of docker, in better words if it reports what the build lacks."""
-        reports = line.startswith(ERROR) and _MISSING.search(line)
-        return f"{ERROR}{self.missing}" if self.missing and reports else line
+        """Return a line of docker; an error has its cause in words, if that is known."""
+        if not line.startswith(ERROR):
+            return line
+        if self.missing and _MISSING.search(line):
+            return f"{ERROR}{self.missing}"
+        return f"{ERROR}{prepend_cause(line.removeprefix(ERROR))}"
 
     @property
     def metadata_file(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -182,3 +183,29 @@ def test_a_full_disk_does_not_fail_a_build(
         assert count(warm) == (STEPS, 0)
         assert list_left(store) == []
     assert saved == f"// {BUILDS_LEFT[-1]}\n"
+
+
+def test_a_disk_that_refuses_an_output_is_named(
+    machines: MakeMachine, tmp_path: Path, disks: MakeDisk
+) -> None:
+    """The error of a build names the path on a full disk, and one to which access is denied."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY large /\n")
+    (tmp_path / "large").write_bytes(os.urandom(3 << 20))
+    machine, disk = machines("classic"), disks("ext4", 4 << 20)
+
+    def fail(output: Path) -> str:
+        line = ("build", "-o", f"type=tar,dest={output}")
+        with machine.start(*line, folder=tmp_path) as process:
+            _, err = process.communicate()
+        # The status depends on buildx: 1, or one for the kind of error.
+        assert process.returncode
+        return err
+
+    full, denied = disk / "full.tar", disk / "denied.tar"
+    with filled(disk, 1 << 20):
+        assert f"ERROR: the disk of `{full}` is full: failed to " in fail(full)
+    subprocess.run(["chattr", "+i", disk], check=True)
+    try:
+        assert f"ERROR: access to `{denied}` is denied: failed to " in fail(denied)
+    finally:
+        subprocess.run(["chattr", "-i", disk], check=True)

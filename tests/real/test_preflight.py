@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.engines import Registry
+from tests.engines import Engine, Registry
 from tests.real.conftest import MakeMachine
 from tests.real.machines import Machine, Ran, count
 
@@ -150,6 +151,20 @@ case "$1 $2" in
     *) PATH="${PATH#*:}" exec docker "$@" ;;
 esac
 """
+
+
+def test_an_engine_that_dies_is_named(machines: MakeMachine, project: Path) -> None:
+    """An engine that dies during the build is named as the cause, before docker's own words."""
+    with (project / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("FROM base\nRUN echo begun && sleep 60\n")
+    machine = machines("classic")
+    with machine.start("build", "--network", "none", ".", folder=project) as process:
+        assert process.stderr is not None
+        before = list(takewhile(lambda line: "] begun" not in line, process.stderr))
+        cast("Engine", machine.engine).stop()
+        said = process.stderr.read()
+    assert process.returncode, before
+    assert "ERROR: the builder is gone: it was stopped, " in said, before
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])

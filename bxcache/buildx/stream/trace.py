@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from operator import or_
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.stream.causes import prepend_cause
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer, is_local
 from bxcache.buildx.stream.raw import list_errors
@@ -261,7 +262,8 @@ def list_sources(vertices: Iterable[Vertex]) -> Iterator[TracedSource]:
 def list_transfers(vertices: Iterable[Vertex]) -> Iterator[CacheTransfer]:
     """Yield the imports and exports of caches."""
     for vertex in filter(_is_transfer, vertices):
-        yield CacheTransfer(vertex.name, vertex.written, vertex.error, vertex.log)
+        error = prepend_cause(vertex.error)
+        yield CacheTransfer(vertex.name, vertex.written, error, vertex.log)
 
 
 def _is_transfer(vertex: Vertex) -> bool:
