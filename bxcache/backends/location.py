@@ -63,7 +63,7 @@ def require_location(setup: Setup) -> Location:
     """Find the local store that a configuration declares; ConfigError if it declares none."""
     found = find_location(setup)
     if found is None:
-        raise _refuse(setup, "no local store is declared; name one with `--dir`")
+        raise _refuse(setup, "no local store is declared; name one with `--from`")
     return found
 
 
@@ -91,7 +91,7 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
         try:
             return [RegistryCache(chosen, insecure=insecure)]
         except ValueError as error:
-            raise ConfigError([Problem("--ref", "", str(error))]) from error
+            raise ConfigError([Problem("--from", "", str(error))]) from error
     setup = load_guarded(directory, environment, file=file)
     # Two backends can be two tags of one repository.
     found = {
@@ -101,9 +101,9 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
         for cache in [RegistryCache(each.ref, insecure=each.insecure)]
     }
     if not found:
-        raise _refuse(setup, "no registry is declared; name one with `--ref`")
+        raise _refuse(setup, "no registry is declared; name one with `--from`")
     if writes and not setup.is_callers(DECLARED):
-        why = "a file does not say here what is removed, as its author is not trusted; give `--ref`"
+        why = "a file whose author is not trusted does not say what is removed; give `--from`"
         raise _refuse(setup, why)
     return list(found.values())
 

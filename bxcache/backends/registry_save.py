@@ -8,6 +8,7 @@ exports. The new tag gets a label with the build's record.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -232,7 +233,8 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     stages = dict(before.stages if before is not None else ())
     stages |= {name.removeprefix(f"{tag}."): digest for name, digest in saved.stages.items()}
     records = before.records if before is not None else ()
-    label = Label(save.owner, saved.digest, now, now, records, key, tuple(stages.items()))
+    steps = len(json.loads(record).get("steps", ()))
+    label = Label(save.owner, saved.digest, now, now, records, key, tuple(stages.items()), steps)
     is_first = source is None or source.manifest is None
     try:
         write_label(_find_repository(save), tag, label, record, is_first=is_first)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bxcache.cli.aliases import accept_aliases
 from bxcache.cli.options import GroupedCommand
 
 if TYPE_CHECKING:
@@ -100,12 +101,16 @@ COMMANDS = {
     "registry ls": (
         "List the scopes: branch, size, age, last use.",
         "bxcache registry ls",
-        "bxcache registry ls --ref registry.example.com/app-cache --json",
+        "bxcache registry ls --from registry.example.com/app-cache --json",
     ),
     "registry prune": (
         "Remove scopes by age, or without a branch in git.",
         "bxcache registry prune --max-age 14d --dry-run",
         "bxcache registry prune --gone --keep 'release-*'",
+    ),
+    "registry rm": (
+        "Remove scopes.",
+        "bxcache registry rm image.linux-amd64.topic --dry-run",
     ),
     "report": (
         "Report on a past build: time, hits, layers.",
@@ -119,17 +124,18 @@ COMMANDS = {
         "Turn a cache that plain buildx exported into a store.",
         "bxcache store adopt .docker-cache",
     ),
-    "store collect": (
-        "Remove unneeded blobs, unused scopes and excess.",
-        "bxcache store collect --max-size 5GB --max-age 14d",
-    ),
     "store du": ("Show the size of each scope, alone and shared.", "bxcache store du"),
     "store ls": (
         "List the scopes: size, age, last use, steps.",
         "bxcache store ls",
-        "bxcache store ls --dir /var/cache/app --json",
+        "bxcache store ls --from /var/cache/app --json",
     ),
     "store pack": ("Write the store as one file.", "bxcache store pack cache.tar.zst"),
+    "store prune": (
+        "Remove unneeded blobs, unused scopes and excess.",
+        "bxcache store prune --dry-run",
+        "bxcache store prune --max-size 5GB --max-age 14d",
+    ),
     "store repair": (
         "Remove damaged blobs, so that builds miss instead of failing.",
         "bxcache store repair --full",
@@ -161,6 +167,7 @@ def load_command(path: str) -> click.Command:
     module, name = _SHARED.get(path, path.split(maxsplit=1)[0]), path.rsplit(maxsplit=1)[-1]
     command: click.Command = _load(f"{module}:{name}_command")
     command.short_help, *examples = COMMANDS[path]
+    command.context_settings = accept_aliases(path)
     command.epilog = "\n".join(("\b\nExamples:", *(f"  {line}" for line in examples)))
     return command
 
@@ -182,9 +189,10 @@ class LazyGroup(click.Group):
 
 def add_commands(root: click.Group) -> None:
     """Add every command of the table to the program."""
-    groups = {name: LazyGroup(name, help=text) for name, text in GROUPS.items()}
-    for group in groups.values():
-        root.add_command(group)
+    groups = {}
+    for name, text in GROUPS.items():
+        groups[name] = LazyGroup(name, help=text, context_settings=accept_aliases(name))
+        root.add_command(groups[name])
     for path, (short_help, *_) in COMMANDS.items():
         above, _, name = path.rpartition(" ")
         placeholder = click.Command(name, short_help=short_help)

@@ -1,4 +1,4 @@
-"""`bxcache registry`: ls, prune."""
+"""`bxcache registry`: ls, prune, rm."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from bxcache.cli.commands import command
 
 _REGISTRY = options.together(
     click.option(
-        "--ref", metavar="REPOSITORY", help="The repository. Default: those of the configuration."
+        "--from",
+        "ref",
+        metavar="REPOSITORY",
+        help="The repository. Default: those of the configuration.",
     ),
-    options.flag("--insecure", help="Allow plain HTTP and unverified TLS to --ref."),
+    options.flag("--insecure", help="Allow plain HTTP and unverified TLS to the --from one."),
     options.CONFIG,
 )
 
@@ -43,6 +46,18 @@ def ls_command() -> None:
 @options.JSON
 def prune_command() -> None:
     """Remove scopes by age, or those whose branch no longer exists in git.
+
+    Only tags that bxcache has written are removed.
+    """
+
+
+@command("registry:remove")
+@_REGISTRY
+@click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…")
+@options.PREVIEW
+@options.JSON
+def rm_command() -> None:
+    """Remove scopes, with the images of their stages.
 
     Only tags that bxcache has written are removed.
     """

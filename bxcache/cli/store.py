@@ -1,4 +1,4 @@
-"""`bxcache store`: ls, du, collect, verify, repair, pack, unpack, adopt, rm; and `bxcache key`."""
+"""`bxcache store`: ls, du, prune, verify, repair, pack, unpack, adopt, rm; and `bxcache key`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bxcache.cli.completion import complete_scopes
 _STYLES = ("plain", "github", "github-output", "circleci", "gitlab")
 _STORE = options.together(
     click.option(
-        "--dir",
+        "--from",
         "folder",
         type=options.to_path,
         metavar="DIR",
@@ -36,13 +36,13 @@ def du_command() -> None:
     """Show the size of each scope, alone and shared with others."""
 
 
-@command("store:collect")
+@command("store:prune")
 @_STORE
 @click.option("--max-size", type=options.SIZE, metavar="SIZE", help="The most it may hold.")
 @click.option("--max-age", type=options.AGE, metavar="AGE", help="How long to keep unused scopes.")
 @options.PREVIEW
 @options.JSON
-def collect_command() -> None:
+def prune_command() -> None:
     """Remove blobs that no scope needs, scopes unused for too long, and what exceeds the budget."""
 
 
@@ -57,6 +57,8 @@ def verify_command() -> None:
 @command("store:repair")
 @_STORE
 @_FULL
+@options.PREVIEW
+@options.JSON
 def repair_command() -> None:
     """Remove damaged blobs, so that builds miss there instead of failing."""
 
@@ -64,6 +66,8 @@ def repair_command() -> None:
 @command("store:remove")
 @_STORE
 @click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_scopes)
+@options.PREVIEW
+@options.JSON
 def rm_command() -> None:
     """Remove scopes, and the blobs that no other scope needs."""
 
@@ -79,12 +83,14 @@ def pack_command() -> None:
 @command("store:unpack")
 @_STORE
 @click.argument("file", metavar="FILE.tar.zst")
+@options.JSON
 def unpack_command() -> None:
     """Add the scopes of a packed file to the store; `-` is stdin."""
 
 
 @command("store:adopt")
 @click.argument("folder", metavar="DIR")
+@options.JSON
 def adopt_command() -> None:
     """Turn a directory with a cache that plain buildx exported into a store, in place."""
 
@@ -93,7 +99,7 @@ def adopt_command() -> None:
 @click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
 @options.BRANCH
 @options.IMAGE
-@click.option("--dir", "folder", type=options.to_path, metavar="DIR", help="The store.")
+@click.option("--from", "folder", type=options.to_path, metavar="DIR", help="The store.")
 @options.CONFIG
 def key_command() -> None:
     """Print a key for the content of the store, and the prefixes to fall back to.

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.tables import pick, render_table, show_ago, show_name
+from bxcache.console.scopes import describe_remote_scope, render_scope_table
+from bxcache.console.tables import show_name
+from bxcache.registry.scopes import measure_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,43 +23,20 @@ def render_scopes(name: str, scopes: Sequence[RemoteScope]) -> str:
     """Render the scopes of a repository, last used first, and their sum."""
     if not scopes:
         return f"{name}: no scopes"
-    rows = [
-        (
-            show_name(scope.tag),
-            show_name(str(scope.label.scope.owner) or "(none)"),
-            format_size(scope.bytes),
-            show_ago(scope.label.created),
-            show_ago(scope.label.used),
-            "gone" if scope.lost else scope.changed or "",
-        )
-        for scope in sorted(scopes, key=lambda each: (-each.label.used, each.tag))
-    ]
-    table = render_table(("SCOPE", "BRANCH", "SIZE", "SAVED", "LAST USED", ""), rows, texts=2)
     whole = {digest: size for scope in scopes for digest, size in scope.layers.items()}
-    total = f"{format_size(sum(whole.values()))} in {format_count(len(rows), 'scope')}"
+    total = f"{format_size(sum(whole.values()))} in {format_count(len(scopes), 'scope')}"
+    table = render_scope_table(_describe_each(scopes))
     return f"{name}:\n{table}\n{total}, shared layers counted once"
 
 
 def describe_scopes(name: str, scopes: Sequence[RemoteScope]) -> dict[str, Any]:
     """Return a document for scripts."""
-    return {"registry": name, "scopes": [_describe_scope(scope) for scope in scopes]}
+    return {"registry": name, "scopes": _describe_each(scopes)}
 
 
-def _describe_scope(scope: RemoteScope) -> dict[str, Any]:
-    label = scope.label
-    return {
-        "tag": scope.tag,
-        **pick(label.scope, "image", "target", "platforms"),
-        "branch": str(label.scope.owner) or None,
-        "digest": label.digest,
-        "bytes": scope.bytes,
-        "layers": len(scope.layers),
-        "stages": scope.stages,
-        "created": label.created,
-        "last_used": label.used,
-        "changed": bool(scope.changed),
-        "lost": scope.lost,
-    }
+def _describe_each(scopes: Sequence[RemoteScope]) -> list[dict[str, Any]]:
+    shared = measure_shared(scopes)
+    return [describe_remote_scope(each, shared[each.tag]) for each in scopes]
 
 
 def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
@@ -77,11 +56,15 @@ def render_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> str:
 
 def describe_pruned(name: str, pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
     """Return a document for scripts."""
-    removed = [{**_describe_scope(each.scope), "reason": each.reason} for each in pruned.removed]
+    shared = measure_shared([*(each.scope for each in pruned.removed), *pruned.kept])
+    removed = [
+        {**describe_remote_scope(each.scope, shared[each.scope.tag]), "reason": each.reason}
+        for each in pruned.removed
+    ]
     return {
         "registry": name,
         "dry_run": dry_run,
         "removed": removed,
-        "kept": [*map(_describe_scope, pruned.kept)],
+        "kept": [describe_remote_scope(each, shared[each.tag]) for each in pruned.kept],
         "freed_bytes": pruned.freed_bytes,
     }

@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.tables import pick, render_table, show_ago, show_name
+from bxcache.console.scopes import describe_local_scope, render_scope_table
+from bxcache.console.tables import pick, render_table, show_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from bxcache.place.scope import Scope
     from bxcache.store.collection import Collected, Limits
     from bxcache.store.directory import Adopted
     from bxcache.store.inventory import Usage
@@ -21,28 +24,11 @@ if TYPE_CHECKING:
     from bxcache.store.verification import Verification
 
 _MOST_NAMES = 20
-_SCOPE = (
-    *("name", "digest", "bytes", "own_bytes", "shared_bytes"),
-    *("layers", "steps", "saved", "last_used"),
-)
 
 
-def render_scopes(usage: Usage) -> str:
+def render_scopes(usage: Usage, known: Mapping[str, Scope | None]) -> str:
     """Render the scopes, last used first."""
-    rows = [
-        (
-            show_name(scope.name),
-            format_size(scope.bytes),
-            str(scope.layers),
-            "?" if scope.steps is None else str(scope.steps),
-            "?" if scope.saved is None else show_ago(scope.saved),
-            show_ago(scope.last_used),
-            "damaged" if scope.damage else "",
-        )
-        for scope in sorted(usage.scopes, key=lambda each: (-each.last_used, each.name))
-    ]
-    head = ("SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
-    return render_table(head, rows) if rows else "no scopes"
+    return render_scope_table(_describe_scopes(usage, known)) if usage.scopes else "no scopes"
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
@@ -57,17 +43,21 @@ def render_usage(usage: Usage, limits: Limits) -> str:
     whole = f"{format_size(usage.bytes)}{most} in {format_count(len(rows), 'scope')}"
     lines = [table, "", f"{whole}, {format_size(usage.shared_bytes)} of it shared"]
     if usage.dead_bytes:
-        lines.append(f"{format_size(usage.dead_bytes)} unused; `bxcache store collect` removes it")
+        lines.append(f"{format_size(usage.dead_bytes)} unused; `bxcache store prune` removes it")
     return "\n".join(lines)
 
 
-def describe_usage(store: Store, usage: Usage) -> dict[str, Any]:
-    """Return the scopes and the sums."""
+def describe_usage(store: Store, usage: Usage, known: Mapping[str, Scope | None]) -> dict[str, Any]:
+    """Return the scopes, with the identity of each, and the sums."""
     return {
         "store": str(store.path),
         **pick(usage, "bytes", "shared_bytes", "dead_bytes"),
-        "scopes": [{**pick(each, *_SCOPE), "damage": each.damage or ""} for each in usage.scopes],
+        "scopes": _describe_scopes(usage, known),
     }
+
+
+def _describe_scopes(usage: Usage, known: Mapping[str, Scope | None]) -> list[dict[str, Any]]:
+    return [describe_local_scope(each, known[each.name]) for each in usage.scopes]
 
 
 def render_collected(collected: Collected, *, dry_run: bool) -> str:
@@ -99,10 +89,7 @@ def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]
 
 def render_verification(found: Verification) -> str:
     """Render the damages, and how much was checked."""
-    lines = []
-    for damage in found.damages:
-        whose = ", ".join(map(show_name, damage.scopes)) or "the store"
-        lines.append(f"broken in {whose}: {damage.why}")
+    lines = list_damages(found)
     how = "hashed" if found.full else "checked"
     blobs, scopes = format_count(found.blobs, "blob"), format_count(found.scopes, "scope")
     lines.append(f"{how} {blobs}, {format_size(found.bytes)}, of {scopes}")
@@ -113,6 +100,14 @@ def render_verification(found: Verification) -> str:
     else:
         lines.append("nothing is missing; `--full` also compares digests")
     return "\n".join(lines)
+
+
+def list_damages(found: Verification) -> list[str]:
+    """Render each damage as a line."""
+    whose = (", ".join(map(show_name, each.scopes)) or "the store" for each in found.damages)
+    return [
+        f"broken in {name}: {damage.why}" for name, damage in zip(whose, found.damages, strict=True)
+    ]
 
 
 def describe_verification(found: Verification) -> dict[str, Any]:
@@ -138,6 +133,16 @@ def render_unpacked(unpacked: Unpacked, store: Path) -> str:
     return "\n".join([*lines, f"unpacked {taken} into {store} ({new} new)"])
 
 
+def describe_unpacked(unpacked: Unpacked, store: Path) -> dict[str, Any]:
+    """Return what was read from an archive."""
+    return {"store": str(store), **pick(unpacked, "scopes", "kept", "new_bytes")}
+
+
+def describe_adopted(adopted: Adopted, folder: str) -> dict[str, Any]:
+    """Return the scopes of a directory that became a store."""
+    return {"store": folder, **pick(adopted, "scopes", "notes", "dead_bytes")}
+
+
 def render_adopted(adopted: Adopted, folder: str) -> str:
     """Render the scopes of a directory that became a store."""
     names = ", ".join(adopted.scopes[:_MOST_NAMES]) or "none"
@@ -147,6 +152,6 @@ def render_adopted(adopted: Adopted, folder: str) -> str:
     if adopted.dead_bytes:
         lines.append(
             f"{format_size(adopted.dead_bytes)} are unused; the next build removes them, or "
-            f"`bxcache store collect --dir {folder}`"
+            f"`bxcache store prune --from {folder}`"
         )
     return "\n".join(lines)

@@ -94,6 +94,23 @@ class Scope:
     platforms: tuple[str, ...]
     owner: Owner = Owner()
 
+    @classmethod
+    def parse(cls, name: str) -> Scope | None:
+        """Parse a name; None if it is not a scope's, or a hash has shortened a part of it.
+
+        >>> Scope.parse("image.build.linux-amd64.feature_x").owner.text
+        'feature/x'
+        """
+        *head, written, last = ("", *name.split("."))
+        image, *target = [_read(each) for each in head[1:]] or [""]
+        scope = cls(
+            image,
+            target[0] if target else None,
+            tuple(sorted(_read_platforms(written))),
+            read_owner(last),
+        )
+        return scope if scope.name == name else None
+
     @property
     def name(self) -> str:
         """The scope as a tag.
@@ -168,6 +185,14 @@ def write_owner(owner: Owner) -> str:
     return f"{mark}{_write(owner.kind, owner.text, _LONGEST_PART - len(mark))}"
 
 
+def read_owner(text: str) -> Owner:
+    """Return the owner that the last part of a scope's name shows."""
+    for kind in _MARKED:
+        if text.startswith(f"{kind}__"):
+            return Owner(kind, _read(text.removeprefix(f"{kind}__")))
+    return Owner() if text == _NO_BRANCH else Owner.of_branch(_read(text))
+
+
 def name_stage(scope: str, stage: str) -> str:
     """Return the tag of a stage's image, beside the scope's own.
 
@@ -193,6 +218,10 @@ def _write(what: str, text: str, longest: int = _LONGEST_PART, *, plain: bool = 
     ending = f"-{_hash(what, text)}"
     shown = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
     return f"{shown[: max(longest - len(ending), 0)].rstrip('-')}{ending}".lstrip("-")
+
+
+def _read(text: str) -> str:
+    return text.replace("_", "/")
 
 
 def _write_platforms(platforms: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ _PREFIX = "io.bxcache."
 _CREATED = "org.opencontainers.image.created"
 _LEAVING = f"{_PREFIX}removed"
 _LONGEST_TAG = 128
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Label:
         records: the records of the builds that wrote it, newest first.
         key: the key of the hashes in these records, in hex.
         stages: the images of its stages as written: the last part of each tag, and its digest.
+        steps: how many steps its build has; None if unknown.
     """
 
     scope: Scope
@@ -56,6 +58,7 @@ class Label:
     records: tuple[Descriptor, ...] = ()
     key: str = ""
     stages: tuple[tuple[str, str], ...] = ()
+    steps: int | None = None
 
     def with_record(self, record: bytes) -> Label:
         """A copy with the record of a later build, without the oldest record beyond the limit."""
@@ -95,6 +98,7 @@ def render_label(label: Label) -> bytes:
         **({"owner": scope.owner.kind} if Owner.parse(owner) != scope.owner else {}),
         **({"key": label.key} if label.key else {}),
         **({"stages": json.dumps(dict(label.stages))} if label.stages else {}),
+        **({"steps": str(label.steps)} if label.steps is not None else {}),
     }
     notes = {f"{_PREFIX}{name}": value for name, value in values.items()}
     return render_artifact({_CREATED: _write_time(label.created), **notes}, label.records)
@@ -150,6 +154,7 @@ def parse_label(body: bytes) -> Label | None:
             records=tuple(_read_records(layers if isinstance(layers, list) else ())),
             key=notes.get("key", ""),
             stages=tuple(_read_stages(stages if isinstance(stages, dict) else {})),
+            steps=_read_count(notes.get("steps", "")),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
@@ -163,6 +168,10 @@ def _read_records(layers: Iterable[object]) -> Iterator[Descriptor]:
 
 def _read_stages(stages: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     return ((part, digest) for part, digest in stages.items() if isinstance(digest, str))
+
+
+def _read_count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else None
 
 
 def _write_time(seconds: float) -> str:

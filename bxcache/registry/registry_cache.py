@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age
 from bxcache.config.reference import Reference
-from bxcache.errors import RegistryError, Trouble
+from bxcache.errors import RecordError, RegistryError, Trouble
 from bxcache.oci.documents import compute_digest
 from bxcache.place.scope import Kind
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
@@ -20,7 +20,7 @@ from bxcache.registry.repository import open_repository
 from bxcache.registry.scopes import find_own, list_scopes, read_digests, remove_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from bxcache.registry.scopes import RemoteScope
 
@@ -50,7 +50,7 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of pruning, with the size of the layers that only removed scopes had.
+    """The result of pruning or removing, with the size of the layers that only removed scopes had.
 
     The registry's next garbage collection frees the space.
     """
@@ -113,10 +113,27 @@ class RegistryCache:
             tuple(keep),
         )
         scopes = self.list_scopes()
-        removals = [
-            replace(each, scope=find_own(self._repository, each.scope))
-            for each in choose_removed(scopes, retention, time.time())
-        ]
+        chosen = choose_removed(scopes, retention, time.time())
+        return self._drop(chosen, scopes, dry_run=dry_run)
+
+    def remove(self, *tags: str, dry_run: bool = False) -> Pruned:
+        """Remove the scopes with these tags, except those that another client has overwritten.
+
+        Tags that are no scopes are ignored.
+
+        Args:
+            dry_run: only report what would be removed.
+
+        Raises:
+            RegistryError: a request failed, or the registry does not allow deletion.
+        """
+        scopes = self.list_scopes()
+        chosen = [each for each in scopes if each.tag in tags and not each.changed]
+        removals = [Removal(each, "as asked") for each in chosen]
+        return self._drop(removals, scopes, dry_run=dry_run)
+
+    def _drop(self, chosen: list[Removal], scopes: list[RemoteScope], *, dry_run: bool) -> Pruned:
+        removals = [replace(each, scope=find_own(self._repository, each.scope)) for each in chosen]
         going = {removal.scope.tag for removal in removals}
         kept = tuple(scope for scope in scopes if scope.tag not in going)
         if removals and not dry_run:
@@ -151,6 +168,21 @@ class RegistryCache:
         shared = read_digests(self._repository, staying)
         for scope in scopes:
             remove_scope(self._repository, scope, shared)
+
+
+def check_removable(found: Mapping[str, Iterable[RemoteScope]], tags: Iterable[str]) -> None:
+    """Raise a RecordError if a tag is no scope that bxcache may remove, in any repository."""
+    scopes = [scope for each in found.values() for scope in each]
+    own = {scope.tag for scope in scopes if not scope.changed}
+    for tag in tags:
+        if tag in own:
+            continue
+        where = ", ".join(f"`{name}`" for name in found)
+        if tag in {scope.tag for scope in scopes}:
+            why = f"another client has overwritten the scope `{tag}` in {where}"
+            raise RecordError(why, hint="remove the tag with a tool of the registry")
+        names = ", ".join(f"`{name}`" for name in sorted(own)) or "no scopes"
+        raise RecordError(f"there is no scope `{tag}` in {where}", hint=f"there are {names}")
 
 
 def choose_removed(

@@ -5,6 +5,7 @@ All functions raise RegistryError if a request fails or the registry refuses it.
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -142,6 +143,15 @@ def _read_scope(repository: Repository, tag: str, tags: Collection[str]) -> Remo
     return RemoteScope(
         tag, label, dict(content.layer_sizes if content else {}), changed, stages=stages
     )
+
+
+def measure_shared(scopes: Collection[RemoteScope]) -> dict[str, int]:
+    """The size of the layers of each scope that another one of them needs, too, by tag."""
+    uses = Counter(digest for scope in scopes for digest in scope.layers)
+    return {
+        scope.tag: sum(size for digest, size in scope.layers.items() if uses[digest] > 1)
+        for scope in scopes
+    }
 
 
 def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:

@@ -1,7 +1,7 @@
 """Decide what a store drops to stay within its limits, then drop it.
 
-The order: unusable scopes and those unused for too long, blobs that no scope needs, the least
-valuable layers, and, once all layers are gone, the least recently used scopes.
+The order: unwanted and unusable scopes and those unused for too long, blobs that no scope needs,
+the least valuable layers, and, once all layers are gone, the least recently used scopes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.errors import StoreError
 from bxcache.oci.chains import BOTTOM, find_lost, list_chains
 from bxcache.oci.documents import parse_config
-from bxcache.store.catalog import Catalog, Change
+from bxcache.store.catalog import Catalog, Change, check_known
 from bxcache.store.eviction import Holding, choose_evicted
 from bxcache.store.inventory import Inventory, ScopeState, measure_files, read_inventory
 from bxcache.store.layout import read_config_blob, read_manifest
@@ -109,11 +109,15 @@ class Collector:
     The chains and the work of a scope's layers are read only if the decision needs them.
     """
 
-    def __init__(self, catalog: Catalog, index: Index, limits: Limits) -> None:
+    def __init__(
+        self, catalog: Catalog, index: Index, limits: Limits, unwanted: Collection[str] = ()
+    ) -> None:
+        check_known(index, unwanted)
         self._catalog = catalog
         self._layout = catalog.layout
         self._index = index
         self._limits = limits
+        self._unwanted = unwanted
         self._inventory = read_inventory(index, catalog)
         self._decision = Decision(self._inventory)
 
@@ -141,7 +145,9 @@ class Collector:
         now, max_age, max_size = time.time(), self._limits.max_age, self._limits.max_size
         for scope in self._inventory.scopes:
             unused = now - scope.last_used
-            if scope.damage:
+            if scope.name in self._unwanted:
+                self._decision.drop(scope.name, "as asked")
+            elif scope.damage:
                 self._decision.drop(scope.name, scope.damage)
             elif max_age is not None and unused > max_age:
                 self._decision.drop(scope.name, f"unused for {format_age(unused)}")

@@ -222,7 +222,7 @@ class Unpacking:
         if self.needed > free:
             raise StoreError(
                 f"the archive needs {format_size(self.needed)}; only {format_size(free)} are free",
-                hint="free some space, or choose another directory with `--dir`",
+                hint="free some space, or choose another directory with `--from`",
             )
 
     def _take_page(self, entry: Entry) -> None:

@@ -43,7 +43,7 @@ from bxcache.store.verification import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
 logger = logging.getLogger("bxcache.store")
@@ -265,21 +265,23 @@ class Store:
         *,
         max_size: int | None = None,
         max_age: int | None = None,
+        unwanted: Collection[str] = (),
         dry_run: bool = False,
     ) -> Collected:
         """Remove unused blobs, scopes that are too old, and layers beyond the maximum size.
 
         The size is in bytes, the age in seconds since the last use. A dry run changes nothing.
+        Unwanted scopes are removed, too; if one does not exist, it is a StoreError, and nothing is.
         """
         limits = Limits(max_size, max_age)
         if dry_run:
             with self._reading() as catalog:
-                return Collector(catalog, catalog.read(), limits).preview()
+                return Collector(catalog, catalog.read(), limits, unwanted).preview()
         with self._changing("collecting") as catalog:
             catalog.directory.sweep()
             sweep_staging(catalog.directory.staging)
             return catalog.directory.with_room(
-                lambda: Collector(catalog, catalog.recover(), limits).collect()
+                lambda: Collector(catalog, catalog.recover(), limits, unwanted).collect()
             )
 
     def verify(self, *, full: bool = False) -> Verification:

@@ -1,7 +1,7 @@
 """Measures a local store: `python3 -m tests.benchmarks store [PART…]`. Without a part, all.
 
 growth   50 commits of an application, against plain buildx and a fresh export
-scale    `collect`, `du` and `ls` with 100,000 blobs in 2,000 scopes, against `find`
+scale    `prune`, `du` and `ls` with 100,000 blobs in 2,000 scopes, against `find`
 commit   the work of a build before and after docker, against the same links made by hand
 record   the time to record a build, against its commit, and the size of the record
 history  `bxcache history` with 2,000 scopes, against `store ls` and against starting up
@@ -82,8 +82,8 @@ def measure_scale(rounds: int) -> list[Finding]:
     with scratch() as folder:
         made = make_wide_store(folder / "store", SCOPES, BLOBS)
         files = ["find", "store", "-type", "f", "-printf", r"%s\n"]
-        names = ("collect", "du", "ls")
-        commands = [files, *([*BXCACHE, "store", name, "--dir", "store"] for name in names)]
+        names = ("prune", "du", "ls")
+        commands = [files, *([*BXCACHE, "store", name, "--from", "store"] for name in names)]
         say(f"looking at all of it ({rounds} rounds)")
         found, *own = alternate(
             [partial(measure, command, folder, ENVIRONMENT) for command in commands], rounds
@@ -97,7 +97,7 @@ def measure_scale(rounds: int) -> list[Finding]:
 
 def judge_scan(name: str, own: Sequence[float], found: Sequence[float], folder: Path) -> Finding:
     """Judge one command against `find`, and its memory."""
-    memory = measure_memory(("store", name, "--dir", "store"), folder, ENVIRONMENT)
+    memory = measure_memory(("store", name, "--from", "store"), folder, ENVIRONMENT)
     times = divide("    times that", own, found)
     figures = (
         Figures(f"scale: store {name}", own),
@@ -112,12 +112,12 @@ def judge_scan(name: str, own: Sequence[float], found: Sequence[float], folder: 
 def evict(made: Synthetic, folder: Path) -> Iterator[Finding]:
     """Collect a store over its budget, several times in a row."""
     say("evicting a tenth, three times")
-    words = ("store", "collect", "--dir", "store", "--max-size")
+    words = ("store", "prune", "--from", "store", "--max-size")
     sizes = [str(int(made.bytes * part)) for part in EVICTIONS]
     memory = measure_memory((*words, sizes[0], "--dry-run"), folder, ENVIRONMENT)
     seconds = [measure([*BXCACHE, *words, size], folder, ENVIRONMENT) for size in sizes]
     figures = (
-        Figures("scale: store collect that evicts a tenth", seconds),
+        Figures("scale: store prune that evicts a tenth", seconds),
         Figures("    most memory", [memory], "MB"),
     )
     yield Finding(figures, f"of {made.bytes / 1e6:.0f} MB in {made.scopes:,} scopes")
@@ -135,7 +135,7 @@ def measure_verify(rounds: int) -> list[Finding]:
         if shutil.which("openssl"):
             # openssl uses the processor's own instructions, if there are any; sha256sum may not.
             programs.append(["openssl", "dgst", "-sha256"])
-        command = [*BXCACHE, "store", "verify", "--full", "--dir", "store"]
+        command = [*BXCACHE, "store", "verify", "--full", "--from", "store"]
         own, *others = alternate(
             [
                 partial(measure, command, folder, ENVIRONMENT),
@@ -173,7 +173,7 @@ def compare_packing(name: str, make: MakeLayer, kind: str, rounds: int) -> Findi
         made = make_deep_store(folder / "store", PACKED, make, kind)
         say(f"packing it ({rounds} rounds)")
         files = (folder / "own.tar.zst", folder / "other.tar.zst")
-        command = [*BXCACHE, "store", "pack", "--dir", "store", str(files[0])]
+        command = [*BXCACHE, "store", "pack", "--from", "store", str(files[0])]
         tar = ["tar", "c", "store"]
         zstd = ["zstd", "-T0", "-q", "-f", "-o", str(files[1])]
         own, other = alternate(

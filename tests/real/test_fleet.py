@@ -139,7 +139,7 @@ def test_a_local_store_follows_the_same_policy(
     fork = machine.build(*backend, folder=project, **pull("evil", tmp_path / "ci", head=FORK))
     assert [each["imported"] for each in fork["caches"]] == [True]
     assert [each["exported"] for each in fork["caches"]] == [False]
-    ran = machine.run("store", "ls", "--dir", str(store), folder=project)
+    ran = machine.run("store", "ls", "--from", str(store), folder=project)
     assert [line.split()[0] for line in ran.out.splitlines()[1:]] == ["image.linux-amd64.main"]
     topic = machine.build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
     assert {each["scope"] for each in topic["caches"] if each["imported"]} == {

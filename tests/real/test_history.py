@@ -389,7 +389,7 @@ def test_an_evicted_layer_is_shown_as_one(machine: Machine, app: Path, tmp_path:
     store = tmp_path / "store"
     built = machine.build("--backend", f"type=local,dir={store}", *base(), folder=app)
     before = set(layers_of(store, built))
-    machine.run("store", "collect", "--dir", str(store), "--max-size", "1000kB", folder=app)
+    machine.run("store", "prune", "--from", str(store), "--max-size", "1000kB", folder=app)
     told = json.loads(machine.run("history", "--json", "--from", str(store), folder=app).out)
     evicted = {e["digest"] for s in told["stages"] for e in s["layers"] if e["evicted"]}
     kept = {e["digest"] for s in told["stages"] for e in s["layers"] if not e["evicted"]}
@@ -449,7 +449,7 @@ def test_a_packed_store_keeps_its_history(built: Callable[[str], Built], tmp_pat
     """A machine that unpacks a store reads the same history from it."""
     done, other, file = built("docker"), tmp_path / "other", tmp_path / "cache.tar.zst"
     for verb, store in (("pack", done.store), ("unpack", other)):
-        done.machine.run("store", verb, str(file), "--dir", str(store), folder=done.app)
+        done.machine.run("store", verb, str(file), "--from", str(store), folder=done.app)
     here, there = (
         json.loads(done.machine.run("history", "--json", "--from", str(each), folder=done.app).out)
         for each in (done.store, other)

@@ -152,7 +152,7 @@ def test_prune_needs_git(
 ) -> None:
     """Outside a repository, `prune` contacts no registry and ends with the status for git."""
     monkeypatch.chdir(tmp_path)
-    assert run(["registry", "prune", "--gone", "--ref", "127.0.0.1:1/app"]) == 72
+    assert run(["registry", "prune", "--gone", "--from", "127.0.0.1:1/app"]) == 72
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "git cannot list the remote's branches" in shown.err

@@ -178,7 +178,7 @@ def test_no_secret_leaves_a_build_or_a_bake(
     for words in (("history",), ("report",), ("history", "--from", ref), ("store", "ls")):
         run(*words, "--json")
     run("store", "pack", "../store.tar.zst")
-    run("store", "unpack", "--dir", "../unpacked", "../store.tar.zst")
+    run("store", "unpack", "--from", "../unpacked", "../store.tar.zst")
     assert Store(tmp_path / "unpacked").read_scopes()
     kept = {
         "files": {

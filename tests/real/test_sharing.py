@@ -24,7 +24,7 @@ TWINS = 2
 WAVES = 2
 PAUSE = 0.5
 """The seconds between two runs of a chore."""
-CHORES = [("collect",), ("verify", "--full"), ("collect", "--max-size", "1GB")]
+CHORES = [("prune",), ("verify", "--full"), ("prune", "--max-size", "1GB")]
 
 
 class Chores:
@@ -50,7 +50,7 @@ class Chores:
             thread.join()
 
     def _loop(self, chore: tuple[str, ...], store: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "bxcache", "store", *chore, "--dir", str(store)]
+        command = [sys.executable, "-m", "bxcache", "store", *chore, "--from", str(store)]
         while not self._over.wait(PAUSE):
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -110,7 +110,7 @@ def test_a_wait_for_the_store_is_explained(tmp_path: Path) -> None:
     """A command that waits for the store reports why, and continues when the store is free."""
     store = Store(tmp_path / "store")
     store.collect()
-    command = [sys.executable, "-m", "bxcache", "store", "collect", "--dir", str(store.path)]
+    command = [sys.executable, "-m", "bxcache", "store", "prune", "--from", str(store.path)]
     with hold_lock(Folder(store.path / ".bxcache"), "drinking tea"):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -82,9 +82,9 @@ def test_an_unpacked_store_is_reused_whole(
     """An archive of a store works on another machine, and the system's own tools can read it."""
     first, file = machines(), str(tmp_path / "cache.tar.zst")
     first.build(*backend(tmp_path / "a"), folder=project)
-    first.run("store", "pack", "--dir", str(tmp_path / "a"), file, folder=project)
+    first.run("store", "pack", "--from", str(tmp_path / "a"), file, folder=project)
     second = machines()
-    second.run("store", "unpack", "--dir", str(tmp_path / "b"), file, folder=project)
+    second.run("store", "unpack", "--from", str(tmp_path / "b"), file, folder=project)
     assert count(second.build(*backend(tmp_path / "b"), folder=project)) == (STEPS, 0)
     if shutil.which("zstd"):
         (tmp_path / "c").mkdir()
@@ -153,7 +153,7 @@ def collect_words(store: Path) -> tuple[str, ...]:
     config = json.loads(manifest.read_text())["config"]["size"]
     own = [*(store / ".bxcache" / "scopes").iterdir(), *(store / ".bxcache" / "records").iterdir()]
     room = config + sum(each.stat().st_size for each in (store / "index.json", manifest, *own))
-    return "store", "collect", "--dir", str(store), "--max-size", str(room)
+    return "store", "prune", "--from", str(store), "--max-size", str(room)
 
 
 def test_a_record_has_the_time_of_each_step(

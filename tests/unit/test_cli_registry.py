@@ -22,6 +22,8 @@ NOW = 1_700_000_000.0
 MAIN, OLD, TAG = (
     f"image.linux-amd64.{part}" for part in ("main", "feature_old", "tag-v1-49c6a1a3")
 )
+COLUMNS = ["SCOPE", "BRANCH", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST", "USED"]
+AGES = ("50", "days", "ago", "24", "h", "ago")
 CREATED, USED = NOW - 50 * DAY, NOW - 40 * DAY
 
 
@@ -36,7 +38,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Memory
     (project / ".git").mkdir(parents=True)
     monkeypatch.chdir(project)
     with MemoryRegistry() as started:
-        write(started, MAIN, "main", NOW - DAY, b"shared" * 100, b"1" * 400)
+        write(started, MAIN, "main", NOW - DAY, b"shared" * 100, b"1" * 400, steps=7)
         write(started, OLD, "feature/old", USED, b"shared" * 100, b"2" * 200)
         write(started, TAG, "tag:v1", NOW - 3 * DAY, b"3" * 50)
         started.put("latest", cache_manifest(b"foreign"))
@@ -45,10 +47,17 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Memory
         yield started
 
 
-def write(registry: MemoryRegistry, tag: str, branch: str, used: float, *layers: bytes) -> None:
+def write(
+    registry: MemoryRegistry,
+    tag: str,
+    branch: str,
+    used: float,
+    *layers: bytes,
+    steps: int | None = None,
+) -> None:
     digest = registry.put(tag, cache_manifest(*layers))
     scope = Scope("image", None, ("linux/amd64",), Owner.parse(branch))
-    registry.put(f"{tag}.bxcache", render_label(Label(scope, digest, CREATED, used)))
+    registry.put(f"{tag}.bxcache", render_label(Label(scope, digest, CREATED, used, steps=steps)))
     registry.shelf().blobs[digest_of(b"{}")] = b"{}"
 
 
@@ -71,8 +80,9 @@ def test_ls_shows_each_scope(registry: MemoryRegistry, capsys: pytest.CaptureFix
     assert output.err == ""
     name, head, first, second, third, total = output.out.splitlines()
     assert name == f"{registry.address}/app:"
-    assert head.split() == ["SCOPE", "BRANCH", "SIZE", "SAVED", "LAST", "USED"]
-    assert first.split() == [MAIN, "main", "1.0", "kB", "50", "days", "ago", "24", "h", "ago"]
+    assert head.split() == COLUMNS
+    assert first.split() == [MAIN, "main", "1.0", "kB", "2", "7", *AGES]
+    assert second.split()[5] == "?"
     assert second.split()[:2] == [TAG, "tag:v1"]
     assert third.split()[:2] == [OLD, "feature/old"]
     # 600 shared, 400, 200 and 50 bytes.
@@ -98,9 +108,9 @@ def test_an_empty_repository_has_no_scopes(
 ) -> None:
     """An empty repository has no scopes, which is not an error."""
     ref = f"{registry.address}/empty"
-    assert run(["registry", "ls", "--ref", ref]) == 0
+    assert run(["registry", "ls", "--from", ref]) == 0
     assert capsys.readouterr().out == f"{ref}: no scopes\n"
-    assert run(["registry", "ls", "--ref", ref, "--json"]) == 0
+    assert run(["registry", "ls", "--from", ref, "--json"]) == 0
     assert read(capsys) == {"registry": ref, "scopes": []}
 
 
@@ -113,6 +123,7 @@ def test_ls_has_a_json_document(
     assert found["registry"] == f"{registry.address}/app"
     assert [scope["tag"] for scope in found["scopes"]] == [OLD, MAIN, TAG]
     assert found["scopes"][0] == {
+        "name": OLD,
         "tag": OLD,
         "image": "image",
         "target": None,
@@ -120,10 +131,15 @@ def test_ls_has_a_json_document(
         "branch": "feature/old",
         "digest": registry.shelf().tags[OLD],
         "bytes": 800,
+        "own_bytes": 200,
+        "shared_bytes": 600,
         "layers": 2,
+        "steps": None,
         "stages": [],
+        "saved": CREATED,
         "created": CREATED,
         "last_used": USED,
+        "damage": "",
         "changed": False,
         "lost": False,
     }
@@ -165,6 +181,36 @@ def test_prune_has_a_json_document(
     assert run(["registry", "prune", "--max-age", "1d", "--json", "--dry-run"]) == 0
     assert read(capsys)["dry_run"]
     assert scopes(registry) == {MAIN, TAG}
+
+
+def test_rm_removes_scopes_by_name(
+    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`rm` removes the named scopes and no others; a dry run only reports them."""
+    assert run(["registry", "rm", OLD, TAG, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"would be removed: {OLD} (as asked)\nwould be removed: {TAG} (as asked)\n" in out
+    assert "250 B not shared with others; 1 would stay" in out
+    assert scopes(registry) == {MAIN, OLD, TAG}
+    assert run(["registry", "rm", OLD, "--json"]) == 0
+    found = read(capsys)
+    assert [each["tag"] for each in found["removed"]] == [OLD]
+    assert (found["dry_run"], found["freed_bytes"]) == (False, 200)
+    assert scopes(registry) == {MAIN, TAG}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("imag", f"hint: there are `{MAIN}`, "), (OLD, "another client has overwritten"), ("", "``")],
+)
+def test_rm_removes_nothing_if_a_name_is_not_its_own(
+    registry: MemoryRegistry, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`rm` removes nothing if one of the names is no scope of bxcache."""
+    registry.put(OLD, cache_manifest(b"other"))
+    assert run(["registry", "rm", MAIN, name]) == 66
+    assert message in capsys.readouterr().err
+    assert scopes(registry) == {MAIN, OLD, TAG}
 
 
 @pytest.mark.parametrize(
@@ -223,14 +269,23 @@ def test_a_failure_of_git_removes_nothing(
         (["prune", "--max-age", "soon"], 2, "`soon` is not an age"),
         (["prune", "--max-age", ""], 2, "is not an age"),
         (["prune", "--max-age", "-1d"], 2, "is not an age"),
-        (["prune", "--max-age", "1d", "--ref", "No Ref"], 78, "`No Ref` is not an image reference"),
-        (["ls", "--ref", ""], 78, "it is empty"),
-        (["ls", "--ref", "https://me:only-for-tests@r/app"], 78, "remove the scheme"),
-        (["ls", "--ref", "me:only-for-tests@r/app"], 78, ""),
+        (
+            ["prune", "--max-age", "1d", "--from", "No Ref"],
+            78,
+            "`No Ref` is not an image reference",
+        ),
+        (["ls", "--from", ""], 78, "it is empty"),
+        (["ls", "--from", "https://me:only-for-tests@r/app"], 78, "remove the scheme"),
+        (["ls", "--from", "me:only-for-tests@r/app"], 78, ""),
         (["ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
-        (["ls", "--ref", "127.0.0.1:1/app"], 76, "`127.0.0.1:1`: listing `app` failed: connection"),
-        (["prune", "--max-age", "1d", "--ref", "127.0.0.1:1/app"], 76, "connection refused"),
-        (["rm"], 2, "No such command"),
+        (
+            ["ls", "--from", "127.0.0.1:1/app"],
+            76,
+            "`127.0.0.1:1`: listing `app` failed: connection",
+        ),
+        (["prune", "--max-age", "1d", "--from", "127.0.0.1:1/app"], 76, "connection refused"),
+        (["rm"], 2, "Missing argument"),
+        (["forget"], 2, "No such command"),
         (["ls", "--all"], 2, "No such option"),
     ],
 )
@@ -257,8 +312,8 @@ def test_without_a_registry_the_error_says_how_to_name_one(
     """Without a registry in the configuration, the error says how to name one."""
     Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\n")
     assert run(["registry", "ls"]) == 78
-    assert "`--ref`" in capsys.readouterr().err
-    assert run(["registry", "ls", "--ref", f"{registry.address}/app"]) == 0
+    assert "`--from`" in capsys.readouterr().err
+    assert run(["registry", "ls", "--from", f"{registry.address}/app"]) == 0
 
 
 def test_a_registry_without_deletes_gives_advice(
@@ -309,17 +364,21 @@ def test_a_name_with_control_characters_is_shown_quoted(
     assert "evil" in out
 
 
+@pytest.mark.parametrize("words", [["prune", "--max-age", "1d"], ["rm", OLD]])
 def test_an_untrusted_file_does_not_choose_what_is_removed(
-    registry: MemoryRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    registry: MemoryRegistry,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An untrusted file may name a registry to read, but only a flag or variable one to prune."""
     monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
-    before, prune = scopes(registry), ["registry", "prune", "--max-age", "1d"]
+    before, prune = scopes(registry), ["registry", *words]
     assert run(["registry", "ls"]) == 0
     assert run([*prune, "--dry-run"]) == 0
     capsys.readouterr()
     assert run(prune) == 78
-    assert "`--ref`" in capsys.readouterr().err
+    assert "`--from`" in capsys.readouterr().err
     assert scopes(registry) == before
     ref = f"{registry.address}/app"
     monkeypatch.setenv("BXCACHE_CACHE_BACKENDS", f"type=registry,ref={ref}")

@@ -12,10 +12,15 @@ import pytest
 import yaml
 
 from bxcache.cli.main import run
+from bxcache.insight.record import Record, RecordedScope
+from bxcache.place.scope import Owner, Scope
+from bxcache.registry.labels import Label, render_label
 from bxcache.store.store import Store
 from tests.support.layouts import blob_file, blobs_of, build, damage, digest_of, export
+from tests.support.registries import MemoryRegistry, cache_manifest
 
 DAY = 86_400
+COLUMNS = ["SCOPE", "BRANCH", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST", "USED"]
 
 
 @pytest.fixture
@@ -44,9 +49,10 @@ def test_ls_shows_each_scope(store: Store, capsys: pytest.CaptureFixture[str]) -
     fill(store)
     assert run(["store", "ls"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["SCOPE", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST", "USED"]
+    assert head.split() == COLUMNS
     assert first.split()[0] == "app"
-    assert first.split()[3:5] == ["2", "2"]
+    assert first.split()[1] == "?"
+    assert first.split()[4:6] == ["2", "2"]
     assert second.split()[0] == "other"
     assert second.endswith("3 days ago")
 
@@ -82,15 +88,15 @@ def test_collect_uses_the_limits_of_the_configuration(
 ) -> None:
     """`collect` uses the configuration's limits, and flags take precedence; a dry run reports."""
     fill(store)
-    assert run(["store", "collect", "--max-age", "2d", "--dry-run"]) == 0
+    assert run(["store", "prune", "--max-age", "2d", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "would have dropped other: unused for 3 days" in out
     assert set(store.read_scopes()) == {"app", "other"}
-    assert run(["store", "collect"]) == 0
+    assert run(["store", "prune"]) == 0
     assert "freed 0 B in 0 blobs" in capsys.readouterr().out
-    assert run(["store", "collect", "--max-age", "2d"]) == 0
+    assert run(["store", "prune", "--max-age", "2d"]) == 0
     assert "dropped other: unused for 3 days" in capsys.readouterr().out
-    assert run(["store", "collect", "--max-size", "1400", "--json"]) == 0
+    assert run(["store", "prune", "--max-size", "1400", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["evicted"] == {"app": 2}
     assert document["bytes"] <= 1400
@@ -109,7 +115,7 @@ def test_an_invalid_limit_is_a_usage_error(
 ) -> None:
     """An invalid limit is a usage error, and nothing is collected."""
     fill(store)
-    assert run(["store", "collect", *arguments]) == 2
+    assert run(["store", "prune", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert len(store.read_scopes()) == 2
 
@@ -126,6 +132,10 @@ def test_verify_reports_by_its_status(store: Store, capsys: pytest.CaptureFixtur
     assert run(["store", "verify", "--full", "--json"]) == 74
     (found,) = json.loads(capsys.readouterr().out)["damages"]
     assert found["digest"] == digest_of(b"1" * 500)
+    assert run(["store", "repair", "--full", "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["dry_run"]
+    assert "broken in app" in document["notes"][0]
     assert run(["store", "repair", "--full"]) == 0
     assert "1 layer of the scope `app` is broken" in capsys.readouterr().out
     assert run(["store", "repair", "--full"]) == 0
@@ -143,7 +153,7 @@ def test_pack_and_unpack_move_a_store(
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("packed 2 scopes, 7 blobs")
-    assert run(["store", "unpack", file, "--dir", str(tmp_path / "b")]) == 0
+    assert run(["store", "unpack", file, "--from", str(tmp_path / "b")]) == 0
     assert "unpacked 2 scopes" in capsys.readouterr().out
     assert blobs_of(tmp_path / "b") == blobs_of(store.path)
 
@@ -160,7 +170,7 @@ def test_pack_goes_through_a_pipe(
     data = capsysbinary.readouterr().out
     stdin = io.TextIOWrapper(io.BytesIO(data))
     monkeypatch.setattr("sys.stdin", stdin)
-    assert run(["store", "unpack", "-", "--dir", str(tmp_path / "b")]) == 0
+    assert run(["store", "unpack", "-", "--from", str(tmp_path / "b")]) == 0
     assert set(Store(tmp_path / "b").read_scopes()) == {"app"}
 
 
@@ -169,7 +179,7 @@ def test_a_closed_stdin_is_a_usage_error(
 ) -> None:
     """`unpack -` explains that stdin is closed, as some supervisors leave it."""
     monkeypatch.setattr("sys.stdin", None)
-    assert run(["store", "unpack", "-", "--dir", str(tmp_path / "b")]) == 2
+    assert run(["store", "unpack", "-", "--from", str(tmp_path / "b")]) == 2
     assert "stdin, which is closed" in capsys.readouterr().err
 
 
@@ -187,7 +197,7 @@ def test_a_pack_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["ls", "--dir", "nowhere"], 74, "there is no store at"),
+        (["ls", "--from", "nowhere"], 74, "there is no store at"),
         (["pack", "nowhere/x.tar.zst"], 74, "No such file or directory: `nowhere/"),
         (["unpack", "nowhere.tar.zst"], 74, "No such file or directory: `nowhere.tar.zst`"),
         (["unpack", "bxcache.toml"], 74, "zstd"),
@@ -223,9 +233,9 @@ def test_without_a_local_store_the_error_says_how_to_name_one(
     """Without a local store in the configuration, the error says how to name one."""
     Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'registry'\nref = 'r/app'\n")
     assert run(["store", "ls"]) == 78
-    assert "`--dir`" in capsys.readouterr().err
+    assert "`--from`" in capsys.readouterr().err
     fill(store)
-    assert run(["store", "ls", "--dir", str(store.path)]) == 0
+    assert run(["store", "ls", "--from", str(store.path)]) == 0
 
 
 def test_rm_removes_scopes_and_their_own_layers(
@@ -233,8 +243,12 @@ def test_rm_removes_scopes_and_their_own_layers(
 ) -> None:
     """`rm` removes scopes and their own layers, but not shared layers."""
     fill(store)
-    assert run(["store", "rm", "app"]) == 0
-    assert "removed 1" in capsys.readouterr().out
+    assert run(["store", "rm", "app", "--dry-run"]) == 0
+    assert "would have dropped app: as asked\nwould free " in capsys.readouterr().out
+    assert set(store.read_scopes()) == {"app", "other"}
+    assert run(["store", "rm", "app", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["dropped"], document["dry_run"]) == ({"app": "as asked"}, False)
     assert set(store.read_scopes()) == {"other"}
     assert blob_file(store.path, b"s" * 1000).exists()
     assert not blob_file(store.path, b"1" * 500).exists()
@@ -352,7 +366,7 @@ def test_gitlab_keeps_a_store_below_the_project(
 ) -> None:
     """GitLab keeps only files below the project, so a store elsewhere moves there by a variable."""
     fill(store)
-    for words, variables in (((), True), (("--dir", ".cache/store"), False)):
+    for words, variables in (((), True), (("--from", ".cache/store"), False)):
         assert run(["key", "--style", "gitlab", *words]) == 0
         printed = yaml.safe_load(capsys.readouterr().out)
         [path] = printed["cache"]["paths"]
@@ -408,3 +422,49 @@ def test_each_ci_system_has_a_style(
     out = capsys.readouterr().out
     for text in expected:
         assert text in out
+
+
+def test_ls_shows_whose_each_scope_is(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ls` reads the branch from a scope's name, or from its record if the name is hashed."""
+    plain = Scope("image", "test", ("linux/amd64",), Owner.of_branch("feature/x"))
+    hashed = Scope("image", None, ("linux/amd64",), Owner.of_branch("fix_login"))
+    for scope in (plain, hashed):
+        build(store, scope.name, b"1")
+    build(store, f"{hashed.stem}.other-0123456789abcdef", b"1")
+    known = RecordedScope(
+        name=hashed.name, image="image", platforms=("linux/amd64",), branch="fix_login"
+    )
+    record = Record(version=1, scope=known, started=1.0, seconds=1.0)
+    store.add_record(hashed.name, record.to_json())
+    assert run(["store", "ls", "--json"]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)["scopes"]}
+    assert [each["branch"] for each in found.values()] == ["fix_login", None, "feature/x"]
+    shown = found[plain.name]
+    assert (shown["image"], shown["target"], shown["platforms"]) == (
+        *("image", "test"),
+        ["linux/amd64"],
+    )
+    assert run(["store", "ls"]) == 0
+    branches = [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(branches) == ["?", "feature/x", "fix_login"]
+
+
+def test_a_store_and_a_registry_are_listed_alike(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`store ls` and `registry ls` have the same columns, and the same keys in documents."""
+    name, heads, keys = "image.linux-amd64.main", [], []
+    build(store, name, b"1")
+    with MemoryRegistry() as registry:
+        scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
+        digest = registry.put(name, cache_manifest(b"1"))
+        registry.put(f"{name}.bxcache", render_label(Label(scope, digest, 1.0, 1.0)))
+        for words in (["store", "ls"], ["registry", "ls", "--from", f"{registry.address}/app"]):
+            assert run(words) == 0
+            lines = capsys.readouterr().out.splitlines()
+            heads += [line.split() for line in lines if line.startswith("SCOPE")]
+            assert run([*words, "--json"]) == 0
+            document = json.loads(capsys.readouterr().out)
+            keys += [[*each] for each in document.get("registries", [document])[0]["scopes"]]
+    assert heads[0] == heads[1]
+    assert keys[0] == keys[1]

@@ -126,7 +126,7 @@ PAGE_COMMANDS = (
     ["ls"],
     ["ls", "--json"],
     ["du"],
-    ["collect", "--dry-run", "--max-size=10", "--max-age=1h"],
+    ["prune", "--dry-run", "--max-size=10", "--max-age=1h"],
     ["pack", "packed.tar.zst"],
     ["unpack", "packed.tar.zst"],
 )
@@ -143,6 +143,6 @@ def test_a_page_with_any_value_is_not_a_bug(
         # An invalid page is invalid to all commands; some commands read only the head of a page.
         for command in PAGE_COMMANDS if parse_page(text.encode()) else PAGE_COMMANDS[:1]:
             file.write_text(f"{text}\n")
-            status = run(["store", command[0], f"--dir={store.path}", *command[1:]])
+            status = run(["store", command[0], f"--from={store.path}", *command[1:]])
             assert status != EXIT_BUG, (command, text, capsys.readouterr().err[-600:])
         Path("packed.tar.zst").unlink(missing_ok=True)

@@ -154,7 +154,7 @@ COMMANDS = [
     (3, "build", "--report", "link/r.html", "--trace", "link/t.json", "--log", "index"),
     (2, "bake", "--report", "link/r.md", "--log", "link/log"),
     (1, "report", "-o", "link/r.json"),
-    (1, "store", "pack", "--dir", "caches/store", "link/p.tar.zst"),
+    (1, "store", "pack", "--from", "caches/store", "link/p.tar.zst"),
 ]
 
 

@@ -72,8 +72,8 @@ RESULT = BuildResult(
 COMMANDS = [
     *("build --json -q", "build --json --progress rawjson", "history", "history --json", "diff"),
     *("history -q", "diff --json", "report", "report --json", "store ls", "store ls --json"),
-    *("store du", "store du --json", "store verify", "store verify --json", "store collect"),
-    *("store collect --json", "registry ls", "registry ls --json", "config show"),
+    *("store du", "store du --json", "store verify", "store verify --json", "store prune"),
+    *("store prune --json", "registry ls", "registry ls --json", "config show"),
     *("config check bxcache.toml", "key", "key --style circleci"),
 ]
 
@@ -161,7 +161,7 @@ def test_a_message_about_a_lock_is_not_a_command(
         timer = threading.Timer(0.5, os.close, [lock])
         timer.start()
         capsys.readouterr()
-        assert run(["store", "collect"]) == 0
+        assert run(["store", "prune"]) == 0
         timer.join()
         err = capsys.readouterr().err
         assert READERS[provider](err).obeyed == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,12 @@ from bxcache.cli.job_log import say, show
 from bxcache.console.registry import describe_pruned, describe_scopes, render_pruned, render_scopes
 from bxcache.console.tables import render_document
 from bxcache.place.repository import list_remote
+from bxcache.registry.registry_cache import check_removable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bxcache.registry.registry_cache import Pruned, RegistryCache
 
 
 def list_scopes(
@@ -32,8 +38,34 @@ def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any
     if given["max_age"] is None and not gone:
         raise click.UsageError("choose what to remove: `--max-age 30d`, `--gone`, or both")
     known = list_remote(Path.cwd(), remote) if gone else None
-    documents = []
-    registries = choose_registries(
+    _show_pruned(
+        (
+            (
+                each.name,
+                each.prune(
+                    max_age=given["max_age"],
+                    branches=known.branches if known else None,
+                    tags=known.tags if known else None,
+                    keep=given["keep"],
+                    dry_run=dry_run,
+                ),
+            )
+            for each in _choose_changed(given, dry_run=dry_run)
+        ),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def remove(*, scopes: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
+    chosen = _choose_changed(given, dry_run=dry_run)
+    check_removable({each.name: each.list_scopes() for each in chosen}, scopes)
+    removed = ((each.name, each.remove(*scopes, dry_run=dry_run)) for each in chosen)
+    _show_pruned(removed, dry_run=dry_run, as_json=as_json)
+
+
+def _choose_changed(given: dict[str, Any], *, dry_run: bool) -> list[RegistryCache]:
+    return choose_registries(
         Path.cwd(),
         os.environ,
         chosen=given["ref"],
@@ -41,16 +73,13 @@ def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any
         writes=not dry_run,
         file=given["config_file"],
     )
-    for each in registries:
-        pruned = each.prune(
-            max_age=given["max_age"],
-            branches=known.branches if known else None,
-            tags=known.tags if known else None,
-            keep=given["keep"],
-            dry_run=dry_run,
-        )
-        documents.append(describe_pruned(each.name, pruned, dry_run=dry_run))
+
+
+def _show_pruned(found: Iterable[tuple[str, Pruned]], *, dry_run: bool, as_json: bool) -> None:
+    documents = []
+    for name, pruned in found:
+        documents.append(describe_pruned(name, pruned, dry_run=dry_run))
         if not as_json:
-            say(render_pruned(each.name, pruned, dry_run=dry_run), err=False)
+            say(render_pruned(name, pruned, dry_run=dry_run), err=False)
     if as_json:
         click.echo(render_document({"registries": documents}))

@@ -17,10 +17,10 @@ from bxcache.backends.location import choose_location, require_location
 from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
 from bxcache.config.loading import find_cache_folder
-from bxcache.config.quantities import format_size
 from bxcache.console import store as console
 from bxcache.console.cache_key import render_key
 from bxcache.errors import StoreError
+from bxcache.insight.scopes import identify_scopes
 from bxcache.place.trust import open_setup
 from bxcache.store.store import Store
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.backends.location import Location
+    from bxcache.store.collection import Collected
 
 
 _DASH = "-"
@@ -39,7 +40,7 @@ def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool =
     if must_exist and not location.store.exists():
         raise StoreError(
             f"there is no store at `{location.store.path}` yet",
-            hint="`bxcache build` creates one; `--dir` names another",
+            hint="`bxcache build` creates one; `--from` names another",
         )
     return location
 
@@ -47,24 +48,26 @@ def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool =
 def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     store = _locate(folder, config_file).store
     usage = store.usage()
+    known = identify_scopes(store, (each.name for each in usage.scopes))
     show(
-        lambda: console.describe_usage(store, usage),
-        lambda: console.render_scopes(usage),
+        lambda: console.describe_usage(store, usage, known),
+        lambda: console.render_scopes(usage, known),
         as_json=as_json,
     )
 
 
 def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     location = _locate(folder, config_file)
-    usage = location.store.usage()
+    store, usage = location.store, location.store.usage()
+    names = [each.name for each in usage.scopes]
     show(
-        lambda: console.describe_usage(location.store, usage),
+        lambda: console.describe_usage(store, usage, identify_scopes(store, names)),
         lambda: console.render_usage(usage, location.limits),
         as_json=as_json,
     )
 
 
-def collect(
+def prune(
     folder: Path | None,
     config_file: Path | None,
     *,
@@ -75,9 +78,14 @@ def collect(
     location = _locate(folder, config_file)
     given = {name: limit for name, limit in asked.items() if limit is not None}
     limits = replace(location.limits, **given)
-    collected = location.store.collect(
-        max_size=limits.max_size, max_age=limits.max_age, dry_run=dry_run
+    _show_collected(
+        location.store.collect(max_size=limits.max_size, max_age=limits.max_age, dry_run=dry_run),
+        dry_run=dry_run,
+        as_json=as_json,
     )
+
+
+def _show_collected(collected: Collected, *, dry_run: bool, as_json: bool) -> None:
     for note in collected.notes:
         say(f"note: {note}")
     show(
@@ -98,18 +106,29 @@ def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json
     return StoreError.exit_status if found.damages else 0
 
 
-def repair(folder: Path | None, config_file: Path | None, *, full: bool) -> None:
-    notes = _locate(folder, config_file).store.repair(full=full)
-    for note in notes:
-        say(note, err=False)
-    if not notes:
-        click.echo("nothing was broken")
-
-
-def remove(folder: Path | None, config_file: Path | None, scopes: tuple[str, ...]) -> None:
+def repair(
+    folder: Path | None, config_file: Path | None, *, full: bool, dry_run: bool, as_json: bool
+) -> None:
     store = _locate(folder, config_file).store
-    store.remove(*scopes)
-    click.echo(f"removed {len(scopes)}, {format_size(store.collect().freed_bytes)} freed")
+    found = console.list_damages(store.verify(full=full)) if dry_run else store.repair(full=full)
+    show(
+        lambda: {"dry_run": dry_run, "notes": found},
+        lambda: "\n".join(found) or f"nothing {'is' if dry_run else 'was'} broken",
+        as_json=as_json,
+    )
+
+
+def remove(
+    folder: Path | None,
+    config_file: Path | None,
+    scopes: tuple[str, ...],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    store = _locate(folder, config_file).store
+    removed = store.collect(unwanted=scopes, dry_run=dry_run)
+    _show_collected(removed, dry_run=dry_run, as_json=as_json)
 
 
 def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple[str, ...]) -> None:
@@ -140,17 +159,26 @@ def _open_target(file: str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def unpack(folder: Path | None, config_file: Path | None, file: str) -> None:
+def unpack(folder: Path | None, config_file: Path | None, file: str, *, as_json: bool) -> None:
     store = _locate(folder, config_file, must_exist=False).store
     if file == "-" and sys.stdin is None:
         raise click.UsageError("`-` reads stdin, which is closed")
     with click.open_file(file, "rb") as source:
         unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
-    say(console.render_unpacked(unpacked, store.path), err=False)
+    show(
+        lambda: console.describe_unpacked(unpacked, store.path),
+        lambda: console.render_unpacked(unpacked, store.path),
+        as_json=as_json,
+    )
 
 
-def adopt(folder: str) -> None:
-    say(console.render_adopted(Store(folder).adopt(), folder), err=False)
+def adopt(folder: str, *, as_json: bool) -> None:
+    adopted = Store(folder).adopt()
+    show(
+        lambda: console.describe_adopted(adopted, folder),
+        lambda: console.render_adopted(adopted, folder),
+        as_json=as_json,
+    )
 
 
 def print_key(
