@@ -77,7 +77,8 @@ COMMANDS = {
     "config show": (
         "Print every value and where it comes from.",
         "bxcache config show",
-        "bxcache config show --image api",
+        "bxcache config show --changed",
+        "bxcache config show --image api --json",
     ),
     "diff": (
         "Compare the layers of two builds, stage by stage.",

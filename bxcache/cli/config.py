@@ -7,14 +7,19 @@ from pathlib import Path
 import click
 
 from bxcache.cli.commands import command
-from bxcache.cli.options import CONFIG, IMAGE
+from bxcache.cli.options import CONFIG, IMAGE, JSON, flag
 
 
 @command("config:show")
 @CONFIG
 @IMAGE
+@flag("--changed", help="Only show what differs from the defaults.")
+@JSON
 def show_command() -> None:
-    """Print every value and where it comes from."""
+    """Print every value and where it comes from.
+
+    Sizes and times are as in the config file; in the JSON document, they are bytes and seconds.
+    """
 
 
 @command("config:check")

@@ -19,6 +19,7 @@ from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_env
 from bxcache.config.models import Config
 from bxcache.config.paths import anchor_paths
 from bxcache.config.problems import dotted, find_invalid, suggest
+from bxcache.config.quantities import WRITTEN
 from bxcache.config.sources import (
     BACKENDS,
     DEFAULT,
@@ -64,6 +65,10 @@ class Setup:
     def source_of(self, key: Key) -> Source:
         """The source of a value."""
         return self.sources.get(key, DEFAULT)
+
+    def is_set(self, key: str) -> bool:
+        """Whether a value, by its dotted key, is not the default."""
+        return self.source_of(tuple(key.split("."))).origin is not Origin.DEFAULT
 
     def is_callers(self, key: Key) -> bool:
         """Whether the caller set a value; in a guarded setup, only flags and variables count."""
@@ -221,18 +226,31 @@ def find_cache_folder() -> Path:
     return user_cache_path("bxcache")
 
 
-def describe(setup: Setup) -> list[tuple[str, Any, Source]]:
+def describe(
+    setup: Setup, *, only_changed: bool = False, as_text: bool = False
+) -> list[tuple[str, Any, Source]]:
     """Every value with its key and source, in the order of the file.
 
     `[place]` is left out, since configuration is only one of its sources.
+
+    Args:
+        only_changed: leave out values that are the defaults.
+        as_text: quantities are texts, such as `20 GB`, instead of bytes and seconds.
     """
-    values = setup.config.model_dump(mode="json", exclude={"images", "place"})
-    for backend in values["cache"]["backends"]:
+    values = setup.config.model_dump(
+        mode="json",
+        exclude={"images", "place"},
+        exclude_defaults=only_changed,
+        context=WRITTEN if as_text else None,
+    )
+    for backend in () if only_changed else values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))
     leaves = dict(find_leaves(values))
     sources = locate(setup, leaves)
-    return [(dotted(key), value, sources[key]) for key, value in leaves.items()]
+    rows = [(dotted(key), value, sources[key]) for key, value in leaves.items()]
+    # The default context depends on the working directory.
+    return [each for each in rows if not only_changed or each[2].origin is not Origin.DEFAULT]
 
 
 def locate(setup: Setup, keys: Iterable[Position]) -> dict[Position, Source]:

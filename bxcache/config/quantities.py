@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    WithJsonSchema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,11 +20,13 @@ if TYPE_CHECKING:
 _Number = TypeVar("_Number", int, float)
 
 _SIZE = r"\s*\d+(\.\d+)?\s*[kKMGT]?i?B?\s*"
-_AGE = r"\s*\d+\s*[smhdw]\s*"
-_DURATION = r"\s*\d+(\.\d+)?\s*[smhdw]?\s*"
+_UNIT = "([smhdw]|seconds?|minutes?|hours?|days?|weeks?)"
+_AGE = rf"\s*\d+\s*{_UNIT}\s*"
+_DURATION = rf"\s*\d+(\.\d+)?\s*{_UNIT}?\s*"
 _PARTS = re.compile(r"\s*(?P<number>[\d.]+)\s*(?P<unit>\w*)\s*")
 _PREFIXES: Final = "KMGT"
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LENGTHS: Final = {"day": 86_400, "hour": 3600, "minute": 60}
 _MOST_DIGITS = 3
 _MOST_SIGNS = 30
 _LIMIT = 1 << 60
@@ -45,13 +53,13 @@ def parse_size(text: str) -> int:
 
 
 def parse_age(text: str) -> int:
-    """Parse seconds from a text such as `90m`, `36h`, `14d`, `2w`, or raise ValueError.
+    """Parse seconds from a text such as `90m`, `36h`, `14 days`, `2w`, or raise ValueError.
 
     >>> parse_age("14d"), parse_age("60s")
     (1209600, 60)
     """
     number, unit = _split(_AGE, text, "an age; write it like `12h`, `14d` or `2w`")
-    return int(number) * _SECONDS[unit]
+    return int(number) * _SECONDS[unit[:1]]
 
 
 def parse_duration(text: str) -> float:
@@ -61,7 +69,7 @@ def parse_duration(text: str) -> float:
     (90.0, 90.0)
     """
     number, unit = _split(_DURATION, text, "a duration; write it like `90s`, `10m` or `1h`")
-    return float(number) * _SECONDS[unit]
+    return float(number) * _SECONDS[unit[:1]]
 
 
 def _split(pattern: str, text: str, form: str) -> tuple[str, str]:
@@ -102,6 +110,31 @@ def format_least(size: int) -> str:
     return f"{size}GB"
 
 
+def write_size(size: int) -> str:
+    """A byte count as exact text that `parse_size` reads.
+
+    >>> write_size(20_000_000_000), write_size(5 << 30), write_size(1001)
+    ('20 GB', '5 GiB', '1001 B')
+    """
+    units = {f"{prefix}iB": 1024**power for power, prefix in enumerate(_PREFIXES, 1)}
+    units |= {f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", 1)}
+    fitting = [(size // each, unit) for unit, each in units.items() if size % each == 0]
+    number, unit = min(fitting, default=(size, "B"))
+    return f"{number} {unit}"
+
+
+def write_time(seconds: float) -> str:
+    """A time span as exact text that `parse_duration` reads, and `parse_age` if it is whole.
+
+    >>> write_time(2_592_000), write_time(3600), write_time(90.0), write_time(1.5)
+    ('30 days', '1 hour', '90 seconds', '1.5 seconds')
+    """
+    fitting = ((seconds / each, unit) for unit, each in _LENGTHS.items() if seconds % each == 0)
+    number, unit = next(fitting, (seconds, "second"))
+    whole = int(number) if number == int(number) else number
+    return format_count(whole, unit)
+
+
 def format_ratio(ratio: float, digits: int = 0) -> str:
     """A share as text; only 1 is 100 %, and only 0 is 0 %.
 
@@ -136,7 +169,7 @@ def format_apart(
     return f"{one} {unit}".rstrip(), f"{other} {unit}".rstrip()
 
 
-def format_count(number: int, noun: str) -> str:
+def format_count(number: float, noun: str) -> str:
     """A number of things as text.
 
     >>> format_count(1, "layer"), format_count(0, "layer")
@@ -171,16 +204,38 @@ def _reads(parse: Callable[[str], float]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+WRITTEN: Final = "written"
+"""The context of pydantic's `model_dump` in which quantities become text for a config file."""
+
+
+def _writes(write: Callable[[Any], str]) -> PlainSerializer:
+    def serialize(value: Any, info: SerializationInfo) -> Any:  # noqa: ANN401  # a number or text
+        return write(value) if info.context == WRITTEN else value
+
+    return PlainSerializer(serialize)
+
+
 def _shows(pattern: str, example: str, **number: object) -> WithJsonSchema:
     text = {"type": "string", "pattern": f"^{pattern}$"}
     return WithJsonSchema({"anyOf": [number, text], "examples": [example]})
 
 
-Size = Annotated[int, _reads(parse_size), _shows(_SIZE, "5GB", type="integer", minimum=1)]
-Age = Annotated[int, _reads(parse_age), _shows(_AGE, "14d", type="integer", minimum=1)]
+Size = Annotated[
+    int,
+    _reads(parse_size),
+    _writes(write_size),
+    _shows(_SIZE, "5GB", type="integer", minimum=1),
+]
+Age = Annotated[
+    int,
+    _reads(parse_age),
+    _writes(write_time),
+    _shows(_AGE, "14d", type="integer", minimum=1),
+]
 Duration = Annotated[
     float,
     Field(allow_inf_nan=False),
     _reads(parse_duration),
+    _writes(write_time),
     _shows(_DURATION, "10m", type="number", exclusiveMinimum=0),
 ]

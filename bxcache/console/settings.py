@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import json
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.secrets import mask_options
 from bxcache.redaction import MASK, is_secret_name
 
 if TYPE_CHECKING:
-    from bxcache.redaction import Redactor
+    from collections.abc import Sequence
 
-_WIDEST = 60
+_WIDTH = 80
+_LEFT = 54
+_INDENT = "    "
 
 
-def render_settings(rows: list[tuple[str, Any, str]], redact: Redactor) -> str:
-    """Render a line for each value: key, value, source; secrets are masked."""
+def render_settings(rows: Sequence[tuple[str, Any, str]]) -> str:
+    """Render each value with its key and its source, in 80 columns; secrets are masked.
+
+    A source that does not fit beside its value is on the lines below it.
+    """
     shown = [
-        (f"{name} = {_render_value(name, each)}", source)
+        (_render_setting(name, each), source)
         for key, value, source in rows
         for name, each in _split_list(key, value)
     ]
-    width = min(_WIDEST, max(len(text) for text, _ in shown))
-    return redact("\n".join(f"{text:<{width}}  {source}" for text, source in shown))
+    width = max((len(text) for text, _ in shown if len(text) <= _LEFT), default=0)
+    lines = (line for text, source in shown for line in _lay_out(text, source, width))
+    return "\n".join(lines) or "nothing differs from the defaults"
+
+
+def _render_setting(name: str, value: object) -> str:
+    whole = f"{name} = {_render_value(name, value)}"
+    if len(whole) <= _WIDTH or not isinstance(value, list):
+        return whole
+    # As the config file has long lists.
+    entries = (f"{_INDENT}{_render_value('', each)}," for each in value)
+    return "\n".join((f"{name} = [", *entries, "]"))
+
+
+def _lay_out(text: str, source: str, width: int) -> list[str]:
+    beside = f"{text:<{width}}  {source}".rstrip()
+    if len(beside) <= _WIDTH and "\n" not in text:
+        return [beside]
+    # Paths and keys stay whole.
+    below = wrap(
+        source,
+        _WIDTH,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [text, *below]
+
+
+def describe_settings(rows: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
+    """Return the values for scripts; secrets are masked."""
+    settings = [
+        {"key": name, "value": _mask_value(name, each), "source": source}
+        for key, value, source in rows
+        for name, each in _split_list(key, value)
+    ]
+    return {"settings": settings}
 
 
 def _split_list(key: str, value: object) -> list[tuple[str, object]]:
@@ -40,9 +82,13 @@ def _split_list(key: str, value: object) -> list[tuple[str, object]]:
 def _render_value(key: str, value: object) -> str:
     if value is None:
         return "(none)"
-    text = json.dumps(_mask(key.rpartition(".")[2], value), ensure_ascii=False)
+    text = json.dumps(_mask_value(key, value), ensure_ascii=False)
     # A name from a variable may contain bytes that are not UTF-8.
     return text.encode(errors="backslashreplace").decode()
+
+
+def _mask_value(key: str, value: object) -> object:
+    return _mask(key.rpartition(".")[2], value)
 
 
 def _mask(name: str, value: object) -> object:

@@ -74,6 +74,7 @@ COMMANDS = [
     *("history -q", "diff --json", "report", "report --json", "store ls", "store ls --json"),
     *("store du", "store du --json", "store verify", "store verify --json", "store prune"),
     *("store prune --json", "registry ls", "registry ls --json", "config show"),
+    *("config show --json", "config show --changed"),
     *("config check bxcache.toml", "key", "key --style circleci"),
 ]
 

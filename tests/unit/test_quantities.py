@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from bxcache.config.quantities import (
+    WRITTEN,
     Age,
     Duration,
     Size,
@@ -67,16 +68,26 @@ def test_a_quantity_that_is_too_large_is_refused(
         kind.validate_python(written)
 
 
+SPELLED = [("1 day", 86_400), ("30 days", 2_592_000), ("2 hours", 7_200), ("5minutes", 300)]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("30s", 30), ("90m", 5_400), ("36h", 129_600), ("14d", 1_209_600), ("2w", 1_209_600)],
+    [
+        ("30s", 30),
+        ("90m", 5_400),
+        ("36h", 129_600),
+        ("14d", 1_209_600),
+        ("2w", 1_209_600),
+        *SPELLED,
+    ],
 )
 def test_ages_are_read(text: str, expected: int) -> None:
     """Ages of a number and a unit are read as seconds."""
     assert parse_age(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "d", "1.5d", "14 days", "P14D", "-1h"])
+@pytest.mark.parametrize("text", ["", "d", "1.5d", "14 dayss", "3 months", "P14D", "-1h"])
 def test_an_invalid_age_is_refused(text: str) -> None:
     """An invalid age is refused with valid examples."""
     with pytest.raises(ValueError, match="is not an age; write it like `12h`"):
@@ -100,7 +111,7 @@ def test_durations_are_read(text: str, expected: float) -> None:
     assert parse_duration(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 days"])
+@pytest.mark.parametrize("text", ["", "soon", "m", "-1s", "1.s", ".5s", "1e3s", "1.5 dayss"])
 def test_an_invalid_duration_is_refused(text: str) -> None:
     """An invalid duration is refused with valid examples."""
     with pytest.raises(ValueError, match="is not a duration; write it like `90s`, `10m` or `1h`"):
@@ -120,3 +131,14 @@ def test_a_shown_size_reads_back_within_its_rounding(size: int) -> None:
     shown = format_size(size)
     unit = parse_size(f"1{shown.split()[1]}")
     assert abs(parse_size(shown) - size) <= unit * 0.0501
+
+
+@pytest.mark.parametrize("kind", [Size, Age, Duration])
+@given(number=st.integers(1, 999), unit=st.sampled_from([1, 60, 1000, 1024, 86_400, 10**9]))
+def test_a_written_quantity_is_read_back(kind: type, number: int, unit: int) -> None:
+    """The text of a quantity is valid in the config file and means exactly the same."""
+    adapter: TypeAdapter[float] = TypeAdapter(kind)
+    text = adapter.dump_python(number * unit, context=WRITTEN)
+    assert isinstance(text, str)
+    assert adapter.validate_python(text) == number * unit
+    assert adapter.dump_python(number * unit) == number * unit

@@ -13,22 +13,30 @@ from bxcache.cli.job_log import say
 from bxcache.config.discovery import shorten_path
 from bxcache.config.loading import check_file, choose_file, describe
 from bxcache.config.schema import render_schema
-from bxcache.console.settings import render_settings
+from bxcache.console.settings import describe_settings, render_settings
+from bxcache.console.tables import render_document
 from bxcache.errors import ConfigError, Problem
 from bxcache.place.trust import describe_place, open_setup
 from bxcache.redaction import Redactor
 
 
-def show(config_file: Path | None, image: str | None) -> None:
+def show(config_file: Path | None, image: str | None, *, changed: bool, as_json: bool) -> None:
     setup, placement = open_setup(Path.cwd(), os.environ, file=config_file, image=image)
-    rows = [(key, value, str(source)) for key, value, source in describe(setup)]
+    rows = [
+        (key, value, str(source))
+        for key, value, source in describe(setup, only_changed=changed, as_text=not as_json)
+    ]
     rows += [
         (each.key, each.value, f"{each.source}, does not count here: {each.why}")
         for each in placement.refused
     ]
+    rows += [each for each in describe_place(placement) if not changed or setup.is_set(each[0])]
     command = render_build(setup.config.build, cache_options=(), metadata_file="")
     redact = Redactor(find_secrets(command, os.environ))
-    say(render_settings([*rows, *describe_place(placement)], redact), err=False)
+    if as_json:
+        click.echo(redact(render_document(describe_settings(rows))))
+    else:
+        say(redact(render_settings(rows)), err=False)
     for note in (*setup.notes, *placement.notes):
         say(f"note: {redact(note)}")
 
