@@ -59,12 +59,17 @@ COMMANDS = {
         "bxcache build --trace trace.json .",
         "bxcache build --dry-run --ulimit nofile=1024 .",
     ),
-    "completion": (
-        "Print what a shell needs to complete commands.",
-        'eval "$(bxcache completion bash)"',
-        'eval "$(bxcache completion zsh)"',
+    "completion bash": ("Print the code for bash.", 'eval "$(bxcache completion bash)"'),
+    "completion fish": (
+        "Print the code for fish.",
         "bxcache completion fish > ~/.config/fish/completions/bxcache.fish",
     ),
+    "completion install": (
+        "Write the code where the shell looks for it.",
+        "bxcache completion install",
+        "bxcache completion install zsh --dry-run",
+    ),
+    "completion zsh": ("Print the code for zsh.", 'eval "$(bxcache completion zsh)"'),
     "config check": (
         "Check a config file and print all its problems.",
         "bxcache config check",
@@ -157,6 +162,7 @@ _SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "histor
 """The modules that are not named as their commands."""
 
 GROUPS = {
+    "completion": "Let a shell complete commands, options, images, stages and scopes.",
     "config": "Show and check the configuration.",
     "registry": "List and prune the scopes in a registry.",
     "store": "Inspect, limit, repair and move the local store.",
@@ -183,7 +189,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Import the command that the arguments name."""
-        name, command, rest = super().resolve_command(ctx, args)
+        try:
+            name, command, rest = super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"{error.message} The commands: {known}.", ctx) from error
         path = " ".join(filter(None, (*ctx.command_path.split()[1:], name)))
         return name, load_command(path) if path in COMMANDS else command, rest
 

@@ -1,4 +1,4 @@
-"""`bxcache completion`, and the completions that depend on the project."""
+"""`bxcache completion`: bash, fish, zsh, install; and completions that depend on the project."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
+
+from bxcache.cli.commands import command
+from bxcache.cli.options import GroupedCommand, flag
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 VARIABLE = "_BXCACHE_COMPLETE"
@@ -24,18 +27,33 @@ _BASH_SIGNS = """\
 """
 
 
-@click.command("completion")
-@click.argument("shell", type=click.Choice([*SHELLS]))
-@click.pass_context
-def completion_command(context: click.Context, shell: str) -> None:
-    """Print the code that makes a shell complete commands, options, images, stages and scopes.
-
-    The shell then asks bxcache for completions.
-    """
-    source = SHELLS[shell](context.find_root().command, {}, "bxcache", VARIABLE).source()
+def render_script(shell: str) -> str:
+    """The code with which a shell asks bxcache for completions."""
+    root = click.get_current_context().find_root().command
+    source = SHELLS[shell](root, {}, "bxcache", VARIABLE).source()
     if shell == "bash":
         source = source.replace(_RETURN, f"{_BASH_SIGNS}{_RETURN}", 1)
-    click.echo(source)
+    return source
+
+
+def _print_script(shell: str) -> click.Command:
+    words = f"Print the code that makes {shell} complete commands, options, images and stages."
+    return click.command(shell, cls=GroupedCommand, help=words)(
+        lambda: click.echo(render_script(shell))
+    )
+
+
+bash_command, zsh_command, fish_command = map(_print_script, SHELLS)
+
+
+@command("completion:install")
+@click.argument("shell", type=click.Choice([*SHELLS]), required=False)
+@flag("--dry-run", help="Only show which file would be written.")
+def install_command() -> None:
+    """Write the code where the shell looks for it, and say what is left to do.
+
+    SHELL defaults to the user's own, which the variable SHELL names.
+    """
 
 
 def complete_images(
