@@ -10,6 +10,7 @@ import click
 
 from bxcache.cli.aliases import accept_aliases
 from bxcache.cli.options import GroupedCommand
+from bxcache.version import DOCS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +159,21 @@ COMMANDS = {
 }
 """By name, without the program's: the line in lists of commands, then the examples of the help."""
 
+_PAGES = {
+    "": "start.md",
+    "bake": "bake.md",
+    "build": "start.md#use-it",
+    "completion": "start.md#use-it",
+    "config": "configuration.md",
+    "diff": "history.md",
+    "history": "history.md",
+    "key": "local.md#moving-a-store-between-machines",
+    "registry": "registry.md",
+    "report": "reports.md",
+    "store": "local.md",
+}
+"""The page of the documentation on each command or group of commands, and on the program."""
+
 _SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "history"}
 """The modules that are not named as their commands."""
 
@@ -169,13 +185,19 @@ GROUPS = {
 }
 
 
+def name_page(path: str) -> str:
+    """The last line of a command's help: its page of the documentation."""
+    return f"\b\nDocs: {DOCS}/{_PAGES[path.partition(' ')[0]]}"
+
+
 def load_command(path: str) -> click.Command:
     """Import a command, which its module has under the last word of its name."""
     module, name = _SHARED.get(path, path.split(maxsplit=1)[0]), path.rsplit(maxsplit=1)[-1]
     command: click.Command = _load(f"{module}:{name}_command")
     command.short_help, *examples = COMMANDS[path]
     command.context_settings = accept_aliases(path)
-    command.epilog = "\n".join(("\b\nExamples:", *(f"  {line}" for line in examples)))
+    lines = ("\b\nExamples:", *(f"  {line}" for line in examples), "", name_page(path))
+    command.epilog = "\n".join(lines)
     return command
 
 
@@ -202,7 +224,9 @@ def add_commands(root: click.Group) -> None:
     """Add every command of the table to the program."""
     groups = {}
     for name, text in GROUPS.items():
-        groups[name] = LazyGroup(name, help=text, context_settings=accept_aliases(name))
+        groups[name] = LazyGroup(
+            name, help=text, epilog=name_page(name), context_settings=accept_aliases(name)
+        )
         root.add_command(groups[name])
     for path, (short_help, *_) in COMMANDS.items():
         above, _, name = path.rpartition(" ")

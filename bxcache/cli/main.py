@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from bxcache.cli.commands import LazyGroup, add_commands
+from bxcache.cli.commands import LazyGroup, add_commands, name_page
 from bxcache.cli.streams import open_streams
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 from bxcache.version import __version__
@@ -25,13 +25,14 @@ Exit status: 0 done; docker's own for a failed build;
 2 usage; 65 gate; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git;
 73 metadata file; 74 store; 75 cache, with strict; 76 registry; 78 configuration;
 130 Ctrl-C, SIGTERM or closed stdout.
+
 """
 
 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_EPILOG,
+    epilog=f"{_EPILOG}{name_page('')}",
 )
 @click.version_option(__version__, prog_name="bxcache", message="%(prog)s %(version)s")
 def cli() -> None:

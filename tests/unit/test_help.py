@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from bxcache.cli.commands import COMMANDS as ENTRIES
-from bxcache.cli.commands import load_command
+from bxcache.cli.commands import GROUPS, load_command
 from bxcache.cli.main import cli, split_extra
+from bxcache.version import DOCS
+from tests.bootstrap import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +69,19 @@ def test_an_example_can_be_parsed(path: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_the_help_ends_with_the_examples(path: str) -> None:
-    """The help ends with the examples, each on its own line."""
+def test_the_help_ends_with_the_examples_and_a_page(path: str) -> None:
+    """The help ends with the examples, each on its own line, and the link to a page."""
     shown = COMMANDS[path].get_help(click.Context(COMMANDS[path], info_name=path))
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
-    assert lines[-len(EXAMPLES[path]) :] == EXAMPLES[path]
+    assert lines[-len(EXAMPLES[path]) - 1 : -1] == EXAMPLES[path]
+    assert lines[-1].startswith(f"Docs: {DOCS}/")
+
+
+@pytest.mark.parametrize("path", ["", *GROUPS, *COMMANDS])
+def test_the_page_of_a_help_exists(path: str) -> None:
+    """Each help ends with a link to an existing page of the documentation, and to its heading."""
+    shown = CliRunner().invoke(cli, [*path.split(), "--help"], prog_name="bxcache").stdout
+    page, _, anchor = shown.rstrip().rpartition(f"Docs: {DOCS}/")[2].partition("#")
+    text = (ROOT / "docs" / page).read_text()
+    headings = [line.lstrip("# ").lower() for line in text.splitlines() if line.startswith("#")]
+    assert not anchor or anchor in [each.replace(" ", "-") for each in headings]
