@@ -114,18 +114,32 @@ def test_inline_reuses_the_final_stages_chain(
 def test_a_local_store_and_a_registry_hold_the_same(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:
-    """One build saves both backends, each complete, with different compressions."""
+    """One build saves both backends, each complete, with different compressions, listed alike."""
     ref = f"{registry.address}/{tmp_path.name.lower()}"
     store = tmp_path / "store"
     backends = (
         *("--backend", f"type=local,dir={store},compression=zstd,force-compression=true"),
         *("--backend", f"type=registry,ref={ref}"),
     )
-    built = machines().build(*backends, folder=project)
+    machine = machines()
+    built = machine.build(*backends, folder=project)
     assert built["warnings"] == []
+    listed = [
+        json.loads(machine.run(kind, "ls", "--from", where, "--json", folder=project).out)
+        for kind, where in (("store", str(store)), ("registry", ref))
+    ]
+    ours, (theirs,) = listed[0]["scopes"], listed[1]["registries"][0]["scopes"]
+    same = ("name", "image", "target", "platforms", "branch", "steps")
+    assert [{key: each[key] for key in same} for each in ours] == [
+        {key: theirs[key] for key in same}
+    ]
+    assert theirs["steps"] == STEPS
+    remote = fetch(registry, f"{tmp_path.name.lower()}/manifests/{theirs['digest']}")
+    assert theirs["layers"] == len({each["digest"] for each in remote["layers"]})
     digests = {cache["backend"]: cache["digest"] for cache in built["caches"]}
     assert digests["local"] != digests["registry"]
     manifest = json.loads((store / "blobs" / digests["local"].replace(":", "/")).read_text())
+    assert ours[0]["layers"] == len({each["digest"] for each in manifest["layers"]})
     for blob in (manifest["config"], *manifest["layers"]):
         assert (store / "blobs" / blob["digest"].replace(":", "/")).stat().st_size == blob["size"]
     for backend in (f"type=local,dir={store}", f"type=registry,ref={ref}"):

@@ -137,6 +137,19 @@ def test_an_alias_outlives_the_other(repository: Repository) -> None:
     assert repository.tags() == {tag: before[tag] for tag in (kept, f"{kept}.bxcache")}
 
 
+def test_a_scope_is_removed_by_its_tag(repository: Repository) -> None:
+    """Removing a scope by its tag keeps other scopes, and the manifest that it shares with one."""
+    kept, gone = repository.save("main", b"1"), repository.save("gone", b"1")
+    repository.put("latest", b"3")
+    before = repository.tags()
+    assert repository.cache.remove(gone, "latest", dry_run=True).removed
+    assert repository.tags() == before
+    found = repository.cache.remove(gone, "latest")
+    assert [each.scope.tag for each in found.removed] == [gone]
+    assert found.freed_bytes == 0
+    assert repository.tags() == {t: before[t] for t in (kept, f"{kept}.bxcache", "latest")}
+
+
 def test_a_foreign_tag_of_the_same_manifest_stays(repository: Repository) -> None:
     """Another client's tag of the same manifest is kept."""
     repository.save("gone", b"1")
