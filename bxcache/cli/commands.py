@@ -160,9 +160,7 @@ COMMANDS = {
 """By name, without the program's: the line in lists of commands, then the examples of the help."""
 
 _PAGES = {
-    "": "start.md",
     "bake": "bake.md",
-    "build": "start.md",
     "completion": "start.md#completion-of-the-command-line",
     "config": "configuration.md",
     "diff": "history.md",
@@ -172,7 +170,7 @@ _PAGES = {
     "report": "reports.md",
     "store": "local.md",
 }
-"""The page of the documentation on each command or group of commands, and on the program."""
+"""The page of the documentation on each command or group that the first page does not explain."""
 
 _SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "history"}
 """The modules that are not named as their commands."""
@@ -187,7 +185,7 @@ GROUPS = {
 
 def name_page(path: str) -> str:
     """The last line of a command's help: its page of the documentation."""
-    return f"\b\nDocs: {DOCS}/{_PAGES[path.partition(' ')[0]]}"
+    return f"\b\nDocs: {DOCS}/{_PAGES.get(path.partition(' ')[0], 'start.md')}"
 
 
 def load_command(path: str) -> click.Command:

@@ -19,19 +19,19 @@ def identify_scopes(store: Store, names: Iterable[str]) -> dict[str, Scope | Non
     Raises:
         StoreError: the store cannot be read.
     """
+    known = {name: Scope.parse(name) for name in names}
     # Records are large, so they are read only for names that a hash has shortened.
-    return {name: Scope.parse(name) or _find_recorded(store, name) for name in names}
+    hashed = [name for name, scope in known.items() if scope is None]
+    records = store.read_last_records(hashed)
+    return known | {name: _read_scope(name, record) for name, record in records.items()}
 
 
-def _find_recorded(store: Store, name: str) -> Scope | None:
-    for data in reversed(store.read_records(name)):
-        try:
-            known = json.loads(data)["scope"]
-            owner = Owner.parse(known.get("branch") or "")
-            platforms = tuple(known.get("platforms", ()))
-            scope = Scope(known["image"], known.get("target"), platforms, owner)
-            if scope.name == name:
-                return scope
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            continue
-    return None
+def _read_scope(name: str, record: bytes) -> Scope | None:
+    try:
+        known = json.loads(record)["scope"]
+        owner = Owner.parse(known.get("branch") or "")
+        platforms = tuple(known.get("platforms", ()))
+        scope = Scope(known["image"], known.get("target"), platforms, owner)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return scope if scope.name == name else None

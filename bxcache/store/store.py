@@ -167,6 +167,12 @@ class Store:
         with self._reading() as catalog:
             return catalog.records.read(scope)
 
+    def read_last_records(self, scopes: Iterable[str]) -> dict[str, bytes]:
+        """The record of the last build of each of these scopes that has any."""
+        with self._reading() as catalog:
+            found = ((scope, catalog.records.read(scope)) for scope in scopes)
+            return {scope: records[-1] for scope, records in found if records}
+
     def list_last_builds(self, scopes: Iterable[str]) -> dict[str, float]:
         """When each of these scopes was last built, in seconds since 1970, if it has records."""
         with self._reading() as catalog:
