@@ -32,6 +32,7 @@ def _read_scope(name: str, record: bytes) -> Scope | None:
         owner = Owner.parse(known.get("branch") or "")
         platforms = tuple(known.get("platforms", ()))
         scope = Scope(known["image"], known.get("target"), platforms, owner)
+        is_own = scope.name == name
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return scope if scope.name == name else None
+    return scope if is_own else None

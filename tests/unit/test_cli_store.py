@@ -449,6 +449,21 @@ def test_ls_shows_whose_each_scope_is(store: Store, capsys: pytest.CaptureFixtur
     assert sorted(branches) == ["?", "feature/x", "fix_login"]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [b"[]", b"{}", b'{"scope": {"image": 1}}', b'{"scope": {"image": "a", "platforms": 1}}'],
+)
+def test_a_damaged_record_says_nothing(
+    store: Store, record: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged record of a scope leaves its branch unknown, and is no error."""
+    build(store, "odd", b"1")
+    store.add_record("odd", record + b"\n")
+    assert run(["store", "ls", "--json"]) == 0
+    (scope,) = json.loads(capsys.readouterr().out)["scopes"]
+    assert (scope["image"], scope["branch"]) == (None, None)
+
+
 def test_a_store_and_a_registry_are_listed_alike(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
