@@ -54,6 +54,7 @@ METHODS: dict[str, Callable[[Store, bytes], object]] = {
     "read_scopes": lambda store, _: store.read_scopes(),
     "staging_path": lambda store, _: store.staging_path(draw_name()),
     "read_records": lambda store, _: store.read_records("app"),
+    "read_last_records": lambda store, _: store.read_last_records(["app"]),
     "list_last_builds": lambda store, _: store.list_last_builds(["app"]),
     "usage": lambda store, _: store.usage(),
     "verify": lambda store, _: store.verify(full=True),
