@@ -23,7 +23,7 @@ from tests.bootstrap import ROOT
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += [ROOT / "examples" / "README.md"]
+PAGES += [ROOT / "examples" / "README.md", ROOT / "SECURITY.md"]
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
