@@ -1,4 +1,4 @@
-"""The repository's generated files: schemas, the page of all keys, and reports of recorded builds.
+"""The repository's generated files: schemas, the page of all keys, reports and pictures of builds.
 
 `python3 -m tests.regenerate` regenerates them.
 """
@@ -19,6 +19,7 @@ from bxcache.config.schema import read_docstrings, render_schema
 from bxcache.insight import record, report
 from tests.bootstrap import ROOT
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
+from tests.support.pictures import draw_live, draw_report
 from tests.support.reference import render_keys
 
 
@@ -42,9 +43,11 @@ def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-SCHEMAS, GOLDEN = Path("schemas"), Path("tests/golden")
+SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
+    PICTURES / "live.svg": draw_live,
+    PICTURES / "report.svg": draw_report,
     SCHEMAS / "bxcache.schema.json": render_schema,
     SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
     SCHEMAS / "bxcache-report.schema.json": _render_report_schema,
@@ -59,5 +62,5 @@ GENERATED: dict[Path, Callable[[], str]] = {
 
 def list_unknown() -> set[Path]:
     """Return the files in these folders that are not generated."""
-    kept = [path for folder in (SCHEMAS, GOLDEN) for path in (ROOT / folder).iterdir()]
+    kept = [path for folder in (SCHEMAS, GOLDEN, PICTURES) for path in (ROOT / folder).iterdir()]
     return {path.relative_to(ROOT) for path in kept} - set(GENERATED)

@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from unittest import mock
 
 from rich.console import Console, ConsoleDimensions
@@ -24,10 +24,10 @@ from tests.support.replay import STREAMS
 
 BUILD = STREAMS / "shop"
 COMMAND = "bxcache build shop"
-MOMENT = timedelta(seconds=9)
-"""How long the build had been running when the picture of it was taken."""
-COLUMNS, ROWS = 92, 24
-WIDTH, HEIGHT = 860, 690
+MOMENT = 9.8
+"""How many seconds the build had been running when the picture of it was taken."""
+COLUMNS, ROWS = 100, 24
+WIDTH, HEIGHT = 860, 510
 """Of the report's picture, in CSS pixels."""
 _TIME = re.compile(r'"(?:started|completed|timestamp)":"([^"]+)"')
 # Colours of a dark terminal; each is readable on its ground.
@@ -42,19 +42,18 @@ _THEME = TerminalTheme(
 _FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 # Rich's own frame names fonts that a reader's browser would have to fetch.
 _FRAME = f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}" role="img" aria-label="{{title}}">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{width}} {{height}}"
+ role="img" aria-label="{COMMAND}">
 <style>
 .{{unique_id}}-matrix {{{{ font: {{char_height}}px {_FONTS}; white-space: pre; }}}}
+.{{unique_id}}-title {{{{ font: bold {{char_height}}px {_FONTS}; }}}}
 {{styles}}
 </style>
 <defs>
-<clipPath id="{{unique_id}}-clip-terminal">
-<rect x="0" y="0" width="{{terminal_width}}" height="{{terminal_height}}"/>
-</clipPath>
 {{lines}}
 </defs>
 {{chrome}}
-<g transform="translate({{terminal_x}}, {{terminal_y}})" clip-path="url(#{{unique_id}}-clip-terminal)">
+<g transform="translate({{terminal_x}}, {{terminal_y}})">
 {{backgrounds}}
 <g class="{{unique_id}}-matrix">
 {{matrix}}
@@ -63,9 +62,10 @@ _FRAME = f"""\
 </svg>
 """
 _PAGE = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"
+ role="img" aria-label="bxcache report">
 <style>
-{style}body {{ max-width: none; height: {height}px; border: 1px solid var(--line); border-radius: .5rem; }}
+{style}body {{ max-width: none; height: {height}px; border: 1px solid var(--line); }}
 </style>
 <foreignObject width="{width}" height="{height}">
 <body xmlns="http://www.w3.org/1999/xhtml">
@@ -91,46 +91,40 @@ def draw_live() -> str:
 
 
 def _show_build() -> Console:
-    lines = list(_list_timed())
-    start = lines[0][0]
-    screen = _Screen()
     with Failures(io.StringIO()) as failures, mock.patch("time.monotonic") as clock:
         clock.return_value = 0.0
-        live, reader = LiveProgress(screen, failures), TraceReader()
+        live, reader = LiveProgress(_Screen(), failures), TraceReader()
         console = live._console
         console.record, console.size = True, ConsoleDimensions(COLUMNS, ROWS)
         console.print(f"$ {COMMAND}", style="bold")
-        for at, line in lines:
-            if at - start > MOMENT:
+        for seconds, line in _list_timed():
+            if seconds > MOMENT:
                 break
-            clock.return_value = (at - start).total_seconds()
+            clock.return_value = seconds
             for event in reader.feed(line):
                 live(event)
-        clock.return_value = MOMENT.total_seconds()
+        clock.return_value = MOMENT
         console.print(live._draw())
     return console
 
 
-def _list_timed() -> Iterator[tuple[datetime, str]]:
-    """List the lines of the stream, each with the last moment that it or an earlier one names."""
-    last = None
+def _list_timed() -> Iterator[tuple[float, str]]:
+    """List the lines of the stream, each with the seconds from the first moment to its own."""
+    start, now = None, 0.0
     for line in (BUILD / "edit.ndjson").read_text().splitlines():
-        named = [datetime.fromisoformat(text) for text in _TIME.findall(line)]
-        last = max([*named, *([last] if last else [])])
-        yield last, line
+        for moment in map(datetime.fromisoformat, _TIME.findall(line)):
+            start = start or moment
+            now = max(now, (moment - start).total_seconds())
+        yield now, line
 
 
 def draw_report() -> str:
-    """Draw the report's page from its head to the slowest steps."""
+    """Draw the head of the page of the report, and the timeline."""
     report = Report.model_validate_json((BUILD / "edit.report.json").read_text())
     page = render_report(report, "html")
-    style = re.search(r"<style>(.*?)@media \(max-width", page, re.DOTALL)
-    body = re.search(r"<body>(.*)</header>", page, re.DOTALL)
-    parts = re.findall(r"<section>.*?</section>", page, re.DOTALL)
-    assert style and body
-    content = f"{body[1]}</header><main>{''.join(parts[:2])}</main>"
+    found = re.search(r"<style>(.*?)@media \(max-width.*<body>(.*?</section>)", page, re.DOTALL)
+    assert found
     # A browser reads a picture as XML, where a drawing within a page needs its name space.
-    content = content.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
-    return _PAGE.format(
-        width=WIDTH, height=HEIGHT, label="bxcache report", style=style[1], content=content
-    ).replace("><", ">\n<")
+    content = found[2].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"') + "</main>"
+    drawn = _PAGE.format(width=WIDTH, height=HEIGHT, style=found[1], content=content)
+    return drawn.replace("><", ">\n<")
