@@ -189,6 +189,12 @@ def find_python(version: str) -> Path:
     return found[-1]
 
 
+def test_the_printed_wheel_is_the_one_that_is_built(wheel: Path) -> None:
+    """The documentation names the wheel of this version."""
+    named = re.findall(r"\./(\S+\.whl)", (ROOT / "docs" / "start.md").read_text())
+    assert set(named) == {wheel.name}
+
+
 def test_the_printed_installation_works(checkout: Path, tmp_path: Path) -> None:
     """The line that the pages tell to type installs bxcache from a checkout."""
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/start.md")]
