@@ -15,7 +15,7 @@ from bxcache.place.scope import Kind, Owner, Scope, guess_platform, write_owner
 from bxcache.place.trust import find_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from bxcache.config.loading import Setup
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 END = "~"
 """The end of a branch in a key. No branch contains it, so none is the beginning of another:
 https://git-scm.com/docs/git-check-ref-format"""
+ALL = "images"
+"""Stands for all images of a repository in the key of the store that they share."""
 _VERSION = "bxcache-1"
 _EMPTY = "empty"
 
@@ -56,18 +58,27 @@ class CacheKey:
         return (*(f"{self.project}{each}{END}" for each in self.owners), self.project)
 
 
+def name_project(image: str, target: str | None, platforms: Collection[str]) -> str:
+    """The prefix of all keys of an image, or of `ALL`.
+
+    >>> name_project("image", None, ["linux/amd64"])
+    'bxcache-1.image.linux-amd64.'
+    """
+    return f"{_VERSION}.{Scope(image, target, tuple(platforms)).stem}."
+
+
 def make_cache_key(
     setup: Setup, directory: Path, scopes: Mapping[str, Descriptor], place: Place
 ) -> CacheKey:
-    """The key of an image's store with some scopes, for a build in a place."""
+    """The key of a store with some scopes, for a build of one image or of all, in a place."""
     branches = (Owner.of_branch(each) for each in (place.base, place.default))
     owners = [each for each in (find_owner(place), *branches) if each.kind is not Kind.NONE]
     settings = setup.config.build
-    image = find_image(setup, directory)
-    scope = Scope(image, settings.target, settings.platforms or (guess_platform(),))
+    is_all = setup.image is None and bool(setup.config.images)
+    image = ALL if is_all else find_image(setup, directory)
     lines = "".join(f"{name} {entry.digest}\n" for name, entry in sorted(scopes.items()))
     return CacheKey(
-        project=f"{_VERSION}.{scope.stem}.",
+        project=name_project(image, settings.target, settings.platforms or (guess_platform(),)),
         owners=tuple(dict.fromkeys(map(write_owner, owners))),
         content=hashlib.sha256(lines.encode()).hexdigest()[:16] if scopes else _EMPTY,
         default=place.default,

@@ -100,6 +100,12 @@ COMMANDS = {
         "bxcache history --from registry.example.com/app-cache --branch main",
         "bxcache history --stage deps --export ./files",
     ),
+    "init": (
+        "Write the first config file, and the job of a CI system.",
+        "bxcache init",
+        "bxcache init --ci github",
+        "bxcache init --ci gitlab --dry-run",
+    ),
     "key": (
         "Print a key for CI systems that keep the store as files.",
         "bxcache key --style github",

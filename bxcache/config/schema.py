@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import ModelSchema, NullableSchema, WithDefaultSchema
 
 
+SCHEMA_LINE = """\
+#:schema ./bxcache.schema.json
+# Editors complete and check this file with it: `bxcache config schema > bxcache.schema.json`"""
+"""The first lines of a config file: https://taplo.tamasfe.dev/configuration/directives.html"""
+
+
 class _ConfigSchema(GenerateJsonSchema):
     """TOML has no null: an optional key may only be absent."""
 

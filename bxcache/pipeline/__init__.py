@@ -21,4 +21,5 @@ From the ground up:
     bake_targets     the targets of a bake, their caches, and bake's arguments
     bake_definition  guard the files and the definition of an untrusted bake
     bake             the story for the targets of a bake
+    survey           what a repository builds and on which CI system, for its first config file
 """

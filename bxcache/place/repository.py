@@ -102,6 +102,10 @@ class Repository:
             return Found(head, _ORIGIN_HEAD)
         return next((Found(ref.rpartition("/")[2], ref) for ref in _USUAL if ref in refs), None)
 
+    def find_remote(self) -> str | None:
+        """Find the URL of the remote `origin`, as its settings have it."""
+        return self._read("config", "--get", "remote.origin.url", fine=_DETACHED) or None
+
     def _read(self, *arguments: str, fine: int = 0) -> str | None:
         """Return git's output; None if git reports nothing or cannot run."""
         if self.is_there is False:

@@ -31,6 +31,7 @@ DEFAULT_BRANCH = {
     "circleci": {"CIRCLE_BRANCH": "main"},
     "buildkite": {"BUILDKITE_BRANCH": "main"},
     "jenkins": {"BRANCH_NAME": "main", "GIT_BRANCH": "main"},
+    "azure": {"BUILD_SOURCEBRANCH": "refs/heads/main", "BUILD_SOURCEBRANCHNAME": "main"},
 }
 # Variables that the systems set and that bxcache's recordings do not need.
 UNRECORDED = {
@@ -123,10 +124,10 @@ class Job:
 
 @dataclass
 class Repository:
-    """A repository with an example in it, on a CI system."""
+    """A repository with an example in it, or with other files, on a CI system."""
 
     folder: Path
-    example: str
+    example: str | Path
     provider: str
     host: str
     jobs: int = 0
@@ -174,5 +175,5 @@ class Repository:
 
 def counts(output: str) -> list[tuple[int, int]]:
     """Count the steps that each build in an output reused and executed."""
-    found = re.findall(r"^\d+ steps: (\d+) reused, (\d+) executed", output, re.MULTILINE)
+    found = re.findall(r"^ *\d+ steps?: (\d+) reused, (\d+) executed", output, re.MULTILINE)
     return [(int(reused), int(executed)) for reused, executed in found]

@@ -28,6 +28,7 @@ from tests.support.ci_systems import (
     EXAMPLES,
     Environment,
     Step,
+    azure_steps,
     buildkite_steps,
     circleci_run,
     circleci_steps,
@@ -44,6 +45,7 @@ ON_REGISTRIES: dict[str, tuple[str, TakeSteps]] = {
     "github-actions": ("github", github_steps),
     "gitlab": ("gitlab", gitlab_steps),
     "buildkite": ("buildkite", buildkite_steps),
+    "azure": ("azure", azure_steps),
 }
 
 

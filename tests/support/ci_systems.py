@@ -17,7 +17,10 @@ FILES = {
     "circleci": ".circleci/config.yml",
     "buildkite": ".buildkite/pipeline.yml",
     "jenkins": "Jenkinsfile",
+    "azure": "azure-pipelines.yml",
 }
+FOLDERS = {name.removesuffix("-actions"): name for name in FILES}
+"""The folder of `examples/` by the name that `bxcache init --ci` has for the system."""
 Environment = Mapping[str, str]
 
 # Each condition in the files, as a function of that system's variables. A test fails on any
@@ -35,6 +38,9 @@ CONDITIONS: dict[str, Callable[[Environment], bool]] = {
     'build.source != "schedule"': lambda known: known["BUILDKITE_SOURCE"] != "schedule",
     "build.branch == pipeline.default_branch": (
         lambda known: known["BUILDKITE_BRANCH"] == known["BUILDKITE_PIPELINE_DEFAULT_BRANCH"]
+    ),
+    "eq(variables['Build.SourceBranch'], 'refs/heads/main')": (
+        lambda known: known["BUILD_SOURCEBRANCH"] == "refs/heads/main"
     ),
     "build.pull_request.id == null": lambda known: known["BUILDKITE_PULL_REQUEST"] == "false",
 }
@@ -66,7 +72,7 @@ def holds(condition: str, known: Environment) -> bool:
 def github_steps(folder: Path, known: Environment) -> list[Step]:
     """Return the `run` steps, in GitHub's default shell."""
     job = read_file("github-actions", folder)["jobs"]["image"]
-    variables = {name: _fill(text, known) for name, text in job["env"].items()}
+    variables = {name: _fill(text, known) for name, text in job.get("env", {}).items()}
     return [
         Step(("bash", "-e", "-c", step["run"]), variables)
         for step in job["steps"]
@@ -103,6 +109,21 @@ def buildkite_steps(folder: Path, known: Environment) -> list[Step]:
         Step(("bash", "-e", "-c", step["command"]))
         for step in read_file("buildkite", folder)["steps"]
         if holds(step["if"], known)
+    ]
+
+
+def azure_steps(folder: Path, known: Environment) -> list[Step]:
+    """Return the `script` steps, in the shell of Azure's agents on Linux."""
+    file = read_file("azure", folder)
+    variables = {
+        # Azure writes `True` and `False`.
+        name: str(holds(text.removeprefix("$[").removesuffix("]"), known))
+        for name, text in file.get("variables", {}).items()
+    }
+    return [
+        Step(("bash", "--noprofile", "--norc", "-c", step["script"]), variables)
+        for step in file["steps"]
+        if "script" in step
     ]
 
 

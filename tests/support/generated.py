@@ -1,4 +1,5 @@
-"""The repository's generated files: schemas, the page of all keys, reports and pictures of builds.
+"""The repository's generated files: schemas, the page of all keys, examples of CI systems, reports and
+pictures of builds.
 
 `python3 -m tests.regenerate` regenerates them.
 """
@@ -16,8 +17,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from bxcache.config.schema import read_docstrings, render_schema
+from bxcache.console.starter.files import render_files
 from bxcache.insight import record, report
+from bxcache.pipeline.survey import Image, Survey
 from tests.bootstrap import ROOT
+from tests.support.ci_systems import FOLDERS
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
 from tests.support.pictures import draw_live, draw_report
 from tests.support.reference import render_keys
@@ -43,6 +47,16 @@ def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
+def _list_examples() -> dict[Path, Callable[[], str]]:
+    """The examples of CI systems: what `bxcache init` writes beside one Dockerfile."""
+    found = Survey("shop", (Image("shop", "Dockerfile", "."),))
+    return {
+        Path("examples") / folder / name: lambda text=text: text  # type: ignore[misc]  # bound now
+        for system, folder in FOLDERS.items()
+        for name, text in render_files(found, system).items()
+    }
+
+
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
@@ -51,6 +65,7 @@ GENERATED: dict[Path, Callable[[], str]] = {
     SCHEMAS / "bxcache.schema.json": render_schema,
     SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
     SCHEMAS / "bxcache-report.schema.json": _render_report_schema,
+    **_list_examples(),
     **{
         GOLDEN / f"{name}.{suffix}": partial(render_golden, name, suffix)
         for name in BUILDS

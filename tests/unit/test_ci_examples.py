@@ -22,6 +22,12 @@ SCHEMAS = {
     "gitlab": "vendor.gitlab-ci",
     "circleci": "vendor.circle-ci",
     "buildkite": "vendor.buildkite",
+    "azure": "vendor.azure-pipelines",
+}
+OPTIONS = {
+    "gitlab": ("--data-transform", "gitlab-ci"),
+    # Its schema has patterns that are only valid as old JavaScript.
+    "azure": ("--data-transform", "azure-pipelines", "--regex-variant", "nonunicode"),
 }
 LINT = """\
 extends: default
@@ -46,7 +52,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(system: str, file: Path) -> Result:
     """Check a file against its system's schema from the installed package."""
-    options = ("--data-transform", "gitlab-ci") if system == "gitlab" else ()
+    options = OPTIONS.get(system, ())
     return CliRunner().invoke(
         check_jsonschema, ["--builtin-schema", SCHEMAS[system], *options, str(file)]
     )
@@ -72,6 +78,7 @@ def test_a_file_is_valid_by_its_systems_schema(system: str) -> None:
         ("gitlab", "script:", "scripts:"),
         ("circleci", "machine:", "machines:"),
         ("buildkite", "depends_on:", "depend_on:"),
+        ("azure", "inputs:", "input:"),
     ],
 )
 def test_the_schema_detects_a_mistake(system: str, right: str, wrong: str, tmp_path: Path) -> None:
@@ -94,7 +101,7 @@ def test_the_action_is_valid() -> None:
 
 
 def test_all_yaml_is_clean() -> None:
-    """A strict yamllint finds no problem in any file, including those of the four systems."""
+    """A strict yamllint finds no problem in any file, including those of the five systems."""
     assert {EXAMPLES / system / FILES[system] for system in SCHEMAS} <= set(YAML)
     assert [problem for file in YAML for problem in lint(file)] == []
 
@@ -166,6 +173,8 @@ def test_external_components_have_a_version() -> None:
     gitlab = read_file("gitlab")["default"]
     images = [gitlab["image"], *gitlab["services"]]
     assert all(re.fullmatch(r"docker:\d+\.\d+\.\d+(-dind)?", each) for each in images)
+    tasks = [step["task"] for step in read_file("azure")["steps"] if "task" in step]
+    assert tasks == ["Docker@2"]
     plugins = [name for table in walk(read_file("buildkite")) for name in table if "#" in name]
     assert plugins
     assert all(re.fullmatch(r"[\w-]+#v\d+\.\d+\.\d+", each) for each in plugins)
@@ -177,6 +186,17 @@ def test_github_has_a_builder_and_a_login_before_it_builds() -> None:
     used = [step.get("uses", step.get("run", "")).partition("@")[0] for step in steps]
     build = used.index("bxcache build")
     assert {"docker/setup-buildx-action", "docker/login-action"} < set(used[:build])
+
+
+def test_azure_logs_in_before_it_builds_but_not_for_forks() -> None:
+    """The pipeline logs in first, unless a fork is built; the real tests replace the task."""
+    steps = read_file("azure")["steps"]
+    [login] = [step for step in steps if "task" in step]
+    assert (
+        login["condition"] == "and(succeeded(), ne(variables['System.PullRequest.IsFork'], 'True'))"
+    )
+    build = next(step for step in steps if "bxcache build" in step.get("script", ""))
+    assert steps.index(login) < steps.index(build)
 
 
 def test_every_step_of_buildkite_logs_in() -> None:

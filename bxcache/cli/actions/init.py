@@ -1,0 +1,109 @@
+"""The action of `bxcache init`; `cli/init.py` has its help."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bxcache.cli.files import open_destination
+from bxcache.cli.job_log import say
+from bxcache.config.discovery import find_config_file
+from bxcache.console.starter import files as starter
+from bxcache.errors import ConfigError, Problem
+from bxcache.pipeline.survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bxcache.pipeline.survey import Survey
+
+_NONE = "none"
+_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
+"""https://github.com/distribution/reference/blob/v0.6.0/regexp.go, with a host and no tag."""
+
+
+def write_files(system: str | None, repository: str | None, *, force: bool, dry_run: bool) -> None:
+    root, found = survey(Path.cwd())
+    asks = not dry_run and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if asks:
+        system = system or _ask_system(found)
+        repository = repository or _ask_repository(found, system)
+    _check_repository(system, repository)
+    written = starter.render_files(found, system, repository)
+    for note in starter.list_notes(found, system):
+        say(f"note: {note}")
+    if dry_run:
+        say(starter.render_preview(written), err=False)
+        return
+    changed = _list_changed(root, written)
+    if not force:
+        _refuse_existing(root, changed)
+    if asks and changed:
+        click.confirm(f"write {', '.join(changed)}?", default=True, abort=True, err=True)
+    for name in changed:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with open_destination(root / name) as file:
+            file.write(written[name])
+    say(starter.render_done(changed), err=False)
+
+
+def _ask_system(found: Survey) -> str | None:
+    """Ask for the CI system; the default is the one that the repository already uses."""
+    answer = click.prompt(
+        "CI system",
+        type=click.Choice((*starter.SYSTEMS, _NONE)),
+        default=next(iter(found.systems), _NONE),
+        err=True,
+    )
+    return None if answer == _NONE else str(answer)
+
+
+def _ask_repository(found: Survey, system: str | None) -> str | None:
+    """Ask for the image's name in a registry, where the job needs one."""
+    known = system and starter.name_repository(found, system)
+    if not known:
+        return None
+    name, is_guess = known
+    answer = str(click.prompt("The image's name in the registry", default=name, err=True))
+    return None if is_guess and answer == name else answer
+
+
+def _check_repository(system: str | None, repository: str | None) -> None:
+    """Refuse a name that is none, or that the job has no login for."""
+    if repository is None:
+        return
+    registry = starter.SYSTEMS[system].registry if system else None
+    if registry is None:
+        raise click.UsageError("--repository needs --ci with a system whose job uses a registry")
+    if not _REPOSITORY.fullmatch(repository):
+        raise click.UsageError(f"`{repository}` is not a repository such as `{registry}/acme/shop`")
+    if system == "github" and not repository.startswith(f"{registry}/"):
+        raise click.UsageError(f"the job logs in to {registry}; give --repository {registry}/…")
+
+
+def _list_changed(root: Path, written: Mapping[str, str]) -> tuple[str, ...]:
+    """List the files to write; lists of ignored files are a person's, and only told about."""
+    changed = []
+    for name, text in written.items():
+        path = root / name
+        before = path.read_text("utf-8", "replace") if path.is_file() else None
+        if before is None or (before != text and name not in starter.LISTS):
+            changed.append(name)
+        elif name in starter.LISTS and not {*text.splitlines()} <= {*before.splitlines()}:
+            say(f"note: add `{text.strip()}` to `{name}`; the store is kept there")
+    return tuple(changed)
+
+
+def _refuse_existing(root: Path, changed: Iterable[str]) -> None:
+    """Refuse to overwrite files, or to hide the settings of a `pyproject.toml`."""
+    known = find_config_file(root)
+    others = [known.path] if known and known.path.name != starter.CONFIG else []
+    existing = [*others, *(root / name for name in changed if (root / name).exists())]
+    if existing:
+        problems = [Problem(str(path.relative_to(root)), "", "exists already") for path in existing]
+        hint = "`--dry-run` prints what would be written, `--force` overwrites what is there"
+        raise ConfigError(problems, hint=hint)

@@ -1,0 +1,197 @@
+"""Renders the files that `bxcache init` writes from what a survey found."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bxcache.backends.cache_key import ALL, name_project
+from bxcache.config.schema import SCHEMA_LINE
+from bxcache.place.image_name import name_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bxcache.pipeline.survey import Image, Survey
+
+CONFIG = "bxcache.toml"
+STORE = ".bxcache"
+_OWNER, _REGISTRY = "acme", "registry.example.com"
+"""What a person has to replace where the remote does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A CI system for which a job is written.
+
+    Attributes:
+        label: its name for people.
+        file: where it reads its jobs.
+        template: of that file.
+        registry: the registry that its jobs log in to; None where the cache is a local store.
+        host: where a repository must be for the remote to name the image in that registry.
+    """
+
+    label: str
+    file: str
+    template: str
+    registry: str | None = None
+    host: str | None = None
+
+
+SYSTEMS = {
+    "github": System(
+        "GitHub Actions", ".github/workflows/build.yml", "github.yml", "ghcr.io", "github.com"
+    ),
+    "gitlab": System("GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com"),
+    "circleci": System("CircleCI", ".circleci/config.yml", "circleci.yml"),
+    "buildkite": System("Buildkite", ".buildkite/pipeline.yml", "buildkite.yml", _REGISTRY),
+    "jenkins": System("Jenkins", "Jenkinsfile", "jenkins.groovy"),
+    "azure": System("Azure Pipelines", "azure-pipelines.yml", "azure.yml", _REGISTRY),
+}
+_IN_CHECKOUT = {"circleci"}
+"""Where the store is in the checkout, and so must be in no image and no commit."""
+LISTS = (".dockerignore", ".gitignore")
+_PLACEHOLDER = re.compile(r"@(?P<name>[a-z]+)@")
+_CONDITION = re.compile(r"@(?P<name>[a-z]+)\|(?P<rest>.*)")
+
+
+def name_repository(found: Survey, system: str) -> tuple[str, bool] | None:
+    """Name the repository of a registry for the image, and tell whether a person must change it.
+
+    None where the CI system's jobs keep the cache without a registry.
+    """
+    kind = SYSTEMS[system]
+    if kind.registry is None:
+        return None
+    is_known = found.remote is not None and kind.host == found.host
+    path = found.remote or f"{_OWNER}/{found.name}"
+    return f"{kind.registry}/{path}", not is_known
+
+
+def render_files(
+    found: Survey, system: str | None = None, repository: str | None = None
+) -> dict[str, str]:
+    """Render the files of a repository by their paths from its top.
+
+    Args:
+        system: the CI system of the job; None for a config file alone.
+        repository: the image's name in a registry, instead of the one from the git remote.
+    """
+    if system is None:
+        return {CONFIG: _render("local.toml", _list_values(found, found.name, hint=False))}
+    named = name_repository(found, system)
+    hint = named is not None and named[1] and not repository
+    values = _list_values(found, repository or (named[0] if named else ""), hint=hint)
+    values |= {"key": _name_key(found)}
+    written = {
+        CONFIG: _render(f"{system}.toml", values),
+        SYSTEMS[system].file: _render(SYSTEMS[system].template, values),
+    }
+    if system in _IN_CHECKOUT:
+        written |= dict.fromkeys(LISTS, f"{STORE}\n")
+    return written
+
+
+def _list_values(found: Survey, repository: str, *, hint: bool) -> dict[str, str]:
+    """The values of the templates' placeholders; conditions are true if they are not empty."""
+    single = not found.bake and len(found.images) == 1
+    command = "bxcache bake" if found.bake else "bxcache build" if single else "bxcache build --all"
+    registry, _, path = repository.partition("/")
+    prefix = repository or found.name
+    settings = _list_settings(found.images[0], prefix, is_top=True) if single else ()
+    # A job that keeps a local store names its image itself.
+    named = settings if repository else (each for each in settings if not each.startswith("tags"))
+    load = {"bxcache bake": " --load", "bxcache build": f" -t {found.name}"}.get(command, "")
+    return {
+        "bake": command if found.bake else "",
+        "bakefile": found.bake or "",
+        "plain": "" if found.bake else "yes",
+        "single": "yes" if single else "",
+        "hint": "yes" if hint else "",
+        "build": command,
+        "load": f"{command}{load}",
+        "look": f"docker image inspect {found.name}" if single else "docker image ls",
+        "name": found.name,
+        "default": found.default,
+        "repository": repository,
+        "registry": registry,
+        "path": path,
+        "owner": path.rpartition("/")[0],
+        "settings": "\n".join(named),
+        "tables": "" if single or found.bake else "\n\n".join(_list_tables(found, prefix)),
+        "schema": SCHEMA_LINE,
+    }
+
+
+def _list_settings(image: Image, tag: str, *, is_top: bool) -> Iterator[str]:
+    usual = "Dockerfile" if image.context == "." else f"{image.context}/Dockerfile"
+    if image.context != ".":
+        yield f"context = {json.dumps(image.context)}"
+    if image.file != usual:
+        yield f"file = {json.dumps(image.file)}"
+    yield f'tags = ["{tag if is_top else f"{tag}/{image.name}"}"]'
+
+
+def _list_tables(found: Survey, prefix: str) -> Iterator[str]:
+    for image in found.images:
+        is_top = image.name == found.name
+        yield "\n".join((f"[images.{image.name}]", *_list_settings(image, prefix, is_top=is_top)))
+
+
+def _name_key(found: Survey) -> str:
+    """The beginning of all keys of the store, as `bxcache key` prints it on such machines."""
+    top, image = Path("/"), ALL
+    if found.bake:
+        image = name_image(top, top, ".", None)
+    elif len(found.images) == 1:
+        image = name_image(top, top, found.images[0].context, found.images[0].file)
+    return name_project(image, None, ["linux/amd64"])
+
+
+def _render(template: str, values: Mapping[str, str]) -> str:
+    """Fill in a template.
+
+    `@name@` is a value; a line that is left empty by it goes. A line behind `@name|` stays if the
+    value is not empty.
+    """
+    lines = []
+    for line in (files(__package__) / template).read_text(encoding="utf-8").splitlines():
+        condition = _CONDITION.fullmatch(line)
+        if condition and not values[condition["name"]]:
+            continue
+        text = condition["rest"] if condition else line
+        filled = _PLACEHOLDER.sub(lambda match: values[match["name"]], text)
+        if filled.strip() or not text.strip():
+            lines.append(filled)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    return f"{text.strip()}\n"
+
+
+def list_notes(found: Survey, system: str | None) -> Iterator[str]:
+    """Say what was found and is not, or no longer, of use."""
+    if found.bake and found.images:
+        yield f"`{found.bake}` says what is built; Dockerfiles that it does not name are not built"
+    elif found.compose:
+        yield f"`{found.compose}` only told the contexts of Dockerfiles; `bxcache bake` builds it"
+    for use in found.uses:
+        if use.file != (SYSTEMS[system].file if system else None):
+            what = "bxcache keeps that cache from now on, so remove it there"
+            yield f"{use.file}:{use.line} has `{use.what}`: {what}"
+    for name in found.systems if system is None else ():
+        yield f"`bxcache init --ci {name}` writes a job for {SYSTEMS[name].label}, too"
+
+
+def render_preview(written: Mapping[str, str]) -> str:
+    """Render the files, each below its path."""
+    return "\n".join(f"==> {name} <==\n{text}" for name, text in written.items())
+
+
+def render_done(changed: Iterable[str]) -> str:
+    """Say which files were written, and what is next."""
+    lines = [f"written: {name}" for name in changed] or ["nothing to write: all files are there"]
+    return "\n".join((*lines, "next: read the comments, then `bxcache config check`"))

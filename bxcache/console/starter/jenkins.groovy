@@ -1,0 +1,34 @@
+// For a multibranch pipeline: Jenkins then tells the branch, and whether a change is from a fork.
+// The agent needs Docker 29, or 26 with the containerd image store, and pipx.
+pipeline {
+    agent { label 'docker' }
+
+    triggers {
+        cron('H 3 * * *')
+    }
+
+    stages {
+        stage('Build') {
+            steps {
+                sh 'pipx run @load@ --layers --backend type=local,dir=$HOME/.cache/bxcache/@name@,max_size=20GB,max_age=14d'
+            }
+        }
+        // The image is here now: test it in this stage.
+        stage('Try') {
+            steps {
+                sh '@look@'
+            }
+        }
+        // Each build keeps the store within its bounds. Once a night it is read in full as well,
+        // which tells of a failing disk before a build does, and is collected if nobody builds.
+        stage('Look after the store') {
+            when {
+                triggeredBy 'TimerTrigger'
+            }
+            steps {
+                sh 'pipx run bxcache store verify --full'
+                sh 'pipx run bxcache store collect'
+            }
+        }
+    }
+}
