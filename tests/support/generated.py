@@ -1,5 +1,5 @@
-"""The repository's generated files: schemas, the page of all keys, examples of CI systems, reports and
-pictures of builds.
+"""The repository's generated files: schemas, the page of all keys, examples of CI systems and the
+pages that show them, reports and pictures of builds.
 
 `python3 -m tests.regenerate` regenerates them.
 """
@@ -21,7 +21,7 @@ from bxcache.console.starter.files import render_files
 from bxcache.insight import record, report
 from bxcache.pipeline.survey import Image, Survey
 from tests.bootstrap import ROOT
-from tests.support.ci_systems import FOLDERS
+from tests.support.ci_systems import EXAMPLES, FILES, FOLDERS
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
 from tests.support.pictures import draw_live, draw_report
 from tests.support.reference import render_keys
@@ -57,6 +57,18 @@ def _list_examples() -> dict[Path, Callable[[], str]]:
     }
 
 
+def _fill_page(system: str) -> str:
+    """A page of `docs/ci`, whose first block of each language is a file that `init` writes."""
+    text = (ROOT / "docs" / "ci" / f"{system}.md").read_text(encoding="utf-8")
+    folder = EXAMPLES / FOLDERS[system]
+    for name in ("bxcache.toml", FILES[FOLDERS[system]]):
+        language = {"toml": "toml", "yml": "yaml"}.get(name.rpartition(".")[2], "groovy")
+        head, opening, rest = text.partition(f"```{language}\n")
+        _, end, rest = rest.partition("```\n")
+        text = "".join((head, opening, (folder / name).read_text(encoding="utf-8"), end, rest))
+    return text
+
+
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
@@ -66,6 +78,7 @@ GENERATED: dict[Path, Callable[[], str]] = {
     SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
     SCHEMAS / "bxcache-report.schema.json": _render_report_schema,
     **_list_examples(),
+    **{Path(f"docs/ci/{system}.md"): partial(_fill_page, system) for system in FOLDERS},
     **{
         GOLDEN / f"{name}.{suffix}": partial(render_golden, name, suffix)
         for name in BUILDS

@@ -12,6 +12,8 @@ import click
 import jsonschema
 import pytest
 import yaml
+from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
+from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from bxcache.cli.commands import COMMANDS, load_command
@@ -19,10 +21,11 @@ from bxcache.cli.main import split_extra
 from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.config.schema import render_schema
+from bxcache.console.starter.files import SYSTEMS
 from tests.bootstrap import ROOT
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [ROOT / "examples" / "README.md", ROOT / "SECURITY.md"]
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -71,6 +74,13 @@ def test_the_readme_is_short_and_names_every_page() -> None:
     assert len(README.read_text().splitlines()) <= 200
     linked = {link.partition("#")[0] for link in list_links(README)}
     assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked
+
+
+def test_the_page_of_ci_systems_is_an_index() -> None:
+    """docs/ci.md links to each page of docs/ci."""
+    linked = {link.partition("#")[0] for link in list_links(ROOT / "docs" / "ci.md")}
+    pages = {f"ci/{page.name}" for page in PAGES if page.parent.name == "ci"}
+    assert {f"ci/{system}.md" for system in (*SYSTEMS, "others")} == pages <= linked
 
 
 def list_commands() -> list[tuple[str, tuple[str, ...]]]:
@@ -122,6 +132,28 @@ def test_every_config_is_valid(place: str, text: str, tmp_path: Path) -> None:
 def test_every_program_is_python(place: str, text: str) -> None:
     """Each Python snippet is a program."""
     assert ast.parse(text, place).body
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "right", "wrong"),
+    [
+        ("Bitbucket", "vendor.bitbucket-pipelines", "[docker]", "docker"),
+        ("Woodpecker", "vendor.woodpecker-ci", "steps:", "stepz:"),
+        ("Drone", "vendor.drone-ci", "steps:", "stepz:"),
+        ("Travis", "vendor.travis", "language: python", "language: parseltongue"),
+    ],
+)
+def test_every_other_system_has_a_valid_job(
+    name: str, schema: str, right: str, wrong: str, tmp_path: Path
+) -> None:
+    """Each job of docs/ci/others.md is valid by its system's schema; a changed word is not."""
+    page = (ROOT / "docs" / "ci" / "others.md").read_text()
+    text = page.partition(f"## {name}\n")[2].partition("```yaml\n")[2].partition("```\n")[0]
+    for content, status in ((text, 0), (text.replace(right, wrong), 1)):
+        (tmp_path / "job.yml").write_text(content)
+        words = ["--builtin-schema", schema, str(tmp_path / "job.yml")]
+        checked = CliRunner().invoke(check_jsonschema, words)
+        assert checked.exit_code == status, checked.output
 
 
 @pytest.mark.parametrize(("place", "text"), list_fences("yaml"))
