@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Kind, Owner, Scope, guess_platform, write_owner
@@ -41,7 +41,10 @@ class CacheKey:
             and the default branch, each if it is known, best first.
         content: the hash of the store's content.
         default: the default branch as git spells it, if it is known.
+        end: ends a branch in a key.
     """
+
+    end: ClassVar[str] = END
 
     project: str
     owners: tuple[str, ...]

@@ -6,12 +6,13 @@ import click
 
 from bxcache.cli import options
 from bxcache.cli.commands import command
-
-_SYSTEMS = ("github", "gitlab", "circleci", "buildkite", "jenkins", "azure")
+from bxcache.console.starter.systems import SYSTEMS
 
 
 @command("init:write_files")
-@click.option("--ci", "system", type=click.Choice(_SYSTEMS), help="Write the job for it, too.")
+@click.option(
+    "--ci", "system", type=click.Choice(tuple(SYSTEMS)), help="Write the job for it, too."
+)
 @click.option(
     "--repository",
     metavar="REF",

@@ -7,8 +7,8 @@ import click
 from bxcache.cli import options
 from bxcache.cli.commands import command
 from bxcache.cli.completion import complete_scopes
+from bxcache.console.cache_key import STYLES
 
-_STYLES = ("plain", "github", "github-output", "circleci", "gitlab")
 _STORE = options.together(
     click.option(
         "--from",
@@ -96,13 +96,16 @@ def adopt_command() -> None:
 
 
 @command("store:print_key")
-@click.option("--style", type=click.Choice(_STYLES), default="plain", show_default=True)
+@click.option("--style", type=click.Choice(STYLES), default="plain", show_default=True)
 @options.BRANCH
 @options.IMAGE
 @click.option("--from", "folder", type=options.to_path, metavar="DIR", help="The store.")
 @options.CONFIG
 def key_command() -> None:
     """Print a key for the content of the store, and the prefixes to fall back to.
+
+    With --image it is the key of a job that builds one of the config file's [images], without that
+    of a job that builds all of them.
 
     `github`, `circleci` and `gitlab` print YAML for their files; `github-output` prints lines for
     $GITHUB_OUTPUT.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bxcache.backends.cache_key import END
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bxcache.backends.cache_key import CacheKey
 
 _STYLES = {
@@ -19,7 +20,7 @@ _STYLES = {
     "github": """\
 # before `bxcache build`
 - id: bxcache-before
-  run: bxcache key --style github-output >> "$GITHUB_OUTPUT"
+  run: {command} >> "$GITHUB_OUTPUT"
 - id: bxcache-restored
   uses: actions/cache/restore@v4
   with:
@@ -28,7 +29,7 @@ _STYLES = {
     restore-keys: ${{{{ steps.bxcache-before.outputs.restore-keys }}}}
 # after it: a store that has not changed is not saved again
 - id: bxcache-after
-  run: bxcache key --style github-output >> "$GITHUB_OUTPUT"
+  run: {command} >> "$GITHUB_OUTPUT"
 - if: >-
     steps.bxcache-after.outputs.content != 'empty' && !endsWith(
     steps.bxcache-restored.outputs.cache-matched-key, steps.bxcache-after.outputs.content)
@@ -58,6 +59,7 @@ cache:
 {gitlab_default}  paths:
     - {gitlab_store}""",
 }
+STYLES = tuple(_STYLES)
 _IN_PROJECT = ".bxcache"
 _LONGEST_SLUG = 63
 _MOVED = f"""\
@@ -72,11 +74,29 @@ variables:
 """
 
 
-def render_key(key: CacheKey, store: Path | None, style: str) -> str:
+_UNKNOWN_DEFAULT = {
+    "circleci": "the newest store of any branch",
+    "gitlab": "nothing",
+}
+"""Where a new branch starts if the default branch is unknown; other styles ask in the job."""
+
+
+def note_unknown(key: CacheKey, style: str) -> str | None:
+    """Say what is missing in the steps of a CI system, and how to add it."""
+    if key.default is not None or style not in _UNKNOWN_DEFAULT:
+        return None
+    return (
+        "neither git nor the configuration says which branch is the default one, so a new branch "
+        f'starts from {_UNKNOWN_DEFAULT[style]}; `default = "main"` below `[place]` says it'
+    )
+
+
+def render_key(key: CacheKey, store: Path | None, style: str, options: Sequence[str] = ()) -> str:
     """Render a key in the style of a CI system.
 
     Args:
         store: the path to keep, relative if it is in the project; None for the default store.
+        options: those of `bxcache key` that choose image and store, for commands in the text.
     """
     path, inside = store or Path(_IN_PROJECT), store is not None and not store.is_absolute()
     home, branch, slug = Path.home(), key.default, _make_slug(key.default or "")
@@ -86,9 +106,10 @@ def render_key(key: CacheKey, store: Path | None, style: str) -> str:
         content=key.content,
         prefixes="\n".join(key.prefixes),
         project=key.project,
-        end=END,
+        end=key.end,
+        command=shlex.join(("bxcache", "key", "--style", "github-output", *options)),
         store=shown,
-        circleci_default=f"      - {key.project}{branch}{END}\n" if branch else "",
+        circleci_default=f"      - {key.project}{branch}{key.end}\n" if branch else "",
         gitlab_default=f"  fallback_keys:\n    - {key.project}{slug}\n" if slug else "",
         gitlab_store=shown if inside else _IN_PROJECT,
         gitlab_variables="" if inside else _GITLAB_VARIABLES,

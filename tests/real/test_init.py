@@ -18,7 +18,7 @@ import yaml
 
 from bxcache.cli.main import run
 from bxcache.config.loading import check_file
-from bxcache.console.starter.files import SYSTEMS
+from bxcache.console.starter.systems import SYSTEMS
 from bxcache.pipeline.survey import CI_FILES, survey
 from tests.engines import LOGIN, Registry
 from tests.real.ci_jobs import Repository, counts
@@ -147,6 +147,21 @@ def test_each_shell_text_is_one_and_builds_everything(
     kind = request.node.callspec.params["repository"]
     words = {"one": "bxcache build", "bake": "bxcache bake", "monorepo": "bxcache build --all"}
     assert any(f" {words[kind]} " in f" {text} " for text in texts)
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES, indirect=True)
+def test_circleci_gets_the_keys_that_bxcache_prints(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is built, the job restores and saves by the keys of `bxcache key`."""
+    monkeypatch.setenv("BXCACHE_BUILD_PLATFORMS", "linux/amd64")
+    assert run(["init", "--ci", "circleci"]) == 0
+    capsys.readouterr()
+    assert run(["key", "--style", "circleci"]) == 0
+    restore, save = yaml.safe_load(capsys.readouterr().out)
+    *_, restored, _, _, guarded = read_file("circleci", repository)["jobs"]["image"]["steps"]
+    assert restored == restore
+    assert guarded["when"]["steps"][-1] == save
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES, indirect=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -402,6 +403,59 @@ def test_the_keys_of_two_images_differ(store: Store, capsys: pytest.CaptureFixtu
         prefixes.append(capsys.readouterr().out.splitlines()[1])
     assert not prefixes[1].startswith(prefixes[0])
     assert not prefixes[0].startswith(prefixes[1])
+
+
+def test_a_store_of_all_images_has_a_key_of_its_own(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--image` the key is that of all images, and begins like no image's own."""
+    fill(store)
+    assert run(["key"]) == 0
+    alone = capsys.readouterr().out.splitlines()[-1]
+    with Path("bxcache.toml").open("a") as file:
+        file.write("[images.app]\nfile = 'a'\n[images.image]\nfile = 'b'\n")
+    prefixes = [alone]
+    for words in ([], ["--image", "app"], ["--image", "image"]):
+        assert run(["key", *words]) == 0
+        prefixes.append(capsys.readouterr().out.splitlines()[-1])
+    assert prefixes[1].startswith("bxcache-1.images.")
+    # An image of this name is the one that has none.
+    assert prefixes[3] == alone
+    assert len({*prefixes}) == 3
+
+
+def test_the_steps_of_an_image_ask_for_its_key(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands in printed steps choose the same image, store and file."""
+    fill(store)
+    Path("other.toml").write_text("[images.app]\nfile = 'a'\n")
+    words = ["--image", "app", "--dir", "my store", "--config", "other.toml"]
+    assert run(["key", "--style", "github", *words]) == 0
+    before, *_ = yaml.safe_load(capsys.readouterr().out)
+    command, _, target = before["run"].partition(" >> ")
+    assert target == '"$GITHUB_OUTPUT"'
+    assert shlex.split(command) == ["bxcache", "key", "--style", "github-output", *words]
+    assert run(shlex.split(command)[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [("circleci", "newest store of any branch"), ("gitlab", "from nothing"), ("github", "")],
+)
+def test_an_unknown_default_branch_is_noted(
+    store: Store, style: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A note says what it means that the printed steps lack the default branch, and what to do."""
+    fill(store)
+    assert run(["key", "--style", style]) == 0
+    note = capsys.readouterr().err
+    assert expected in note
+    assert ("[place]" in note) == bool(expected)
+    with Path("bxcache.toml").open("a") as file:
+        file.write('[place]\ndefault = "main"\n')
+    assert run(["key", "--style", style]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

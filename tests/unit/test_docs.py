@@ -21,7 +21,7 @@ from bxcache.cli.main import split_extra
 from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.config.schema import render_schema
-from bxcache.console.starter.files import SYSTEMS
+from bxcache.console.starter.systems import SYSTEMS
 from tests.bootstrap import ROOT
 
 README = ROOT / "README.md"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.cli import init as command
 from bxcache.config.loading import check_file
-from bxcache.console.starter.files import SYSTEMS, render_files
+from bxcache.console.starter.files import render_files
+from bxcache.console.starter.systems import SYSTEMS
 from bxcache.pipeline.survey import Image, Survey, _split_remote, list_images, read_contexts
 from tests.support.ci_systems import FOLDERS
 from tests.support.starters import REPOSITORIES
@@ -128,8 +128,3 @@ def test_a_config_file_alone_is_valid(kind: str, tmp_path: Path) -> None:
     write(tmp_path, written)
     check_file(tmp_path / "bxcache.toml")
     assert ('tags = ["shop' in written["bxcache.toml"]) == (kind != "bake")
-
-
-def test_the_command_offers_each_system() -> None:
-    """The command's choices, which need no import, are the systems that have templates."""
-    assert tuple(SYSTEMS) == command._SYSTEMS

@@ -13,6 +13,7 @@ from bxcache.cli.files import open_destination
 from bxcache.cli.job_log import say
 from bxcache.config.discovery import find_config_file
 from bxcache.console.starter import files as starter
+from bxcache.console.starter.systems import SYSTEMS
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.survey import survey
 
@@ -55,7 +56,7 @@ def _ask_system(found: Survey) -> str | None:
     """Ask for the CI system; the default is the one that the repository already uses."""
     answer = click.prompt(
         "CI system",
-        type=click.Choice((*starter.SYSTEMS, _NONE)),
+        type=click.Choice((*SYSTEMS, _NONE)),
         default=next(iter(found.systems), _NONE),
         err=True,
     )
@@ -76,7 +77,7 @@ def _check_repository(system: str | None, repository: str | None) -> None:
     """Refuse a name that is none, or that the job has no login for."""
     if repository is None:
         return
-    registry = starter.SYSTEMS[system].registry if system else None
+    registry = SYSTEMS[system].registry if system else None
     if registry is None:
         raise click.UsageError("--repository needs --ci with a system whose job uses a registry")
     if not _REPOSITORY.fullmatch(repository):

@@ -18,7 +18,7 @@ from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
 from bxcache.config.loading import find_cache_folder
 from bxcache.console import store as console
-from bxcache.console.cache_key import render_key
+from bxcache.console.cache_key import note_unknown, render_key
 from bxcache.errors import StoreError
 from bxcache.insight.scopes import identify_scopes
 from bxcache.place.trust import open_setup
@@ -201,4 +201,8 @@ def print_key(
         path = store.path.relative_to(here)
     elif folder is None and store.path.is_relative_to(find_cache_folder()):
         path = None
-    say(render_key(key, path, style), err=False)
+    given = {"--image": image, "--dir": folder, "--config": config_file}
+    options = [word for name, value in given.items() if value for word in (name, str(value))]
+    if note := note_unknown(key, style):
+        say(f"note: {note}")
+    say(render_key(key, path, style, options), err=False)

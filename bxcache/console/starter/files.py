@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.backends.cache_key import ALL, name_project
 from bxcache.config.schema import SCHEMA_LINE
+from bxcache.console.starter.systems import SYSTEMS
 from bxcache.place.image_name import name_image
 
 if TYPE_CHECKING:
@@ -20,39 +20,8 @@ if TYPE_CHECKING:
 
 CONFIG = "bxcache.toml"
 STORE = ".bxcache"
-_OWNER, _REGISTRY = "acme", "registry.example.com"
+_OWNER = "acme"
 """What a person has to replace where the remote does not tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """A CI system for which a job is written.
-
-    Attributes:
-        label: its name for people.
-        file: where it reads its jobs.
-        template: of that file.
-        registry: the registry that its jobs log in to; None where the cache is a local store.
-        host: where a repository must be for the remote to name the image in that registry.
-    """
-
-    label: str
-    file: str
-    template: str
-    registry: str | None = None
-    host: str | None = None
-
-
-SYSTEMS = {
-    "github": System(
-        "GitHub Actions", ".github/workflows/build.yml", "github.yml", "ghcr.io", "github.com"
-    ),
-    "gitlab": System("GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com"),
-    "circleci": System("CircleCI", ".circleci/config.yml", "circleci.yml"),
-    "buildkite": System("Buildkite", ".buildkite/pipeline.yml", "buildkite.yml", _REGISTRY),
-    "jenkins": System("Jenkins", "Jenkinsfile", "jenkins.groovy"),
-    "azure": System("Azure Pipelines", "azure-pipelines.yml", "azure.yml", _REGISTRY),
-}
 _IN_CHECKOUT = {"circleci"}
 """Where the store is in the checkout, and so must be in no image and no commit."""
 LISTS = (".dockerignore", ".gitignore")

@@ -1,0 +1,39 @@
+"""The CI systems for which `bxcache init` writes a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_REGISTRY = "registry.example.com"
+"""What a person has to replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A CI system for which a job is written.
+
+    Attributes:
+        label: its name for people.
+        file: where it reads its jobs.
+        template: of that file.
+        registry: the registry that its jobs log in to; None where the cache is a local store.
+        host: where a repository must be for the remote to name the image in that registry.
+    """
+
+    label: str
+    file: str
+    template: str
+    registry: str | None = None
+    host: str | None = None
+
+
+SYSTEMS = {
+    "github": System(
+        "GitHub Actions", ".github/workflows/build.yml", "github.yml", "ghcr.io", "github.com"
+    ),
+    "gitlab": System("GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com"),
+    "circleci": System("CircleCI", ".circleci/config.yml", "circleci.yml"),
+    "buildkite": System("Buildkite", ".buildkite/pipeline.yml", "buildkite.yml", _REGISTRY),
+    "jenkins": System("Jenkins", "Jenkinsfile", "jenkins.groovy"),
+    "azure": System("Azure Pipelines", "azure-pipelines.yml", "azure.yml", _REGISTRY),
+}
