@@ -315,7 +315,10 @@ class Backend(ABC):
 
     def explain_read_only(self, place: str) -> str:
         """Explain why an untrusted build does not save to a place that a config file names."""
-        why = "an untrusted build does not save where a file says"
+        why = (
+            "an untrusted build does not save where a file says; `--backend` or "
+            "BXCACHE_CACHE_BACKENDS in the job says where it may"
+        )
         return f"`{place}` ({self.setup.source_of(DECLARED)}) is read-only: {why}"
 
     @abstractmethod

@@ -39,11 +39,11 @@ _PULL_REQUESTS = frozenset(
 _OWN = frozenset({"push", "schedule", "workflow_dispatch", "release", "create"})
 # Events whose run can be judged by its head repository; for a pull request that is the fork.
 _JUDGED_BY_HEAD = _OWN | {"pull_request", "merge_group"}
-_GONE = Verdict(trusted=False, reason="a pull request from a deleted fork")
+_GONE = Verdict(trusted=False, reason="a pull request from a deleted fork", is_fork=True)
 _COMMENT = Verdict(trusted=False, reason="a comment on a pull request, which may be from a fork")
 _QUEUE = Verdict(trusted=True, reason="a merge queue of the repository")
 _RUN = Verdict(trusted=True, reason="it follows a workflow of the same repository")
-_FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork")
+_FOREIGN_RUN = Verdict(trusted=False, reason="it follows a workflow of a fork", is_fork=True)
 _ANY_RUN = Verdict(trusted=False, reason="it follows a workflow that no trusted event started")
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 

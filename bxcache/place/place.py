@@ -40,6 +40,7 @@ class Place:
             variable names, or a ref.
         notes: what was missing, contradictory or unreadable.
         consulted: the variables that were read.
+        is_fork: whether the code is known to be a fork's; False if it only may be.
     """
 
     provider: str
@@ -53,6 +54,7 @@ class Place:
     sources: Mapping[str, str]
     notes: tuple[str, ...]
     consulted: tuple[str, ...] = field(default=(), compare=False)
+    is_fork: bool = field(default=False, compare=False)
 
     @property
     def is_ci(self) -> bool:
@@ -85,4 +87,5 @@ def read_place(environment: Mapping[str, str], directory: Path, *, ask_git: Ask 
         sources={name: found.source for name, found in fields.items() if found},
         notes=(*statement.doubts, *statement.remarks, *repository.notes),
         consulted=tuple(sorted(variables.consulted)),
+        is_fork=statement.verdict.is_fork,
     )

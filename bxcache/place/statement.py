@@ -25,15 +25,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a build's code is trusted, and a short reason."""
+    """Whether a build's code is trusted, a short reason, and whether it is known to be a fork's."""
 
     trusted: bool
     reason: str
+    is_fork: bool = False
 
 
 PUSH = Verdict(trusted=True, reason="a build of the repository itself")
 SAME = Verdict(trusted=True, reason="a pull request of the same repository")
-FORK = Verdict(trusted=False, reason="a pull request from a fork")
+FORK = Verdict(trusted=False, reason="a pull request from a fork", is_fork=True)
 MAYBE_FORK = Verdict(trusted=False, reason="a pull request that may be from a fork")
 REQUEST_REF = Verdict(trusted=False, reason="the branch is a pull request's ref")
 ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is built")

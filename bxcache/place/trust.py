@@ -180,7 +180,7 @@ def _override(found: Place, setup: Setup) -> Place:
     if values.keys() & {"branch", "tag"}:
         values = {"branch": None, "tag": None, **values}
     if "trusted" in values:
-        values["reason"] = f"set by {sources['trusted']}"
+        values |= {"reason": f"set by {sources['trusted']}", "is_fork": False}
     return replace(found, **values, sources=sources)
 
 
@@ -191,4 +191,14 @@ def _explain(write: str, place: Place) -> str:
         return 'the cache is saved: `cache.write = "always"`'
     if place.trusted:
         return f"the cache is saved: the build is trusted, {place.reason}"
-    return f"no cache is saved: the build is not trusted, {place.reason}"
+    return f"no cache is saved: the build is not trusted, {place.reason}{_advise(place)}"
+
+
+def _advise(place: Place) -> str:
+    """What to set in the job, so that an untrusted build saves; nothing if a person has decided."""
+    if "trusted" in place.sources:
+        return ""
+    if place.is_fork:
+        return "; `BXCACHE_CACHE_WRITE=always` saves one that no branch reads"
+    also = "" if place.branch or place.tag else ", and BXCACHE_PLACE_BRANCH to the branch"
+    return f"; if the job builds no stranger's code, set BXCACHE_PLACE_TRUSTED=true in it{also}"

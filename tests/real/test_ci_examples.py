@@ -110,13 +110,15 @@ def test_a_fresh_machine_reuses_every_step_of_the_default_branch(
 def test_a_fork_starts_from_the_default_branch_and_writes_nothing(
     example: str, at: MakeRepository, machines: MakeMachine, private_registry: Registry
 ) -> None:
-    """A fork's build reuses an unchanged stage; by the registry's log, it writes nothing."""
+    """A fork's build reuses an unchanged stage and writes nothing; its own log says so, and why."""
     repository, registry = at(example), private_registry
     run_all(repository.job(new_machine(example, machines, registry)), example)
     repository.change()
     mark = len(registry.requests())
     fork = repository.job(new_machine(example, machines, registry), FORK)
-    assert run_all(fork, example) == [(3, 3)]
+    log = "".join(fork.run(step) for step in ON_REGISTRIES[example][1](fork.checkout, fork.known))
+    assert counts(log) == [(3, 3)]
+    assert "no cache is saved: the build is not trusted, a pull request from a fork; " in log
     assert written(registry, mark) == []
 
 
@@ -217,21 +219,25 @@ def fill_key(job: Job, key: str) -> str:
     return re.sub(r'\{\{ checksum "([^"]+)" \}\}', hash_file, filled)
 
 
-def run_circleci(job: Job, caches: Caches) -> list[tuple[int, int]]:
-    """Run the job to its end or to where it halts, and return the counts of the builds."""
-    found = []
+def run_circleci(job: Job, caches: Caches, log: list[str] | None = None) -> list[tuple[int, int]]:
+    """Run the job to its end or to where it halts, and return the counts of the builds.
+
+    Args:
+        log: gets what each step prints.
+    """
+    printed = [] if log is None else log
     for kind, content in circleci_steps(job.checkout, job.known):
         if kind == "restore_cache":
             caches.restore(job, content["keys"])
         elif kind == "save_cache":
             caches.save(job, content["key"], content["paths"])
         elif kind == "run":
-            found += counts(job.run(circleci_run(content)))
+            printed.append(job.run(circleci_run(content)))
         else:
             assert kind == "checkout"
         if (job.home / "halted").exists():
             break
-    return found
+    return counts("".join(printed))
 
 
 @pytest.fixture
@@ -273,10 +279,13 @@ def test_circleci_saves_nothing_for_a_fork(
 def test_circleci_saves_nothing_where_forks_cannot_be_recognized(
     at: MakeRepository, machines: MakeMachine, caches: Caches
 ) -> None:
-    """A project of the GitHub App saves nothing until it is declared trusted."""
+    """A project of the GitHub App saves nothing until it is declared trusted, as its log says."""
     repository, app = at("circleci"), "a project of the GitHub App"
     halted = repository.job(machines("docker-container"), app)
-    run_circleci(halted, caches)
+    log: list[str] = []
+    run_circleci(halted, caches, log)
+    assert "CircleCI does not mark forks in such a project" in "".join(log)
+    assert "set BXCACHE_PLACE_TRUSTED=true" in "".join(log)
     assert (halted.home / "halted").exists()
     assert caches.keys == []
     job = repository.job(machines("docker-container"), app, BXCACHE_PLACE_TRUSTED="true")
