@@ -45,7 +45,7 @@ UNRECORDED = {
 INSTALLER = """\
 #!/bin/sh
 case "${{0##*/}} $1 $2" in
-    "pip install bxcache" | "pipx install bxcache" | "pipx install {root}")
+    "pip install bxcache"* | "pipx install bxcache"* | "pipx install {root}")
         mkdir -p "$HOME/.local/bin" && ln -sf '{bxcache}' "$HOME/.local/bin/bxcache" ;;
     "pipx run bxcache") shift 2 && exec '{bxcache}' "$@" ;;
     "uvx bxcache "*) shift && exec '{bxcache}' "$@" ;;
