@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from bxcache.cli.main import run
+from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.pipeline.survey import CI_FILES, survey
@@ -170,7 +171,7 @@ def test_without_a_ci_system_the_config_alone_is_written(repository: Path) -> No
     before = read_all(repository)
     assert run(["init"]) == 0
     assert read_all(repository).keys() - before.keys() == {"bxcache.toml"}
-    check_file(repository / "bxcache.toml")
+    check_file(read_config_file(repository / "bxcache.toml"))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.console.starter.files import render_files
 from bxcache.console.starter.systems import SYSTEMS
@@ -111,7 +112,7 @@ FOUND = {
 def test_what_is_written_is_valid(system: str, kind: str, tmp_path: Path) -> None:
     """The config file is valid for bxcache, and the job by its system's schema and yamllint."""
     write(tmp_path, render_files(FOUND[kind], system))
-    check_file(tmp_path / "bxcache.toml")
+    check_file(read_config_file(tmp_path / "bxcache.toml"))
     folder, file = FOLDERS[system], tmp_path / SYSTEMS[system].file
     if folder in SCHEMAS:
         checked = check(folder, file)
@@ -126,5 +127,5 @@ def test_a_config_file_alone_is_valid(kind: str, tmp_path: Path) -> None:
     written = render_files(FOUND[kind])
     assert written.keys() == {"bxcache.toml"}
     write(tmp_path, written)
-    check_file(tmp_path / "bxcache.toml")
+    check_file(read_config_file(tmp_path / "bxcache.toml"))
     assert ('tags = ["shop' in written["bxcache.toml"]) == (kind != "bake")
