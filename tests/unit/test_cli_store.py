@@ -430,7 +430,7 @@ def test_the_steps_of_an_image_ask_for_its_key(
     """The commands in printed steps choose the same image, store and file."""
     fill(store)
     Path("other.toml").write_text("[images.app]\nfile = 'a'\n")
-    words = ["--image", "app", "--dir", "my store", "--config", "other.toml"]
+    words = ["--image", "app", "--from", "my store", "--config", "other.toml"]
     assert run(["key", "--style", "github", *words]) == 0
     before, *_ = yaml.safe_load(capsys.readouterr().out)
     command, _, target = before["run"].partition(" >> ")

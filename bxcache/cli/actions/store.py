@@ -201,7 +201,7 @@ def print_key(
         path = store.path.relative_to(here)
     elif folder is None and store.path.is_relative_to(find_cache_folder()):
         path = None
-    given = {"--image": image, "--dir": folder, "--config": config_file}
+    given = {"--image": image, "--from": folder, "--config": config_file}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     if note := note_unknown(key, style):
         say(f"note: {note}")

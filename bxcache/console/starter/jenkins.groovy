@@ -27,7 +27,7 @@ pipeline {
             }
             steps {
                 sh 'pipx run bxcache store verify --full'
-                sh 'pipx run bxcache store collect'
+                sh 'pipx run bxcache store prune'
             }
         }
     }
