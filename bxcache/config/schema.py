@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import ModelSchema, NullableSchema, WithDefaultSchema
 
 
-SCHEMA_LINE = """\
-#:schema ./bxcache.schema.json
-# Editors complete and check this file with it: `bxcache config schema > bxcache.schema.json`"""
-"""The first lines of a config file: https://taplo.tamasfe.dev/configuration/directives.html"""
+_ADDRESS = "https://raw.githubusercontent.com/bxcache/bxcache/main/schemas/bxcache.schema.json"
+SCHEMA_LINE = f"#:schema {_ADDRESS}"
+"""The first line of a config file, by which editors complete and check it:
+https://taplo.tamasfe.dev/configuration/directives.html"""
 
 
 class _ConfigSchema(GenerateJsonSchema):

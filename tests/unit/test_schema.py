@@ -44,6 +44,15 @@ def test_every_example_is_valid(path: Path) -> None:
     validate(tomllib.loads(path.read_text()))
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_every_example_names_the_schema(path: Path) -> None:
+    """The first line has the schema's address in the project's own repository, for editors."""
+    source = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    raw = source.replace("github.com", "raw.githubusercontent.com")
+    first, *_ = path.read_text().splitlines()
+    assert first == f"#:schema {raw}/main/{SCHEMA.relative_to(ROOT)}"
+
+
 def test_there_are_examples() -> None:
     """Examples exist, or the test above would prove nothing."""
     assert len(EXAMPLES) >= 3
