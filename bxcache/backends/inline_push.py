@@ -93,8 +93,12 @@ def group_stages(stages: Iterable[BuiltStage]) -> list[list[BuiltStage]]:
     return [groups[reads] for reads in sorted(groups, key=len, reverse=True)]
 
 
-def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str) -> RunResult:
+def push_stages(
+    export: Export, new: Sequence[BuiltStage], file: Path, text: str, *, apart: bool = False
+) -> RunResult:
     """Push stages of a Dockerfile as images; return the last one's run, with the layers of all.
+
+    Each is pushed by a docker of its own if they are pushed `apart`.
 
     Raises:
         RegistryError: the stages cannot be pushed.
@@ -135,7 +139,7 @@ def push_stages(export: Export, new: Sequence[BuiltStage], file: Path, text: str
                 for each in group
             ],
         )
-        for group in group_stages(new)
+        for group in ([[each] for each in new] if apart else group_stages(new))
     ]
     first, *others = _bake_all(runner, save.use, documents)
     metadata = first.metadata.completed(each.metadata for each in others)

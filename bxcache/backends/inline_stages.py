@@ -19,7 +19,7 @@ from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.config.paths import find_dockerfile
 from bxcache.place.scope import name_stage
 from bxcache.registry.scopes import copy_scope
-from bxcache.registry.stage_images import join_images, list_chains
+from bxcache.registry.stage_images import join_images, list_chains, read_images
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -128,7 +128,15 @@ def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
     new = [each for each in built if each.label not in old]
     pushed = push_stages(export, new, file, text) if new else None
     tags = {each.stage: name_stage(export.save.tag, each.label) for each in built}
-    joined = join_images(export.repository, export.save.tag, tags.values())
+    images = read_images(export.repository, tags.values())
+    bare = [each for each in new if not images[tags[each.stage]].has_cache]
+    if bare:
+        # BuildKit leaves out what another target of the bake interferes with, and reports nothing:
+        # the targets share a session, whose key of the context is never exported; one that begins
+        # when others have ended finds its steps by that key alone. No other target, no omission.
+        push_stages(export, bare, file, text, apart=True)
+        images |= read_images(export.repository, [tags[each.stage] for each in bare])
+    joined = join_images(export.repository, export.save.tag, images)
     if joined is None or pushed is None or not any(each.is_last for each in new):
         return joined, None
     # An engine without the containerd store compresses layers on push, and does not report them.

@@ -31,7 +31,7 @@ from bxcache.oci.merging import Merged
 from bxcache.registry.repository import RemoteManifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bxcache.registry.repository import Repository
 
@@ -58,6 +58,19 @@ class StageImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadImage:
+    """An image as the registry has it, with its content for each platform."""
+
+    digest: str | None
+    platforms: tuple[StageImage, ...]
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether its inline cache has its top layer for each platform, and so all below."""
+        return all(_caches_top(each) for each in self.platforms)
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """The joined inline caches of several images.
 
@@ -74,17 +87,32 @@ class Joined:
     digests: dict[str, str]
 
 
-def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Joined | None:
-    """Join the inline caches of images, named by tag or digest, under a tag; None without any.
+def read_images(repository: Repository, names: Iterable[str]) -> dict[str, ReadImage]:
+    """Read images by tag or digest; one that does not exist has no digest.
+
+    Raises:
+        RegistryError: a request failed.
+    """
+
+    def read(name: str) -> ReadImage:
+        head = repository.read_manifest(name)
+        digest = head.digest if head is not None else None
+        return ReadImage(digest, tuple(_read_images(repository, head)))
+
+    known = tuple(names)
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        return dict(zip(known, pool.map(read, known), strict=True))
+
+
+def join_images(repository: Repository, tag: str, images: Mapping[str, ReadImage]) -> Joined | None:
+    """Join the inline caches of images under a tag; None without any.
 
     Raises:
         RegistryError: a request failed, or the registry refused the result.
     """
-    names = tuple(images)
-    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        heads = dict(zip(names, pool.map(repository.read_manifest, names), strict=True))
-        read = list(pool.map(lambda each: list(_read_images(repository, each)), heads.values()))
-    found = [image for several in read for image in several if INLINE in image.config]
+    found = [
+        image for each in images.values() for image in each.platforms if INLINE in image.config
+    ]
     if not found:
         return None
     operation = f"writing `{repository.name}:{tag}`"
@@ -108,11 +136,11 @@ def join_images(repository: Repository, tag: str, images: Iterable[str]) -> Join
         manifest=RemoteManifest(compute_digest(merged.manifest), kind, merged.manifest),
         layers=layers,
         images={
-            name: several[0].manifest.layers
-            for name, several in zip(heads, read, strict=True)
-            if len(several) == 1
+            name: each.platforms[0].manifest.layers
+            for name, each in images.items()
+            if len(each.platforms) == 1
         },
-        digests={name: each.digest for name, each in heads.items() if each is not None},
+        digests={name: each.digest for name, each in images.items() if each.digest is not None},
     )
 
 
@@ -144,6 +172,19 @@ def _read_images(repository: Repository, found: RemoteManifest | None) -> Iterat
             config = json.loads(data or b"")
         if isinstance(config, dict):
             yield StageImage(content, config)
+
+
+def _caches_top(image: StageImage) -> bool:
+    if INLINE not in image.config:
+        return False
+    places = range(len(image.manifest.layers))
+    try:
+        records = json.loads(base64.b64decode(image.config[INLINE]))
+        chains = [layers for record in records for layers, _ in _list_chains(record, places)]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        # Joining it gives the reason.
+        return True
+    return any(layers[-1:] == (places[-1],) for layers in chains)
 
 
 def _read_ids(image: StageImage) -> Sequence[str]:

@@ -59,6 +59,14 @@ case "$* $(cat {folder}/count)" in
 esac
 exec {docker} "$@"
 """
+# A docker whose bakes of several targets leave out the inline caches, as BuildKit does by chance.
+FORGETS = """\
+#!/bin/sh
+case "$*" in
+    "buildx bake "*" stage-1"*) sed '/"cache-to": \\[/,/\\]/d' | {docker} "$@";;
+    *) exec {docker} "$@";;
+esac
+"""
 FAILED_EXPORT = {
     "digest": f"sha256:{'0' * 64}",
     "name": "exporting cache to client directory",
@@ -206,17 +214,20 @@ class Machine:
             how: what fails, the `build` or its `export`.
             folder: the folder of that docker.
         """
-        machine = self._with_settings({})
-        assert machine.settings is not None
-        script = MET.format(
-            folder=folder,
-            how=how,
-            docker=shutil.which("docker", path=self.environment()["PATH"]),
-            vertex=json.dumps({"vertexes": [FAILED_EXPORT]}),
-        )
         folder.mkdir()
         (folder / "count").write_text("first")
-        (machine.settings / "bin" / "docker").write_text(script)
+        vertex = json.dumps({"vertexes": [FAILED_EXPORT]})
+        return self._with_docker(MET, folder=folder, how=how, vertex=vertex)
+
+    def where_bake_forgets(self) -> Machine:
+        """Return this machine with a docker whose bakes of several targets keep no inline cache."""
+        return self._with_docker(FORGETS)
+
+    def _with_docker(self, script: str, **more: object) -> Machine:
+        machine = self._with_settings({})
+        assert machine.settings is not None
+        docker = shutil.which("docker", path=self.environment()["PATH"])
+        (machine.settings / "bin" / "docker").write_text(script.format(docker=docker, **more))
         (machine.settings / "bin" / "docker").chmod(0o755)
         return machine
 

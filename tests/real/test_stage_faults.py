@@ -182,3 +182,15 @@ def test_a_push_is_repeated_after_a_temporary_failure(
     built = machines("classic").build(*faulty.backend(), folder=project)
     assert built["warnings"] == []
     assert built["caches"][0]["exported"]
+
+
+@pytest.mark.parametrize("kind", ["classic", "docker"])
+def test_images_that_lack_their_cache_are_pushed_again(
+    kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """If BuildKit leaves the inline cache out of images, they are pushed again, each by itself."""
+    shelf = Shelf.of(registry, tmp_path)
+    machine = machines(kind).where_bake_forgets()
+    built = machine.build(*shelf.backend(), folder=project)
+    assert (told(built), built["warnings"]) == (SAVED, [])
+    assert count(machines(kind).build(*shelf.backend(), folder=project)) == (STEPS, 0)

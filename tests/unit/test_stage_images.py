@@ -21,6 +21,7 @@ from bxcache.registry.stage_images import (
     StageImage,
     join_images,
     merge_images,
+    read_images,
     read_layer_chains,
 )
 from tests.support.layouts import digest_of
@@ -299,7 +300,7 @@ def test_a_joined_image_has_the_results_of_all(
 ) -> None:
     """The tag gets the results of all images, and the images stay unchanged."""
     before = {tag: push(registry, tag, each) for tag, each in (("base", BASE), ("build", BUILD))}
-    joined = join_images(repository, "main", ["base", "build"])
+    joined = join_images(repository, "main", read_images(repository, ["base", "build"]))
     assert joined is not None
     assert read(pull(registry, "main")) == read(BASE, BUILD)
     digest = registry.shelf().tags["main"]
@@ -312,7 +313,7 @@ def test_layers_are_found_by_their_diff_ids(
 ) -> None:
     """The joined image maps diff ids to layers, so that an engine's names can be translated."""
     push(registry, "build", BUILD)
-    joined = join_images(repository, "main", ["build"])
+    joined = join_images(repository, "main", read_images(repository, ["build"]))
     assert joined is not None
     told = {diff_id: layer.digest for diff_id, layer in joined.layers.items()}
     assert told == {diff_id_of(name): layer_of(name) for name in "abc"}
@@ -327,7 +328,7 @@ def test_each_platform_of_an_index_is_read(
     for number, each in enumerate(parts):
         push(registry, f"part{number}", each)
     registry.put("both", write_index(*(each.manifest for each in parts)), kind=INDEX)
-    assert join_images(repository, "main", ["both"]) is not None
+    assert join_images(repository, "main", read_images(repository, ["both"])) is not None
     assert read(pull(registry, "main")) == read(BUILD, other)
 
 
@@ -339,7 +340,7 @@ def test_without_a_cache_nothing_is_written(
     push(registry, "plain", PLAIN)
     registry.put("words", b'"words"')
     before = dict(registry.shelf().tags)
-    assert join_images(repository, "main", tags) is None
+    assert join_images(repository, "main", read_images(repository, tags)) is None
     assert registry.shelf().tags == before
 
 
@@ -349,8 +350,33 @@ def test_images_without_a_cache_are_skipped(
     """Images without a cache are skipped."""
     push(registry, "plain", PLAIN)
     push(registry, "base", BASE)
-    assert join_images(repository, "main", ["plain", "absent", "base"]) is not None
+    assert (
+        join_images(repository, "main", read_images(repository, ["plain", "absent", "base"]))
+        is not None
+    )
     assert read(pull(registry, "main")) == read(BASE)
+
+
+@pytest.mark.parametrize(
+    ("records", "complete"),
+    [
+        ([step("k1", layer=0), step("k2", 0, layer=1)], True),
+        ([step("k1", layer=0), {"digest": "k2", "chains": [{"layers": [0, 1]}]}], True),
+        ([step("k1", layer=0), step("k2", 0)], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_a_cache_without_the_top_layer_is_incomplete(
+    records: list[Record] | None,
+    *,
+    complete: bool,
+    registry: MemoryRegistry,
+    repository: Repository,
+) -> None:
+    """A cache is complete if it has the top layer: BuildKit can leave out the last steps."""
+    push(registry, "build", image("ab", records))
+    assert read_images(repository, ["build"])["build"].has_cache is complete
 
 
 def nested(depth: int) -> str:
@@ -393,7 +419,7 @@ def test_an_image_with_an_invalid_cache_is_an_error(
     push(registry, "broken", image("ab", [], **broken))
     before = dict(registry.shelf().tags)
     with pytest.raises(RegistryError) as caught:
-        join_images(repository, "main", ["base", "broken"])
+        join_images(repository, "main", read_images(repository, ["base", "broken"]))
     assert caught.value.trouble is Trouble.REFUSED
     assert registry.address in str(caught.value)
     assert "not in BuildKit's format" in caught.value.cause
@@ -408,7 +434,7 @@ def test_an_invalid_config_is_skipped(
     """An image with an invalid config is skipped, as a foreign image."""
     push(registry, "base", BASE)
     push(registry, "other", Written(write_manifest("a", config), config))
-    assert join_images(repository, "main", ["other", "base"]) is not None
+    assert join_images(repository, "main", read_images(repository, ["other", "base"])) is not None
     assert read(pull(registry, "main")) == read(BASE)
 
 
@@ -417,7 +443,7 @@ def test_a_long_chain_of_steps_is_joined(registry: MemoryRegistry, repository: R
     size = 3000
     records = [step(f"k{n}", *([n + 1] if n < size - 1 else []), layer=0) for n in range(size)]
     push(registry, "long", image("a", records))
-    assert join_images(repository, "main", ["long"]) is not None
+    assert join_images(repository, "main", read_images(repository, ["long"])) is not None
     document = json.loads(pull(registry, "main").config)
     assert len(json.loads(base64.b64decode(document[INLINE]))) == size
 
@@ -430,7 +456,7 @@ def test_a_cache_that_is_too_large_is_not_written(
     push(registry, "huge", image(names, [step("k", layer=0)]), names)
     push(registry, "main", BASE)
     with pytest.raises(RegistryError, match="more than BuildKit reads"):
-        join_images(repository, "main", ["huge"])
+        join_images(repository, "main", read_images(repository, ["huge"]))
     assert read(pull(registry, "main")) == read(BASE)
 
 
@@ -439,7 +465,7 @@ def test_no_layer_is_fetched(registry: MemoryRegistry, repository: Repository) -
     tags = [f"t{number}" for number in range(12)]
     for tag in tags:
         push(registry, tag, BUILD)
-    join_images(repository, "main", tags)
+    join_images(repository, "main", read_images(repository, tags))
     wanted = {*tags, digest_of(BUILD.config)}
     read_from = {asked.path.rpartition("/")[2] for asked in registry.asked if asked.method == "GET"}
     assert read_from == wanted
