@@ -18,6 +18,11 @@ from bxcache.console.starter.systems import SYSTEMS
     metavar="REF",
     help="The image's name in a registry; the cache is beside it. Default: from git's remote.",
 )
+@click.option(
+    "--package",
+    metavar="SPEC",
+    help="What the job installs, such as the path of a wheel. Default: this version, by its name.",
+)
 @options.flag("--force", help="Overwrite files that exist.")
 @options.flag("--dry-run", help="Print the files, and write nothing.")
 def init_command() -> None:

@@ -47,8 +47,8 @@ INSTALLER = """\
 case "${{0##*/}} $1 $2" in
     "pip install bxcache"* | "pipx install bxcache"* | "pipx install {root}")
         mkdir -p "$HOME/.local/bin" && ln -sf '{bxcache}' "$HOME/.local/bin/bxcache" ;;
-    "pipx run bxcache") shift 2 && exec '{bxcache}' "$@" ;;
-    "uvx bxcache "*) shift && exec '{bxcache}' "$@" ;;
+    "pipx run --spec") shift 4 && exec '{bxcache}' "$@" ;;
+    "uvx --from bxcache"*) shift 3 && exec '{bxcache}' "$@" ;;
     *) echo "not expected: $0 $*" >&2 && exit 64 ;;
 esac
 """

@@ -58,13 +58,11 @@ def test_the_orb_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_orb_and_the_example_have_the_same_steps() -> None:
-    """The orb's job does what the example's does; only versions are pinned there."""
+    """The orb's job does what the example's does."""
     example = yaml.safe_load((EXAMPLES / "circleci" / ".circleci" / "config.yml").read_text())
     words = "bxcache build -t shop --layers"
     after = [{"run": "docker image inspect shop"}]
     ours = expand_orb("image", command=words, after=after)["jobs"]["image"]["steps"]
-    assert ours[1] == {"run": f"pip install bxcache=={__version__}"}
-    ours[1] = {"run": "pip install bxcache"}
     assert ours == example["jobs"]["image"]["steps"]
 
 

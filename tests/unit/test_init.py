@@ -12,6 +12,7 @@ from bxcache.config.loading import check_file
 from bxcache.console.starter.files import render_files
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.pipeline.survey import Image, Survey, _split_remote, list_images, read_contexts
+from bxcache.version import __version__
 from tests.support.ci_systems import FOLDERS
 from tests.support.starters import REPOSITORIES
 from tests.unit.test_ci_examples import SCHEMAS, check, lint
@@ -119,6 +120,15 @@ def test_what_is_written_is_valid(system: str, kind: str, tmp_path: Path) -> Non
         assert checked.exit_code == 0, checked.output
         assert lint(file) == []
     assert not re.search("@[a-z]+[@|]", (tmp_path / "bxcache.toml").read_text() + file.read_text())
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_installation_is_pinned(system: str) -> None:
+    """A job installs this version wherever it installs bxcache, or what the caller names."""
+    for package in (None, "./tools/bxcache-9.whl"):
+        job = render_files(FOUND["one"], system, package=package)[SYSTEMS[system].file]
+        installed = re.findall(r"(?:install|--from|--spec) (\S*bxcache\S*)", job)
+        assert {*installed} == {package or f"bxcache=={__version__}"}
 
 
 @pytest.mark.parametrize("kind", FOUND)

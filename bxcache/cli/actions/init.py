@@ -25,16 +25,25 @@ if TYPE_CHECKING:
 _NONE = "none"
 _REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 """https://github.com/distribution/reference/blob/v0.6.0/regexp.go, with a host and no tag."""
+_PACKAGE = re.compile(r"[\w.~/][\w.~/+:@=-]*")
 
 
-def write_files(system: str | None, repository: str | None, *, force: bool, dry_run: bool) -> None:
+def write_files(
+    system: str | None,
+    repository: str | None,
+    package: str | None,
+    *,
+    force: bool,
+    dry_run: bool,
+) -> None:
     root, found = survey(Path.cwd())
     asks = not dry_run and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if asks:
         system = system or _ask_system(found)
         repository = repository or _ask_repository(found, system)
     _check_repository(system, repository)
-    written = starter.render_files(found, system, repository)
+    _check_package(system, package)
+    written = starter.render_files(found, system, repository, package)
     for note in starter.list_notes(found, system):
         say(f"note: {note}")
     if dry_run:
@@ -84,6 +93,14 @@ def _check_repository(system: str | None, repository: str | None) -> None:
         raise click.UsageError(f"`{repository}` is not a repository such as `{registry}/acme/shop`")
     if system == "github" and not repository.startswith(f"{registry}/"):
         raise click.UsageError(f"the job logs in to {registry}; give --repository {registry}/…")
+
+
+def _check_package(system: str | None, package: str | None) -> None:
+    """Refuse a package without a job, or one that would need quotes there."""
+    if package is not None and system is None:
+        raise click.UsageError("--package needs --ci, whose job installs it")
+    if package is not None and not _PACKAGE.fullmatch(package):
+        raise click.UsageError(f"`{package}` is not a package's name, path or URL without spaces")
 
 
 def _list_changed(root: Path, written: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from bxcache.backends.cache_key import ALL, name_project
 from bxcache.config.schema import SCHEMA_LINE
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.place.image_name import name_image
+from bxcache.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,20 +44,24 @@ def name_repository(found: Survey, system: str) -> tuple[str, bool] | None:
 
 
 def render_files(
-    found: Survey, system: str | None = None, repository: str | None = None
+    found: Survey,
+    system: str | None = None,
+    repository: str | None = None,
+    package: str | None = None,
 ) -> dict[str, str]:
     """Render the files of a repository by their paths from its top.
 
     Args:
         system: the CI system of the job; None for a config file alone.
         repository: the image's name in a registry, instead of the one from the git remote.
+        package: what the job gives to pip to install bxcache; by default, this version of it.
     """
     if system is None:
         return {CONFIG: _render("local.toml", _list_values(found, found.name, hint=False))}
     named = name_repository(found, system)
     hint = named is not None and named[1] and not repository
     values = _list_values(found, repository or (named[0] if named else ""), hint=hint)
-    values |= {"key": _name_key(found)}
+    values |= {"key": _name_key(found), "package": package or f"bxcache=={__version__}"}
     written = {
         CONFIG: _render(f"{system}.toml", values),
         SYSTEMS[system].file: _render(SYSTEMS[system].template, values),

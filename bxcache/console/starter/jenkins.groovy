@@ -10,7 +10,7 @@ pipeline {
     stages {
         stage('Build') {
             steps {
-                sh 'pipx run @load@ --layers --backend type=local,dir=$HOME/.cache/bxcache/@name@,max_size=20GB,max_age=14d'
+                sh 'pipx run --spec @package@ @load@ --layers --backend type=local,dir=$HOME/.cache/bxcache/@name@,max_size=20GB,max_age=14d'
             }
         }
         // The image is here now: test it in this stage.
@@ -26,8 +26,8 @@ pipeline {
                 triggeredBy 'TimerTrigger'
             }
             steps {
-                sh 'pipx run bxcache store verify --full'
-                sh 'pipx run bxcache store prune'
+                sh 'pipx run --spec @package@ bxcache store verify --full'
+                sh 'pipx run --spec @package@ bxcache store prune'
             }
         }
     }
