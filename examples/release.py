@@ -50,12 +50,9 @@ def main() -> int:
     contexts = dict(pair.split("=", 1) for pair in pairs)
     try:
         result = release(version, contexts)
-    except bxcache.BuildFailedError as error:
-        print(f"no release: {error}", file=sys.stderr)
-        return error.exit_status
     except bxcache.BxcacheError as error:
         print(f"no release: {error}", file=sys.stderr)
-        return error.exit_code
+        return error.exit_status
     print(render_steps(result))
     faults = find_faults(result)
     if faults:
