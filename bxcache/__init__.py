@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bxcache.api import bake as bake
     from bxcache.api import build as build
     from bxcache.api import build_images as build_images
+    from bxcache.api import diff as diff
     from bxcache.api import history as history
     from bxcache.api import report as report
     from bxcache.backends.cache_result import CacheResult as CacheResult
@@ -49,9 +50,14 @@ if TYPE_CHECKING:
     from bxcache.errors import Problem as Problem
     from bxcache.errors import RecordError as RecordError
     from bxcache.errors import RegistryError as RegistryError
+    from bxcache.errors import ResultError as ResultError
     from bxcache.errors import StoppedError as StoppedError
     from bxcache.errors import StoreError as StoreError
+    from bxcache.errors import Trouble as Trouble
     from bxcache.insight.chains import Chain as Chain
+    from bxcache.insight.difference import Difference as Difference
+    from bxcache.insight.difference import StageDifference as StageDifference
+    from bxcache.insight.find import HistoryOptions as HistoryOptions
     from bxcache.insight.history import History as History
     from bxcache.insight.history import Stage as Stage
     from bxcache.insight.record import Record as Record
@@ -61,10 +67,18 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report as Report
     from bxcache.insight.reporting import make_report as make_report
     from bxcache.pipeline.batch import ImageObserver as ImageObserver
-    from bxcache.pipeline.request import BakeOptions as BakeOptions
-    from bxcache.pipeline.request import BuildOptions as BuildOptions
+    from bxcache.pipeline.options import BakeOptions as BakeOptions
+    from bxcache.pipeline.options import BuildOptions as BuildOptions
+    from bxcache.pipeline.options import Gate as Gate
+    from bxcache.pipeline.options import InlineBackend as InlineBackend
+    from bxcache.pipeline.options import LocalBackend as LocalBackend
+    from bxcache.pipeline.options import Output as Output
+    from bxcache.pipeline.options import RegistryBackend as RegistryBackend
+    from bxcache.pipeline.options import Secret as Secret
+    from bxcache.pipeline.question import Answer as Answer
     from bxcache.pipeline.result import BuildResult as BuildResult
     from bxcache.pipeline.result import ImageOutcome as ImageOutcome
+    from bxcache.pipeline.result import Outcomes as Outcomes
     from bxcache.pipeline.result import Step as Step
     from bxcache.registry.registry_cache import Pruned as Pruned
     from bxcache.registry.registry_cache import RegistryCache as RegistryCache
@@ -82,7 +96,7 @@ if TYPE_CHECKING:
 
 # Each name is loaded on first use, so the command line starts in a fraction of the time.
 _NAMES = {
-    "api": "bake build build_images history report",
+    "api": "bake build build_images diff history report",
     "backends.cache_result": "CacheResult",
     "buildx.metadata": "Layer",
     "buildx.stream.events": (
@@ -94,16 +108,22 @@ _NAMES = {
     "console.report.trace_events": "render_trace",
     "errors": (
         "BuildFailedError BxcacheError CacheError ConfigError EngineError GateError "
-        "OutputError PlaceError Problem RecordError RegistryError StoppedError StoreError"
+        "OutputError PlaceError Problem RecordError RegistryError ResultError StoppedError "
+        "StoreError Trouble"
     ),
     "insight.chains": "Chain",
+    "insight.difference": "Difference StageDifference",
+    "insight.find": "HistoryOptions",
     "insight.history": "History Stage",
     "insight.record": "Record RecordedLayer RecordedStep Verdict",
     "insight.report": "Report",
     "insight.reporting": "make_report",
     "pipeline.batch": "ImageObserver",
-    "pipeline.request": "BakeOptions BuildOptions",
-    "pipeline.result": "BuildResult ImageOutcome Step",
+    "pipeline.options": (
+        "BakeOptions BuildOptions Gate InlineBackend LocalBackend Output RegistryBackend Secret"
+    ),
+    "pipeline.question": "Answer",
+    "pipeline.result": "BuildResult ImageOutcome Outcomes Step",
     "registry.registry_cache": "Pruned RegistryCache Removal",
     "registry.scopes": "RemoteScope",
     "store.collection": "Collected",

@@ -9,7 +9,7 @@
     ├── RecordError         a build record is missing or unusable (66)
     ├── PlaceError          git does not answer what bxcache has to know (72)
     ├── RegistryError       a registry request failed (76)
-    ├── StoppedError        a build was stopped because another one failed (71)
+    ├── StoppedError        a build was stopped: time, the caller or another failure (71)
     └── ResultError         docker ran the build; the base of errors with a result
         ├── CacheError          a cache failed and `strict` is set (75)
         ├── GateError           a build failed a gate of `[gate]` (65)
@@ -149,7 +149,7 @@ class RegistryError(BxcacheError):
 
 
 class StoppedError(BxcacheError):
-    """One of several builds was stopped because another one failed."""
+    """A build was stopped: its time was up, the caller canceled it, or another one failed."""
 
     exit_status = 71
 

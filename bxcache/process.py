@@ -10,7 +10,8 @@ import subprocess
 import time
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from threading import Lock, Timer
+from math import inf
+from threading import Event, Lock, Thread, Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ _STDIN = 0
 _SECONDS_BETWEEN_LOOKS = 0.2
 _GUARD = ("/bin/sh", "-c", 'read -r _; kill -9 "-$1"', "sh")
 """Waits until its stdin closes, as it does when this process ends; then kills a process group."""
-_SECONDS_TO_STOP = ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
+_SECONDS_BETWEEN_GLANCES = 0.1
+_GRACE = 10
+_SECONDS_TO_STOP = ((signal.SIGINT, _GRACE), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +151,70 @@ class RunningProcess:
 
 
 class Stop:
-    """Stops commands from another thread than the ones that read from them."""
+    """Stops commands from another thread than the ones that read from them; `why` says why."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._processes: set[subprocess.Popen[str]] = set()
+        self._processes: dict[subprocess.Popen[str], Timer] = {}
         self.is_set = False
+        self.why = "the build was stopped"
 
     def set(self) -> None:
-        """Stop running commands; those started later are stopped at once."""
+        """Stop running commands; those started later are stopped at once.
+
+        A command that does not end within a few seconds is killed.
+        """
         with self._lock:
             self.is_set = True
             for process in self._processes:
-                _signal(process, signal.SIGINT)
+                self._interrupt(process)
 
     @contextmanager
     def watch(self, process: subprocess.Popen[str]) -> Iterator[None]:
         """Stop this command, too, when `set` is called."""
         with self._lock:
-            self._processes.add(process)
+            self._processes[process] = timer = Timer(_GRACE, _signal, [process, signal.SIGKILL])
+            timer.daemon = True
             if self.is_set:
-                _signal(process, signal.SIGINT)
+                self._interrupt(process)
         try:
             yield
         finally:
             with self._lock:
-                self._processes.discard(process)
+                del self._processes[process]
+            timer.cancel()
+
+    def _interrupt(self, process: subprocess.Popen[str]) -> None:
+        _signal(process, signal.SIGINT)
+        timer = self._processes[process]
+        if not timer.is_alive():
+            timer.start()
+
+
+@contextmanager
+def limit(seconds: float | None, cancel: Event | None) -> Iterator[Stop]:
+    """A stop that is set when the time is up or when `cancel` is set, while the block runs."""
+    stop, over = Stop(), Event()
+    if seconds is None and cancel is None:
+        yield stop
+        return
+    end = inf if seconds is None else time.monotonic() + seconds
+
+    def watch() -> None:
+        while not (stop.is_set or over.wait(_SECONDS_BETWEEN_GLANCES)):
+            is_late = time.monotonic() >= end
+            if is_late or (cancel is not None and cancel.is_set()):
+                late = f"the build took longer than {seconds} s and was stopped"
+                stop.why = late if is_late else "the build was canceled"
+                stop.set()
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield stop
+    finally:
+        over.set()
+        watcher.join()
 
 
 def read_stdin(most: int, stop: Stop | None = None) -> bytes:
@@ -300,8 +341,7 @@ def _limit(
         running.is_late = True
         _signal(process, number)
 
-    grace = _SECONDS_TO_STOP[0][1]
-    late = ((seconds, signal.SIGINT), (seconds + grace, signal.SIGKILL))
+    late = ((seconds, signal.SIGINT), (seconds + _GRACE, signal.SIGKILL))
     timers = tuple(Timer(after, end, [number]) for after, number in late)
     for timer in timers:
         timer.daemon = True

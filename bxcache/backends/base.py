@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.option_text import Attributes, render_options
+from bxcache.config.wording import name_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -316,7 +317,7 @@ class Backend(ABC):
     def explain_read_only(self, place: str) -> str:
         """Explain why an untrusted build does not save to a place that a config file names."""
         why = (
-            "an untrusted build does not save where a file says; `--backend` or "
+            f"an untrusted build does not save where a file says; `{name_option('backends')}` or "
             "BXCACHE_CACHE_BACKENDS in the job says where it may"
         )
         return f"`{place}` ({self.setup.source_of(DECLARED)}) is read-only: {why}"

@@ -135,7 +135,7 @@ class RegistryHolder:
             manifest = found.parse() or (found.parse_image() if label is not None else None)
             if manifest is None:
                 why = f"`{self._name_tag(scope)}` is not a build cache; it may be an image"
-                hint = "a cache that `--cache-to type=registry,…` or bxcache wrote can be read"
+                hint = "a registry cache that docker or bxcache exported can be read"
                 raise RecordError(why, hint=hint)
         records = label.records if label is not None else ()
         return Content(

@@ -29,6 +29,7 @@ from bxcache.backends.base import (
 from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
 from bxcache.backends.location import locate_store
 from bxcache.buildx.ignore_file import note_sent
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.store.layout import Layout, read_manifest
 
@@ -316,7 +317,7 @@ class LocalBackend(Backend):
         try:
             self.store.add_record(scope.name, record)
         except StoreError as error:
-            notes = (f"`bxcache history` will not know this build: {error.message}",)
+            notes = (f"`{name_call('history')}` will not know this build: {error.message}",)
         if saved is None or not saved.result.exported:
             return KeptRecord(is_kept=True, saved=saved, notes=notes)
         from bxcache.backends.local_save import collect_store  # noqa: PLC0415  # runs docker

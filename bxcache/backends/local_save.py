@@ -105,7 +105,7 @@ def _read_left(
     store: Store, saved: CacheResult, store_bytes: int, most: int | None
 ) -> tuple[CacheResult, str | None]:
     """The rest of a scope in the store, and why all of it can never fit; None if it can."""
-    usage = store.usage()
+    usage = store.usage(identify=False)
     left = next((each for each in usage.scopes if each.name == saved.scope), None)
     needed = (saved.bytes or 0) + store_bytes - usage.bytes
     trouble = None

@@ -25,6 +25,7 @@ from bxcache.buildx.faults import explain_transfer
 from bxcache.buildx.metadata import find_layers
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
+from bxcache.config.wording import name_call
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import Label
 from bxcache.registry.repository import open_repository, probe_refs
@@ -239,7 +240,7 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     try:
         write_label(_find_repository(save), tag, label, record, is_first=is_first)
     except RegistryError as failure:
-        unknown = "`bxcache registry` and `bxcache history` will not know this scope"
+        unknown = f"`{name_call('history')}` and the list of scopes will not know this scope"
         return f"{failure.message}; {unknown}"
     return None
 

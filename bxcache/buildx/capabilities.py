@@ -190,7 +190,7 @@ def check_buildx(text: str) -> None:
     if version is not None and version < OLDEST_BUILDX:
         raise EngineError(
             f"buildx {_dotted(version)} is too old; bxcache needs {_dotted(OLDEST_BUILDX)} or "
-            "later, the first with `--progress rawjson`",
+            "later, the first that reports each step",
             hint=f"`apt-get install docker-buildx-plugin` updates it; or see {_INSTALL_BUILDX}",
         )
 

@@ -12,6 +12,7 @@ from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, find_valu
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import read_options, split_fields
 from bxcache.config.paths import is_remote
+from bxcache.config.wording import name_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -128,7 +129,7 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
         return "it is built without a cache"
     flags = list_flags(extra)
     if "--no-cache-filter" in flags:
-        return "`--no-cache-filter` builds stages without a cache"
+        return f"`{name_option('no_cache_filter')}` builds stages without a cache"
     unknown = [flag for flag in flags if flag not in _REPEATABLE | LAYERLESS]
     return f"`{unknown[0]}` may have side effects" if unknown else None
 

@@ -41,7 +41,7 @@ PASSED = {
 _QUESTIONS = frozenset(
     ("--print", "--check", "--call", "--list", "--list-targets", "--list-variables")
 )
-_UNASKED = ("build", "false")
+UNASKED = ("build", "false")
 """Values that turn a question off, as in `--call build`."""
 LAYERLESS = frozenset(("--annotation", "--attest", "--provenance", "--sbom", ID_FILE))
 """Flags that affect an image's metadata or a file of its own, but not its layers."""
@@ -76,7 +76,7 @@ def find_question(extra: Sequence[str]) -> str | None:
     for word, following in pairwise((*extra, "")):
         flag, equals, value = word.partition("=")
         given = following if flag == "--call" and not equals else value
-        if flag in _QUESTIONS and given not in _UNASKED:
+        if flag in _QUESTIONS and given not in UNASKED:
             return flag
     return None
 

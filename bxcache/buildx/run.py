@@ -21,6 +21,7 @@ from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.config.paths import LARGEST_DOCKERFILE
 from bxcache.config.quantities import format_size
+from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem, StoppedError
 from bxcache.process import read_stdin, run
 
@@ -137,7 +138,7 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
     check_stop(stop)
     if len(data) > LARGEST_DOCKERFILE:
         why = f"is a Dockerfile of at most {format_size(LARGEST_DOCKERFILE)} on stdin"
-        raise ConfigError([Problem("--file", "-", why)])
+        raise ConfigError([Problem(name_option("file"), "-", why)])
     return data
 
 
@@ -257,4 +258,4 @@ def read_metadata(file: Path) -> str:
 def check_stop(stop: Stop | None) -> None:
     """Raise StoppedError if the build was stopped."""
     if stop is not None and stop.is_set:
-        raise StoppedError("the build was stopped")
+        raise StoppedError(stop.why)

@@ -34,37 +34,7 @@ def _pairs(_context: click.Context, parameter: click.Parameter, values: tuple[st
 
 
 def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-    gate: dict[str, Any] = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals:
-            raise click.BadParameter("write it `NAME=VALUE`, such as `max_size=2GB`")
-        if name in ("require_cached", "warn"):
-            gate[name] = [*gate.get(name, []), *_split(text)]
-        else:
-            gate[name] = _READERS.get(name, str)(text)
-    return gate
-
-
-def _read_ratio(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise click.BadParameter(f"`{text}` is not a ratio; write it like 0.8") from error
-
-
-def _read_switch(text: str) -> Any:  # noqa: ANN401  # a bool
-    """A switch in the spelling of its environment variable."""
-    from bxcache.config.environment import parse_text  # noqa: PLC0415  # only an option needs it
-
-    try:
-        return parse_text(("gate", "first"), text)
-    except ValueError as error:
-        raise click.BadParameter(f"`first` {error}") from error
-
-
-_READERS = {"min_hit_ratio": _read_ratio, "first": _read_switch}
+    return read_with("environment.parse_gates")(values) if values else {}
 
 
 def _refuse_cache(

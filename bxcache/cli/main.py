@@ -12,6 +12,7 @@ import click
 
 from bxcache.cli.commands import LazyGroup, add_commands, name_page
 from bxcache.cli.streams import open_streams
+from bxcache.config.wording import Speech, speaking
 from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
 from bxcache.version import __version__
 
@@ -63,6 +64,11 @@ def handle_signals() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
+    with speaking(Speech.SHELL):
+        return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     own, extra = split_extra(argv)
     try:
         status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)

@@ -59,10 +59,10 @@ def to_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def read_with(parser: str) -> Callable[[str], Any]:
+def read_with(parser: str) -> Callable[[Any], Any]:
     """The type of values that `MODULE.FUNCTION` of `bxcache.config` parses, imported only then."""
 
-    def read(text: str) -> Any:  # noqa: ANN401  # whatever the parser returns
+    def read(text: Any) -> Any:  # noqa: ANN401  # whatever the parser takes and returns
         module, _, name = parser.partition(".")
         try:
             return getattr(import_module(f"bxcache.config.{module}"), name)(text)

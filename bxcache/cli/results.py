@@ -11,7 +11,7 @@ from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, is_shown
 from bxcache.console.history import render_history
 from bxcache.console.progress import QuietProgress
-from bxcache.console.summary import describe_result, render_summary
+from bxcache.console.summary import render_summary
 from bxcache.console.tables import render_document
 from bxcache.insight.history import History
 
@@ -30,7 +30,7 @@ def print_result(
     if isinstance(observer, QuietProgress) and result.exit_status:
         say("\n".join(said))
     if as_json:
-        click.echo(render_document(describe_result(result)))
+        click.echo(render_document(result.to_dict()))
     elif quiet and result.digest:
         click.echo(result.digest)
     # If nothing began, docker's error is all that there is to say.

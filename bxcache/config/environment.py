@@ -19,7 +19,7 @@ from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
 from bxcache.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _PREFIX = "BXCACHE_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
@@ -97,6 +97,46 @@ def parse_backend(text: str) -> dict[str, Any]:
     """
     pairs = map(_split_pair, _split_fields(text))
     return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
+
+
+def parse_gates(texts: Iterable[str]) -> dict[str, Any]:
+    """Parse gates in the form `NAME=VALUE`.
+
+    >>> parse_gates(["max_size=2GB", "require-cached=deps,build", "first=yes"])
+    {'max_size': '2GB', 'require_cached': ['deps', 'build'], 'first': True}
+
+    Raises:
+        ValueError: one is not `NAME=VALUE`, or its value cannot be read.
+    """
+    gate: dict[str, Any] = {}
+    for each in texts:
+        name, equals, text = each.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise ValueError("write it `NAME=VALUE`, such as `max_size=2GB`")
+        if name in ("require_cached", "warn"):
+            gate[name] = [*gate.get(name, []), *filter(None, map(str.strip, text.split(",")))]
+        else:
+            gate[name] = _GATES.get(name, str)(text)
+    return gate
+
+
+def _parse_ratio(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"`{text}` is not a ratio; write it like 0.8") from error
+
+
+def _parse_switch(text: str) -> Any:  # noqa: ANN401  # a bool
+    try:
+        return parse_text(("gate", "first"), text)
+    except ValueError as error:
+        raise ValueError(f"`first` {error}") from error
+
+
+_GATES: dict[str, Callable[[str], Any]] = {"min_hit_ratio": _parse_ratio, "first": _parse_switch}
+"""How the values of gates are read that are no texts in a file either."""
 
 
 def _parse_scalar(text: str) -> str | int | bool:

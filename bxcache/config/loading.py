@@ -32,10 +32,11 @@ from bxcache.config.sources import (
     find_nearest,
     merge_layers,
 )
+from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -98,9 +99,11 @@ def load_setup(
     variables, wrong, notes = read_environment(environment)
     image = image or environment.get(IMAGE_VARIABLE) or None
     problems = [*_check_layer(declared, found), *wrong]
-    problems += [*_check_layer(variables), *_check_layer(flags), *_check_image(image, declared)]
-    if problems:
-        raise _refuse(problems)
+    problems += _check_layer(variables)
+    # Only a Python program can give an option of a wrong type.
+    given = [*_check_layer(flags, in_python=True), *_check_image(image, declared)]
+    if problems or given:
+        raise _refuse(problems, given)
     own = _list_layers(found, directory, image, flags) if found else ()
     layers = (*own, variables, flags)
     merged = merge_layers(layers)
@@ -139,15 +142,26 @@ def check_file(file: ConfigFile) -> None:
         raise _refuse(problems)
 
 
-def _refuse(problems: list[Problem]) -> ConfigError:
-    unknown = any(problem.message.startswith("is unknown") for problem in problems)
-    hint = "`bxcache config schema` prints every key" if unknown else ""
-    return ConfigError(problems, hint=hint)
+def _refuse(problems: Sequence[Problem], given: Sequence[Problem] = ()) -> ConfigError:
+    """The error for the problems of files and variables, and for those of a caller's options."""
+    schema, hint = "`bxcache config schema` prints every key", ""
+    if any(map(_is_unknown, given)):
+        hint = choose_words(schema, "`help(bxcache.BuildOptions)` lists every option")
+    if any(map(_is_unknown, problems)):
+        hint = schema
+    return ConfigError([*problems, *given], hint=hint)
 
 
-def _check_layer(layer: Layer, file: ConfigFile | None = None) -> list[Problem]:
+def _is_unknown(problem: Problem) -> bool:
+    return problem.message.startswith("is unknown")
+
+
+def _check_layer(
+    layer: Layer, file: ConfigFile | None = None, *, in_python: bool = False
+) -> list[Problem]:
     """The problems of one source, in the order of their lines."""
-    findings = [*_find_duplicates(layer.values), *find_invalid(layer.values)]
+    invalid = find_invalid(layer.values, in_python=in_python)
+    findings = [*_find_duplicates(layer.values), *invalid]
     around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
     lines = file.lines_of(around) if file and around else {}
     problems = [
@@ -194,7 +208,7 @@ def _check_image(image: str | None, layer: Layer) -> list[Problem]:
     known = images if isinstance(images, dict) else {}
     if image is None or image in known:
         return []
-    return [Problem("--image", "", f"`{image}` {explain_unknown(image, known)}")]
+    return [Problem(name_option("image"), "", f"`{image}` {explain_unknown(image, known)}")]
 
 
 def _list_layers(

@@ -31,12 +31,12 @@ class BuildSettings(Declaration):
     """Defaults for `bxcache build`, named like docker's flags."""
 
     misplaced: ClassVar[dict[str, str]] = {
-        "dockerfile": "docker's flag is `--file`; write `file`",
+        "dockerfile": "docker calls it `file`",
         "args": "write `build_args`",
         "cache_to": "a cache is declared as a `[[cache.backends]]` table",
         "cache_from": "a cache is declared as a `[[cache.backends]]` table",
-        "call": "docker then answers instead of building; give `--call`",
-        "check": "docker then answers instead of building; give `--check`",
+        "call": "docker then answers instead of building; give `{call}`",
+        "check": "docker then answers instead of building; give `{call}`",
     }
 
     context: Annotated[str, CONTEXT] = "."

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bxcache.config.backends import BACKENDS_TO_COME, SETTINGS, Declaration
 from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.sources import BACKENDS
+from bxcache.config.wording import name_option
 from bxcache.redaction import is_secret_name, mask_url
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ _KINDS = {
     "model_type": "a table",
     "model_attributes_type": "a table",
 }
+_PYTHON_KINDS = {
+    "string_type": "a `str`",
+    "bool_type": "`True` or `False`",
+    "int_type": "an `int`",
+    "float_type": "a number",
+    "tuple_type": "a list",
+    "dict_type": "a `dict`",
+    "model_type": "a `dict`",
+    "model_attributes_type": "a `dict`",
+}
 _TOML_TYPES: dict[type, str] = {
     bool: "a boolean",
     int: "a whole number",
@@ -39,13 +50,24 @@ _TOML_TYPES: dict[type, str] = {
 }
 
 
-def find_invalid(table: Mapping[str, Any]) -> Iterator[tuple[Position, str]]:
-    """The errors of a document: the position of each, and what is wrong and what is valid."""
+def find_invalid(
+    table: Mapping[str, Any], *, in_python: bool = False
+) -> Iterator[tuple[Position, str]]:
+    """The errors of a document: the position of each, and what is wrong and what is valid.
+
+    Types are named as in TOML, or as in Python.
+    """
     try:
         Config.model_validate(dict(table))
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            yield _place_of(detail["loc"]), _explain(detail)
+            kind = detail["type"]
+            if in_python and kind in _PYTHON_KINDS:
+                found = type(detail["input"]).__name__
+                why = f"must be {_PYTHON_KINDS[kind]}, not a value of type `{found}`"
+            else:
+                why = _explain(detail)
+            yield _place_of(detail["loc"]), why
 
 
 def _place_of(place: Position) -> Position:
@@ -88,7 +110,7 @@ def _explain(error: ErrorDetails) -> str:
 def _explain_unknown(place: Position) -> str:
     model, name = _model_at(place[:-1]), str(place[-1])
     if name in model.misplaced:
-        return model.misplaced[name]
+        return model.misplaced[name].replace("{call}", name_option("call", "check"))
     return "is unknown" + suggest(name, model.model_fields)
 
 

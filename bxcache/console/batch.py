@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from bxcache.config.quantities import format_count
 from bxcache.console.progress import PlainProgress, format_seconds
-from bxcache.console.summary import describe_result, render_summary
+from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
-from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -98,15 +97,3 @@ def render_batch(
     built = f"{len(outcomes) - failed} built{f', {failed} failed' if failed else ''}"
     count = format_count(len(outcomes), what)
     return "\n".join([*lines, f"{count}: {built}, in {format_seconds(seconds)}"])
-
-
-def describe_batch(outcomes: Mapping[str, ImageOutcome], what: str = IMAGES) -> dict[str, Any]:
-    """Return a document for scripts, with each build's document by its image or target."""
-    each = {name: _describe(outcome) for name, outcome in outcomes.items()}
-    return {"exit_status": find_status(outcomes), f"{what}s": each}
-
-
-def _describe(outcome: ImageOutcome) -> dict[str, Any]:
-    document = describe_result(outcome.result) if outcome.result is not None else {}
-    error = str(outcome.error) if outcome.error is not None else ""
-    return {**document, "exit_status": outcome.exit_status, "error": error}

@@ -1,16 +1,16 @@
-"""Renders `bxcache history`: the layers of each stage for people, a document for scripts."""
+"""Renders `bxcache history`: the layers of each stage."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.sections import explain_shared, show_outcomes
-from bxcache.console.tables import cut_text, pick, render_table, show_ago, show_text
-from bxcache.insight.history import LayerState, list_layers, list_platforms
+from bxcache.console.tables import cut_text, render_table, show_ago, show_text
+from bxcache.insight.history import LayerState
 from bxcache.insight.reporting import count_shared
 
 if TYPE_CHECKING:
@@ -214,62 +214,3 @@ def render_digests(history: History, stages: Sequence[Stage], *, chain: bool) ->
     layers = (layer for group in groups for layer in group)
     kept = (each.digest for each in layers if history.find_state(each) not in _LEGENDS)
     return "\n".join(dict.fromkeys(kept))
-
-
-def describe_history(history: History, stages: Sequence[Stage], *, chain: bool) -> dict[str, Any]:
-    """Return a document for scripts. Sizes are bytes, times seconds, moments seconds since 1970."""
-    return {
-        **pick(history, "scope", "source"),
-        **_describe_record(history.record),
-        "notes": history.notes,
-        "stages": [_describe_stage(history, stage, chain=chain) for stage in stages],
-        "chains": [{"layers": _describe_states(history, each.layers)} for each in history.chains],
-    }
-
-
-def _describe_record(record: Record | None) -> dict[str, Any]:
-    if record is None:
-        keys = ("image", "target", "branch", "started", "seconds", "exit_status", "tools", "place")
-        return {**dict.fromkeys(keys), "platforms": [], "images": [], "arguments": {}}
-    return {
-        **pick(record.scope, "image", "target", "branch"),
-        **pick(record, "started", "seconds", "exit_status"),
-        "platforms": list_platforms(record),
-        "tools": record.tools.model_dump(mode="json"),
-        "images": [pick(image, "name", "digest") for image in record.images],
-        "arguments": record.arguments.values,
-        "place": record.place.model_dump(mode="json"),
-    }
-
-
-def _describe_stage(history: History, stage: Stage, *, chain: bool) -> dict[str, Any]:
-    document = {
-        **pick(stage, "name", "line", "base", "needed", "bytes"),
-        "layers": _describe_states(history, stage.layers),
-        "steps": [_describe_step(step) for step in stage.steps],
-    }
-    if chain:
-        inherited = [{"stage": step.stage, **_describe_step(step)} for step in stage.inherited]
-        layers = _describe_states(history, list_layers(stage.inherited))
-        document |= {"inherited": inherited, "inherited_layers": layers}
-    return document
-
-
-def _describe_states(history: History, layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
-    return [
-        {
-            "digest": layer.digest,
-            "bytes": layer.size,
-            "shared": layer.digest in history.shared,
-            "present": state is LayerState.KEPT if state is not None else None,
-            "evicted": state is LayerState.EVICTED,
-            **({"place": history.places[layer.digest]} if layer.digest in history.places else {}),
-        }
-        for layer in layers
-        for state in [history.find_state(layer)]
-    ]
-
-
-def _describe_step(step: RecordedStep) -> dict[str, Any]:
-    known = pick(step, "text", "kind", "lines", "platforms", "outcome", "seconds", "log_bytes")
-    return {**known, "layers": [layer.digest for layer in step.layers], "error": step.error}

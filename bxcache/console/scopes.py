@@ -8,64 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_size
-from bxcache.console.tables import pick, render_table, show_ago, show_name
+from bxcache.console.tables import render_table, show_ago, show_name
+from bxcache.registry.scopes import OVERWRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.place.scope import Scope
-    from bxcache.registry.scopes import RemoteScope
-    from bxcache.store.inventory import ScopeUsage
 
 _HEAD = ("SCOPE", "BRANCH", "SIZE", "LAYERS", "STEPS", "SAVED", "LAST USED", "")
-_IDENTITY = ("image", "target", "platforms")
-_OVERWRITTEN, _GONE = "another client has overwritten it", "its cache no longer exists"
-
-
-def describe_local_scope(found: ScopeUsage, scope: Scope | None) -> dict[str, Any]:
-    """Return a document of a store's scope, with its identity if that is known."""
-    return {
-        "name": found.name,
-        "tag": found.name,
-        **_describe_identity(scope),
-        **pick(found, "digest", "bytes", "own_bytes", "shared_bytes", "layers", "steps"),
-        "stages": (),
-        "saved": found.saved,
-        "created": found.saved,
-        "last_used": found.last_used,
-        "damage": found.damage or "",
-        "changed": False,
-        "lost": False,
-    }
-
-
-def describe_remote_scope(found: RemoteScope, shared_bytes: int) -> dict[str, Any]:
-    """Return a document of a registry's scope, with the size of layers that others need, too."""
-    label = found.label
-    return {
-        "name": found.tag,
-        "tag": found.tag,
-        **_describe_identity(label.scope),
-        "digest": label.digest,
-        "bytes": found.bytes,
-        "own_bytes": found.bytes - shared_bytes,
-        "shared_bytes": shared_bytes,
-        "layers": len(found.layers),
-        "steps": label.steps,
-        "stages": found.stages,
-        "saved": label.created,
-        "created": label.created,
-        "last_used": label.used,
-        "damage": _GONE if found.lost else _OVERWRITTEN if found.changed else "",
-        "changed": bool(found.changed),
-        "lost": found.lost,
-    }
-
-
-def _describe_identity(scope: Scope | None) -> dict[str, Any]:
-    if scope is None:
-        return dict.fromkeys((*_IDENTITY, "branch"))
-    return {**pick(scope, *_IDENTITY), "branch": str(scope.owner) or None}
 
 
 def render_scope_table(scopes: Sequence[dict[str, Any]]) -> str:
@@ -75,7 +25,7 @@ def render_scope_table(scopes: Sequence[dict[str, Any]]) -> str:
 
 
 def _list_cells(scope: dict[str, Any]) -> tuple[str, ...]:
-    note = "gone" if scope["lost"] else _OVERWRITTEN if scope["changed"] else ""
+    note = "gone" if scope["lost"] else OVERWRITTEN if scope["changed"] else ""
     owner = scope["branch"] or ("?" if scope["image"] is None else "(none)")
     return (
         show_name(scope["name"]),

@@ -1,34 +1,27 @@
-"""Renders `bxcache store`: tables for people, documents for scripts.
-
-In documents, sizes are bytes, and times are seconds since the epoch.
-"""
+"""Renders `bxcache store` as tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
-from bxcache.console.scopes import describe_local_scope, render_scope_table
-from bxcache.console.tables import pick, render_table, show_name
+from bxcache.console.scopes import render_scope_table
+from bxcache.console.tables import render_table, show_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from bxcache.place.scope import Scope
     from bxcache.store.collection import Collected, Limits
     from bxcache.store.directory import Adopted
     from bxcache.store.inventory import Usage
     from bxcache.store.packing import Packed, Unpacked
-    from bxcache.store.store import Store
     from bxcache.store.verification import Verification
 
 _MOST_NAMES = 20
 
 
-def render_scopes(usage: Usage, known: Mapping[str, Scope | None]) -> str:
+def render_scopes(usage: Usage) -> str:
     """Render the scopes, last used first."""
-    return render_scope_table(_describe_scopes(usage, known)) if usage.scopes else "no scopes"
+    scopes = [each.to_dict() for each in usage.scopes]
+    return render_scope_table(scopes) if scopes else "no scopes"
 
 
 def render_usage(usage: Usage, limits: Limits) -> str:
@@ -47,20 +40,7 @@ def render_usage(usage: Usage, limits: Limits) -> str:
     return "\n".join(lines)
 
 
-def describe_usage(store: Store, usage: Usage, known: Mapping[str, Scope | None]) -> dict[str, Any]:
-    """Return the scopes, with the identity of each, and the sums."""
-    return {
-        "store": str(store.path),
-        **pick(usage, "bytes", "shared_bytes", "dead_bytes"),
-        "scopes": _describe_scopes(usage, known),
-    }
-
-
-def _describe_scopes(usage: Usage, known: Mapping[str, Scope | None]) -> list[dict[str, Any]]:
-    return [describe_local_scope(each, known[each.name]) for each in usage.scopes]
-
-
-def render_collected(collected: Collected, *, dry_run: bool) -> str:
+def render_collected(collected: Collected) -> str:
     """Render what was dropped, or would be."""
     lines = [f"dropped {show_name(name)}: {why}" for name, why in collected.dropped.items()]
     lines += [
@@ -69,22 +49,12 @@ def render_collected(collected: Collected, *, dry_run: bool) -> str:
     ]
     freed = f"{format_size(collected.freed_bytes)} in {format_count(collected.blobs, 'blob')}"
     left = format_size(collected.bytes)
-    if dry_run:
+    if collected.dry_run:
         lines = [f"would have {line}" for line in lines]
         lines.append(f"would free {freed}; {left} would be left")
     else:
         lines.append(f"freed {freed}; {left} left")
     return "\n".join(lines)
-
-
-def describe_collected(collected: Collected, *, dry_run: bool) -> dict[str, Any]:
-    """Return what was dropped, or would be."""
-    return {
-        "dry_run": dry_run,
-        "dropped": dict(collected.dropped),
-        "evicted": dict(collected.evicted),
-        **pick(collected, "blobs", "freed_bytes", "bytes", "notes"),
-    }
 
 
 def render_verification(found: Verification) -> str:
@@ -110,15 +80,6 @@ def list_damages(found: Verification) -> list[str]:
     ]
 
 
-def describe_verification(found: Verification) -> dict[str, Any]:
-    """Return the damages, and how much was checked."""
-    damages = [
-        {"scopes": each.scopes, "digest": each.digest or None, "why": each.why}
-        for each in found.damages
-    ]
-    return {**pick(found, "scopes", "blobs", "bytes", "full"), "damages": damages}
-
-
 def render_packed(packed: Packed, file: str, size: int | None) -> str:
     """Render what was written to an archive."""
     whole = "" if size is None else f" as {format_size(size)}"
@@ -126,21 +87,11 @@ def render_packed(packed: Packed, file: str, size: int | None) -> str:
     return f"packed {what}, {format_size(packed.bytes)}{whole} into {file}"
 
 
-def render_unpacked(unpacked: Unpacked, store: Path) -> str:
+def render_unpacked(unpacked: Unpacked) -> str:
     """Render what was read from an archive."""
     lines = [f"kept {name}: the store has a later version" for name in unpacked.kept]
     taken, new = format_count(len(unpacked.scopes), "scope"), format_size(unpacked.new_bytes)
-    return "\n".join([*lines, f"unpacked {taken} into {store} ({new} new)"])
-
-
-def describe_unpacked(unpacked: Unpacked, store: Path) -> dict[str, Any]:
-    """Return what was read from an archive."""
-    return {"store": str(store), **pick(unpacked, "scopes", "kept", "new_bytes")}
-
-
-def describe_adopted(adopted: Adopted, folder: str) -> dict[str, Any]:
-    """Return the scopes of a directory that became a store."""
-    return {"store": folder, **pick(adopted, "scopes", "notes", "dead_bytes")}
+    return "\n".join([*lines, f"unpacked {taken} into {unpacked.store} ({new} new)"])
 
 
 def render_adopted(adopted: Adopted, folder: str) -> str:

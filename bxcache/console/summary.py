@@ -1,9 +1,9 @@
-"""The result of a build: a summary for people, and a document for scripts."""
+"""The result of a build as a summary for people."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
@@ -14,25 +14,18 @@ from bxcache.console.report.sections import (
     show_saved,
     tabulate_work,
 )
-from bxcache.console.tables import VERSION, clean_text, cut_text, pick
+from bxcache.console.tables import clean_text, cut_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from bxcache.backends.cache_result import CacheResult
-    from bxcache.buildx.metadata import Layer
-    from bxcache.insight.history import Stage
-    from bxcache.insight.record import RecordedLayer, ReportedStep
+    from bxcache.insight.record import ReportedStep
     from bxcache.insight.report import Report
-    from bxcache.pipeline.result import BuildResult, Step
+    from bxcache.pipeline.result import BuildResult
 
 _MOST_SLOWEST = 3
 _LONGEST = 60
-_CACHE = (
-    *("backend", "place", "scope", "digest", "bytes", "new_bytes", "layers"),
-    *("imported", "exported", "unchanged", "aliased", "seconds"),
-    *("store_bytes", "store_budget", "freed_bytes"),
-)
 
 
 def render_summary(result: BuildResult) -> str:
@@ -128,49 +121,3 @@ def _render_budget(cache: CacheResult) -> str:
         return ""
     budget = "" if cache.store_budget is None else f" of {format_size(cache.store_budget)}"
     return f"the store has {format_size(cache.store_bytes)}{budget}"
-
-
-def describe_result(result: BuildResult) -> dict[str, Any]:
-    """Return the document of a build. Keys are added, never renamed.
-
-    Sizes are bytes, times are seconds.
-    """
-    return {
-        "version": VERSION,
-        "exit_status": result.exit_status,
-        "image": {"tags": list(result.tags), "digest": result.digest},
-        "steps": [_describe_step(step) for step in result.steps],
-        "stages": [_describe_stage(stage) for stage in result.stages.values()],
-        "counts": pick(result, "reused", "executed", "failed"),
-        "caches": [pick(cache, *_CACHE) for cache in result.caches],
-        "warnings": list(result.warnings),
-        **(_describe_amounts(result.report) if result.report is not None else {}),
-        "gates": [pick(each, "gate", "reason", "fails") for each in result.gates],
-        "seconds": result.seconds,
-    }
-
-
-def _describe_amounts(report: Report) -> dict[str, Any]:
-    counts = report.counts
-    is_known = not counts.reused or counts.reused > counts.unknown
-    return {
-        "build_warnings": list(report.build_warnings),
-        "saved_seconds": counts.saved if is_known else None,
-        **pick(report, "pulled_bytes", "sent_bytes"),
-    }
-
-
-def describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:
-    """Describe layers by digest and size in bytes."""
-    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
-
-
-def _describe_step(step: Step) -> dict[str, Any]:
-    known = pick(step, "stage", "text", "line", "outcome", "seconds")
-    layers = describe_layers(step.layers)
-    return {**known, "layers": layers, "platform": step.platform, "error": step.error or ""}
-
-
-def _describe_stage(stage: Stage) -> dict[str, Any]:
-    known = pick(stage, "name", "line", "base", "needed")
-    return {**known, "layers": describe_layers(stage.layers)}

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream.vertices import write_over
+from bxcache.config.json_documents import VERSION
 from bxcache.config.quantities import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERSION = "1"
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _SIGNS = re.compile("[#\x7f-\x9f\u2028\u2029]|(?<=travis)_")
 """Characters that occur only within strings of JSON."""
@@ -33,11 +33,6 @@ def render_document(document: dict[str, Any]) -> str:
     text = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False)
     # A name may contain bytes that are not UTF-8; JSON has the same escape for them as Python.
     return defuse_json(text.encode(errors="backslashreplace").decode())
-
-
-def pick(source: object, *names: str) -> dict[str, Any]:
-    """Return these attributes of an object by name, in order."""
-    return {name: getattr(source, name) for name in names}
 
 
 def defuse_json(text: str) -> str:

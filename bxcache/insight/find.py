@@ -14,6 +14,7 @@ from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import open_holder
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
+from bxcache.config.wording import name_call, name_option
 from bxcache.errors import RecordError, RegistryError, StoreError
 from bxcache.insight.chains import explain_layers, find_unsaved, read_chains
 from bxcache.insight.earlier import query_before, read_earlier
@@ -281,8 +282,8 @@ class _Search:
         if not self.holders:
             return RecordError(
                 "the configuration declares no backend that keeps records",
-                hint="`local`, `registry` and `inline` with all stages do; `--from` names a "
-                "directory or a ref",
+                hint="`local`, `registry` and `inline` with all stages do; "
+                f"`{name_option('source')}` names a directory or a ref",
             )
         known = [name for holder in self.holders for name in holder.list_scopes()]
         shown = ", ".join(f"`{name}`" for name in known[:_MOST_NAMES]) or "none"
@@ -295,7 +296,7 @@ class _Search:
         if others:
             hint = f"{self._suggest(others[0], command)} shows another image; {hint}"
         if not known:
-            hint = "there are none yet; `bxcache build` leaves one"
+            hint = f"there are none yet; `{name_call('build')}` leaves one"
         where = ", ".join(f"`{holder.name}`" for holder in self.holders)
         return RecordError(f"no build of {what} is known in {where}", hint=hint)
 
@@ -306,7 +307,7 @@ class _Search:
         search = _Search(plain)
         wanted = (name for holder in search.holders for name, _ in search.list_wanted(holder))
         name = image if scope in wanted else scope
-        return f"`bxcache {command}{f' --from {source}' if source else ''} {name}`"
+        return f"`{name_call(command, name, **({'source': source} if source else {}))}`"
 
     def describe(self, holder: Holder, content: Content, note: str | None) -> History:
         """The history of a scope; without a record, the chains of its layers."""
@@ -374,7 +375,8 @@ def _explain_unkept(recent: RecentHolder, scope: str) -> str:
     caches = (c for record, _ in recent.builds if record.scope.name == scope for c in record.caches)
     places = (c.place for c in caches if c.exported and c.digest)
     why = "no configured backend has its cache; this is the record of the build"
-    return next((f"{why}, and `--from {place}` has its cache" for place in places), why)
+    place = next(places, None)
+    return why if place is None else f"{why}, and `{name_option('source', place)}` has its cache"
 
 
 def _list_like(holder: Holder, wanted: Scope) -> Iterator[str]:

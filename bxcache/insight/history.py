@@ -1,4 +1,4 @@
-"""The layers of each stage, from a build's record: their state in a cache, and in two builds."""
+"""The layers of each stage, from a build's record, and their state in a cache."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.dockerfile import list_bases
+from bxcache.config.json_documents import make_document, pick
+from bxcache.config.wording import name_call
 from bxcache.errors import RecordError
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class History:
         if names and self.record is None:
             raise RecordError(
                 f"the cache of `{self.scope}` has no record, so its stages have no names",
-                hint="`bxcache build` leaves one",
+                hint=f"`{name_call('build')}` leaves one",
             )
         known = {stage.name: stage for stage in self.stages}
         wanted = [name.lower() for name in names]
@@ -146,9 +148,78 @@ class History:
             if not known[name].needed:
                 raise RecordError(
                     f"the stage `{name}` is not part of this build, which did not need it",
-                    hint=f"`bxcache build --target {name}` builds it",
+                    hint=f"`{name_call('build', target=name)}` builds it",
                 )
         return tuple(stage for stage in self.stages if not wanted or stage.name in wanted)
+
+    def to_dict(self, *stages: str, chain: bool = False) -> dict[str, Any]:
+        """Return the document that `bxcache history --json` prints.
+
+        Args:
+            stages: only these stages. Default: all.
+            chain: with the inherited layers of each stage.
+
+        Raises:
+            RecordError: see `find_stages`.
+        """
+        chosen = self.find_stages(stages)
+        return make_document(
+            {
+                **pick(self, "scope", "source"),
+                **_describe_record(self.record),
+                "notes": self.notes,
+                "stages": [_describe_stage(self, stage, chain=chain) for stage in chosen],
+                "chains": [{"layers": _describe_states(self, c.layers)} for c in self.chains],
+            }
+        )
+
+
+def _describe_record(record: Record | None) -> dict[str, Any]:
+    if record is None:
+        keys = ("image", "target", "branch", "started", "seconds", "exit_status", "tools", "place")
+        return {**dict.fromkeys(keys), "platforms": [], "images": [], "arguments": {}}
+    return {
+        **pick(record.scope, "image", "target", "branch"),
+        **pick(record, "started", "seconds", "exit_status"),
+        "platforms": list_platforms(record),
+        "tools": record.tools.model_dump(mode="json"),
+        "images": [pick(image, "name", "digest") for image in record.images],
+        "arguments": record.arguments.values,
+        "place": record.place.model_dump(mode="json"),
+    }
+
+
+def _describe_stage(history: History, stage: Stage, *, chain: bool) -> dict[str, Any]:
+    document = {
+        **pick(stage, "name", "line", "base", "needed", "bytes"),
+        "layers": _describe_states(history, stage.layers),
+        "steps": [_describe_step(step) for step in stage.steps],
+    }
+    if chain:
+        inherited = [{"stage": step.stage, **_describe_step(step)} for step in stage.inherited]
+        layers = _describe_states(history, list_layers(stage.inherited))
+        document |= {"inherited": inherited, "inherited_layers": layers}
+    return document
+
+
+def _describe_states(history: History, layers: Iterable[RecordedLayer]) -> list[dict[str, Any]]:
+    return [
+        {
+            "digest": layer.digest,
+            "bytes": layer.size,
+            "shared": layer.digest in history.shared,
+            "present": state is LayerState.KEPT if state is not None else None,
+            "evicted": state is LayerState.EVICTED,
+            **({"place": history.places[layer.digest]} if layer.digest in history.places else {}),
+        }
+        for layer in layers
+        for state in [history.find_state(layer)]
+    ]
+
+
+def _describe_step(step: RecordedStep) -> dict[str, Any]:
+    known = pick(step, "text", "kind", "lines", "platforms", "outcome", "seconds", "log_bytes")
+    return {**known, "layers": [layer.digest for layer in step.layers], "error": step.error}
 
 
 def list_layers(steps: Iterable[RecordedStep]) -> tuple[RecordedLayer, ...]:
@@ -295,55 +366,3 @@ def _list_heads(record: Record) -> Iterator[Stage]:
 def is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
     """Whether a step is for one of these platforms; None stands for any."""
     return not step.platforms or not {*platforms} - {None} or bool({*step.platforms} & {*platforms})
-
-
-@dataclass(frozen=True)
-class StageDifference:
-    """A stage in two builds; `before` or `after` is None if that build did not need it.
-
-    Only the first build has the layers that are gone, only the second the new ones.
-    """
-
-    name: str
-    before: Stage | None
-    after: Stage | None
-    gone: tuple[RecordedLayer, ...]
-    new: tuple[RecordedLayer, ...]
-    kept: tuple[RecordedLayer, ...]
-
-    @property
-    def is_same(self) -> bool:
-        """Whether both builds have the stage with the same layers."""
-        return None not in (self.before, self.after) and not (self.gone or self.new)
-
-    @property
-    def gone_bytes(self) -> int:
-        return sum(layer.size for layer in self.gone)
-
-    @property
-    def new_bytes(self) -> int:
-        return sum(layer.size for layer in self.new)
-
-
-def compare_stages(before: Iterable[Stage], after: Iterable[Stage]) -> tuple[StageDifference, ...]:
-    """The stages of two builds by their names, in the order of the second, then of the first.
-
-    A stage that a build did not need counts as absent there.
-    """
-    first = {stage.name: stage for stage in before if stage.needed}
-    second = {stage.name: stage for stage in after if stage.needed}
-    return tuple(_compare(name, first.get(name), second.get(name)) for name in second | first)
-
-
-def _compare(name: str, before: Stage | None, after: Stage | None) -> StageDifference:
-    first = before.layers if before is not None else ()
-    second = after.layers if after is not None else ()
-    had, has = ({layer.digest for layer in layers} for layers in (first, second))
-    return StageDifference(
-        name=name,
-        before=before,
-        after=after,
-        gone=tuple(layer for layer in first if layer.digest not in has),
-        new=tuple(layer for layer in second if layer.digest not in had),
-        kept=tuple(layer for layer in second if layer.digest in had),
-    )

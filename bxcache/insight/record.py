@@ -19,6 +19,11 @@ from bxcache.errors import RecordError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    # Pydantic exports it under no name.
+    ModelMetaclass = type(BaseModel)
+
 VERSION = 1
 _LENGTHS = (400, 100, 40)
 """The longest text in each attempt to shorten a record, in characters."""
@@ -36,7 +41,30 @@ def _escape(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_escape)]
 
 
-class _Part(BaseModel):
+_OTHERS = frozenset(dir(BaseModel)) - frozenset(dir(object))
+
+
+def _list_own(names: Iterable[str]) -> list[str]:
+    return [each for each in names if each not in _OTHERS and "pydantic" not in each]
+
+
+class _Shown(ModelMetaclass):
+    """Keeps the names of pydantic out of `dir` and `help`: they can change with its version."""
+
+    def __dir__(cls) -> list[str]:  # noqa: N805  # it is a class of classes
+        return _list_own(super().__dir__())
+
+
+class Document(BaseModel, metaclass=_Shown):
+    """The base of records and reports."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __dir__(self) -> list[str]:
+        return _list_own(super().__dir__())
+
+
+class _Part(Document):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
@@ -47,13 +75,11 @@ class RecordedLayer(_Part):
     size: Size
 
 
-class ReportedStep(BaseModel):
+class ReportedStep(Document):
     """A step, or a base image.
 
     An `instruction` makes a layer; `from` is a base image, with all of its layers.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     kind: Literal["instruction", "from"] = "instruction"
     text: Text

@@ -6,13 +6,14 @@ since 1970.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.record import (
+    Document,
     RecordedCache,
     RecordedImage,
     RecordedPlace,
@@ -30,11 +31,7 @@ TotalSize = Annotated[int, Field(ge=0)]
 TotalSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ReportedCounts(_Part):
+class ReportedCounts(Document):
     """The outcomes of steps. A `FROM` is not a step: it names a base image."""
 
     reused: Count = 0
@@ -53,7 +50,7 @@ class ReportedCounts(_Part):
     """How many reused steps `saved` does not include, because no record contains their time."""
 
 
-class ReportedLayer(_Part):
+class ReportedLayer(Document):
     """A layer of a stage."""
 
     digest: str
@@ -65,7 +62,7 @@ class ReportedLayer(_Part):
     """Whether it is listed before, in an earlier stage or for another step of this stage."""
 
 
-class ReportedStage(_Part):
+class ReportedStage(Document):
     """A stage of the Dockerfile."""
 
     name: Text
@@ -96,7 +93,7 @@ class ReportedStage(_Part):
     """The size of the shared layers."""
 
 
-class ReportedBuild(_Part):
+class ReportedBuild(Document):
     """One of the last builds of the scope."""
 
     started: float
@@ -114,8 +111,12 @@ class ReportedBuild(_Part):
     """The size of its layers without duplicates; None if unknown, as for a failed build."""
 
 
-class Report(_Part):
+class Report(Document):
     """The report of a build."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache report --json` prints."""
+        return self.model_dump(mode="json")
 
     version: Literal["1"] = "1"
     scope: RecordedScope

@@ -35,8 +35,10 @@ _WORKED = (Outcome.EXECUTED, Outcome.FAILED)
 def make_report(records: Sequence[Record], platform: str | None = None) -> Report:
     """Make the report of a build, or of its part for one platform.
 
-    Its record comes first, then those of earlier builds of the same scope and of the imported
-    scopes, the last one first.
+    Args:
+        records: its own first, then those of earlier builds of the same scope and of the imported
+            scopes, the last one first.
+        platform: report only on what was built for this platform.
 
     Raises:
         RecordError: the build was not for that platform.

@@ -2,6 +2,7 @@
 
 From the ground up:
 
+    options          the options of Python, their types, and how they are read
     request          the caller's options
     result           what a build returns
     destinations     refuse outputs that would be written into a store
@@ -15,6 +16,7 @@ From the ground up:
     finish           save, record, judge and build the result of one target
     build            the story: run docker, retry, finish
     preview          a dry run
+    question         what docker answers instead of building
     entry            the entry points: build an image, or preview it
     extract          write the files of a stage from a cache
     batch            build several images at once

@@ -33,6 +33,7 @@ from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.question import relay_answer
 from bxcache.pipeline.record import begin_earlier
+from bxcache.pipeline.result import TargetOutcomes
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
-    from bxcache.pipeline.result import ImageOutcome
+    from bxcache.pipeline.result import Outcomes
     from bxcache.redaction import Redactor
 
 
@@ -63,7 +64,7 @@ def bake_targets(
     observe: ImageObserver | None = None,
     *,
     accept: Callable[[tuple[str, ...]], None] | None = None,
-) -> dict[str, ImageOutcome]:
+) -> Outcomes:
     """Bake targets; restore every stage from the caches, and save it to them.
 
     A successful target is saved even if others fail; an empty group has no outcomes. `accept` gets
@@ -78,13 +79,13 @@ def bake_targets(
         base.make_folder(stack)
         bake = define_bake(request, base)
         if not bake.targets:
-            return {}
+            return TargetOutcomes()
         if accept is not None:
             accept(tuple(bake.targets))
         run = _Run(bake, bake.find_secrets(), observe)
         own = {name for name, each in bake.targets.items() if each.keeps_cache}
         job = Job("bake", base.docker, stop, run.run, partial(leave_metadata, base, own))
-        return build_targets(job, run.open(stop, stack))
+        return TargetOutcomes(build_targets(job, run.open(stop, stack)))
 
 
 def preview_bake(request: BakeRequest) -> BakePreview:

@@ -27,6 +27,7 @@ from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.config.environment import BAKE_VARIABLES
 from bxcache.config.guard import find_checkout
 from bxcache.config.paths import is_remote
+from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.bake_targets import (
     Bake,
@@ -66,12 +67,12 @@ _WHY_COMPOSE = "a Compose file can read any file of the runner, and the build is
 _WHY_LINK = "a link leads out of the checkout, and the build is not trusted"
 _REFUSED = (
     "what the bake file says does not count in a build that is not trusted: {keys}; set it with "
-    "`--set`, or let the file have it with `--allow`; it reads no variables but those that "
+    "`{sets}`, or let the file have it with `{allow}`; it reads no variables but those that "
     "`{variables}` names"
 )
 _OTHER_FILES = (
     "describe the targets in `docker-bake.hcl` or `docker-bake.json`, or let the files read "
-    "everything of the runner with `--allow fs.read=*`"
+    "everything of the runner with `{allow}`"
 )
 _SHOWN_ESCAPED = ("args", "labels", "annotations", "dockerfile-inline")
 """The keys that newer releases of buildx escape when they print them, and older ones do not."""
@@ -109,7 +110,8 @@ def guard_bake(
     if not refused:
         return guarded, notes
     shown = ", ".join(f"`{key}`" for key in refused)
-    return guarded, (*notes, _REFUSED.format(keys=shown, variables=BAKE_VARIABLES))
+    names = {each: name_option(each) for each in ("sets", "allow")}
+    return guarded, (*notes, _REFUSED.format(keys=shown, variables=BAKE_VARIABLES, **names))
 
 
 def choose_files(
@@ -130,7 +132,9 @@ def choose_files(
         left_out = [name for name in _COMPOSE if (directory / name).exists()]
     problems = [] if free else [*_find_problems(found or left_out, limits)]
     if problems:
-        raise ConfigError(problems, hint=_OTHER_FILES)
+        raise ConfigError(
+            problems, hint=_OTHER_FILES.format(allow=name_option("allow", "fs.read=*"))
+        )
     shown = ", ".join(f"`{name}`" for name in left_out)
     return tuple(found), (f"{shown} is not read: {_WHY_COMPOSE}",) if left_out else ()
 
@@ -178,7 +182,8 @@ def _check_sources(request: BakeRequest) -> None:
         why = "it is read from elsewhere, and so cannot be guarded in a build that is not trusted"
         problems.append(Problem("bake", "", why))
     if find_values(extra, "--file") or find_short(extra, "f"):
-        problems.append(Problem("--", "--file", "name bake files before the `--`"))
+        why = f"name bake files with `{name_option('files')}` instead"
+        problems.append(Problem(name_option("extra"), "--file", why))
     if problems:
         raise ConfigError(problems)
 

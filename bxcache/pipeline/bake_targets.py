@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from bxcache.buildx.extra_flags import (
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
+from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.plan import BuildPlan, list_candidates
@@ -77,7 +77,7 @@ def check_files(request: BakeRequest) -> None:
     """Refuse bake files that cannot be read twice, with a `ConfigError`."""
     if "-" in request.files:
         why = "bake reads its files twice here; `-` can be read only once"
-        raise ConfigError([Problem("--file", "", why)])
+        raise ConfigError([Problem(name_option("files"), "", why)])
 
 
 def read_targets(request: BakeRequest, docker: Docker) -> dict[str, BakeTarget]:
@@ -112,7 +112,7 @@ def print_definition(
     try:
         return parse_definition(answer.stdout), answer.stdout
     except ValueError as error:
-        why = f"what `--print` shows is not understood: {error}"
+        why = f"what bake prints is not understood: {error}"
         raise ConfigError([Problem(source, "", why)]) from error
 
 
@@ -128,8 +128,10 @@ def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker
     version = parse_version(docker.ask_buildx_version())
     if version is not None and version < FIRST_BUILDX:
         return
-    flags = dict.fromkeys(f"--allow {shlex.quote(each.allow)}" for each in missing)
-    hint = f"if you trust the bake file, `bxcache bake … {' '.join(flags)}` lets it"
+    allowed = [*dict.fromkeys(each.allow for each in missing)]
+    flags = " ".join(name_option("allow", each) for each in allowed)
+    way = choose_words(f"bxcache bake … {flags}", f"bxcache.bake(…, allow={allowed})")
+    hint = f"if you trust the bake file, `{way}` lets it"
     if any(map(concerns_files, missing)):
         hint += f";\n`{FILES_VARIABLE}=0` in the environment lets it have all files"
     raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)

@@ -16,9 +16,9 @@ from bxcache.buildx.stream.events import Event
 from bxcache.config.loading import explain_unknown
 from bxcache.config.reference import Reference
 from bxcache.errors import BxcacheError, ConfigError, Problem, ResultError, StoppedError
-from bxcache.pipeline.destinations import FILES, check_build
+from bxcache.pipeline.destinations import FILES, check_build, name_flag
 from bxcache.pipeline.entry import run_build
-from bxcache.pipeline.result import ImageOutcome
+from bxcache.pipeline.result import ImageOutcome, Outcomes
 from bxcache.place.trust import load_guarded
 from bxcache.process import Stop, open_pool
 
@@ -61,26 +61,26 @@ def build_batch(
     *,
     jobs: int = MOST_AT_ONCE,
     fail_fast: bool = False,
-) -> dict[str, ImageOutcome]:
+) -> Outcomes:
     """Build several images, from `choose_images`, in parallel.
 
     A failed build stops the others only with `fail_fast`. A ConfigError means that nothing was
     built: the configuration is wrong, or two images would write to the same place.
     """
     _check_destinations(_load_setups(request, names), request)
-    stop = Stop()
+    stop = request.stop or Stop()
     request = replace(request, stop=stop)
 
     def build(name: str) -> ImageOutcome:
         if stop.is_set:
-            return ImageOutcome(name, error=StoppedError("the build was not begun"))
+            return ImageOutcome(name, error=StoppedError(f"{stop.why} before it began"))
         outcome = _build(request, name, observe)
         if fail_fast and outcome.error is not None:
             stop.set()
         return outcome
 
     with open_pool(stop, jobs) as pool:
-        return dict(zip(names, pool.map(build, names), strict=True))
+        return Outcomes(zip(names, pool.map(build, names), strict=True))
 
 
 def _build(request: BuildRequest, name: str, observe: ImageObserver | None) -> ImageOutcome:
@@ -146,7 +146,9 @@ def _list_destinations(setup: Setup, request: BuildRequest) -> Iterator[_Destina
     extra = request.list_extra(setup.config.build)
     for flag in FILES:
         for path in find_values(extra, flag)[-1:]:
-            yield _Destination(("path", os.path.normpath(request.directory / path)), flag, path)
+            yield _Destination(
+                ("path", os.path.normpath(request.directory / path)), name_flag(flag), path
+            )
     for backend in list_backends(setup):
         shared = backend.find_shared_ref()
         if shared is not None:

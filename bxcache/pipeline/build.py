@@ -15,6 +15,7 @@ from bxcache.buildx.extra_flags import CACHE_TO, find_values
 from bxcache.buildx.run import run_build, take_stdin
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Warned, redact_event
+from bxcache.config.wording import name_option
 from bxcache.errors import OutputError
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.finish import finish_target, has_failed, leave_metadata
@@ -39,7 +40,7 @@ _MORE_RUNS = 2
 _AGAIN = "the build failed because of its cache and is run again without it"
 _ONCE = (
     "the build failed because of its cache, and what it read from stdin is gone; run it anew, "
-    "with `--no-cache` if that fails too"
+    "with `{}` if that fails too"
 )
 
 
@@ -140,7 +141,8 @@ def _retry_without_caches(
     if not any(faults.values()):
         return targets, ran
     once = any(reads_context(each.runner.settings) for each in targets.values())
-    reasons = {n: f"{_ONCE if once else _AGAIN}: {fault}" for n, fault in faults.items() if fault}
+    why = _ONCE.format(name_option("no_cache", value=True)) if once else _AGAIN
+    reasons = {n: f"{why}: {fault}" for n, fault in faults.items() if fault}
     for name, reason in reasons.items():
         targets[name].runner.report(Warned(reason))
     if once:

@@ -17,6 +17,7 @@ from bxcache.backends.base import SavePlan, Wish
 from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.capabilities import explain_inline_only
 from bxcache.buildx.command import explain_once, exports_image
+from bxcache.config.wording import name_option
 from bxcache.pipeline.plan import BuildPlan, Choice
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
     imports, choices = _choose_imports(prepared)
     notes = []
     if prepared.setup.config.build.no_cache:
-        notes.append("no cache is imported: `--no-cache`")
+        notes.append(f"no cache is imported: `{name_option('no_cache', value=True)}`")
     elif not imports and not troubles:
         notes.append(f"no cache is imported: {_explain_nothing(backends, wish.scope.name)}")
     saving = _plan_saves(prepared, wish, imports)

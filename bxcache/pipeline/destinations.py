@@ -17,6 +17,7 @@ from bxcache.buildx.command import find_path
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.buildx.option_text import parse_options
 from bxcache.config.loading import find_cache_folder
+from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.store.directory import find_store
 
@@ -64,16 +65,25 @@ def _find_hit(each: Destination, known: Sequence[Path]) -> Path | None:
 
 def check_build(setup: Setup, extra: Sequence[str], directory: Path) -> None:
     """Raise a `ConfigError` if a build would write into a store, apart from its caches."""
-    source = str(setup.source_of(("build", "outputs")))
+    source, caches = str(setup.source_of(("build", "outputs"))), find_values(extra, "--cache-to")
     outputs = (*find_values(extra, "--output"), *find_short(extra, "o"))
-    files = (Destination(n, directory / path) for n in FILES for path in find_values(extra, n))
+    files = (
+        Destination(name_flag(flag), directory / path)
+        for flag in FILES
+        for path in find_values(extra, flag)
+    )
     found = (
         *_list_outputs(source, setup.config.build.outputs, directory),
         *files,
-        *_list_outputs("--output", outputs, directory),
-        *_list_caches("--cache-to", find_values(extra, "--cache-to"), directory),
+        *_list_outputs(name_flag("--output"), outputs, directory),
+        *_list_caches(choose_words("--cache-to", name_option("extra")), caches, directory),
     )
     check_destinations(found, _list_stores(setup))
+
+
+def name_flag(flag: str) -> str:
+    """Name the option of a flag, which is the same behind `--`."""
+    return name_option({"--output": "outputs"}.get(flag, flag[2:].replace("-", "_")))
 
 
 def check_targets(targets: Mapping[str, BakeTarget], setup: Setup, directory: Path) -> None:

@@ -12,6 +12,7 @@ from bxcache.buildx.dockerfile import list_stages
 from bxcache.buildx.extra_flags import list_flags
 from bxcache.config.paths import find_dockerfile, is_remote, read_dockerfile
 from bxcache.config.problems import suggest
+from bxcache.config.wording import choose_words, name_call, name_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +57,10 @@ def find_missing(
 
 def _explain_context(context: str, images: Mapping[str, object], directory: Path) -> str:
     if context in images:
+        call = choose_words(name_call("build", context), name_call("build", image=context))
         return (
             f"there is no directory `{context}`; the config file has an image of that name, which "
-            f"`bxcache build {context}` and `bxcache.build(image={context!r})` build"
+            f"`{call}` builds"
         )
     known = [each.name for each in directory.iterdir() if each.is_dir()]
     what = "the config file has no image" if images else "no config file declares an image"
@@ -71,7 +73,7 @@ def _explain_context(context: str, images: Mapping[str, object], directory: Path
 def _explain_file(path: Path, given: str | None) -> str:
     if given is not None:
         return f"there is no Dockerfile `{path}`; a path to it is relative to the working directory"
-    return f"`{path.parent}` has no Dockerfile; name one elsewhere with `-f` (in Python, `file`)"
+    return f"`{path.parent}` has no Dockerfile; name one elsewhere with `{name_option('file')}`"
 
 
 def _explain_target(target: str | None, text: str) -> str | None:

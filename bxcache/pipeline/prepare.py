@@ -15,6 +15,7 @@ from bxcache.buildx.driver import Docker
 from bxcache.buildx.extra_flags import LAYERLESS, METADATA_FILE, drop_flags, find_values
 from bxcache.buildx.run import METADATA, Runner, locate_folder
 from bxcache.buildx.stream.events import Event, Noted
+from bxcache.config.wording import choose_words
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.destinations import check_build
 from bxcache.pipeline.inputs import find_missing
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.redaction import Redactor
 
-_NO_STDOUT = (
-    "the image would go to stdout, which `--json`, `--layers`, `--quiet` and Python keep for "
-    "themselves; give it a `dest`"
-)
+_NO_STDOUT = "the image would go to stdout, which {}; give it a `dest`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,8 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
     setup, trust = open_setup(request.directory, os.environ, flags=flags, file=file, image=image)
     if request.stdout != STDOUT and writes_stdout(setup.config.build):
         source = str(setup.source_of(("build", "outputs")))
-        raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT)])
+        keepers = choose_words("`--json`, `--layers` and `--quiet` keep for themselves", "is yours")
+        raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT.format(keepers))])
     check_build(setup, request.list_extra(setup.config.build), request.directory)
     return setup, trust
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
+from bxcache.config.wording import name_call
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
 from bxcache.insight.record import (
@@ -132,7 +133,7 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
             add_build(checkout, record.to_json())
         except OSError as error:
             why = error.strerror or str(error)
-    return f"`bxcache history` will not know this build: {why}" if why else None
+    return f"`{name_call('history')}` will not know this build: {why}" if why else None
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:

@@ -2,76 +2,21 @@
 
 from __future__ import annotations
 
-import os  # noqa: TC003  # `get_type_hints` needs it
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.extra_flags import PASSED, find_question, render_flags
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
+from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
+from bxcache.pipeline.options import read_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bxcache.config.models import BuildSettings
     from bxcache.process import Stop
-
-
-class BakeOptions(TypedDict, total=False):
-    """The options of a bake, named like the keys of `[build]` and `[cache]`.
-
-    A single text counts as a list of one. `branch`, `git_tag`, `base_branch`, `default_branch` and
-    `trusted` are the keys of `[place]`, and `gate` has those of `[gate]`. `directory` is used
-    instead of the working directory, so that threads can build in several checkouts at once.
-    """
-
-    directory: str | os.PathLike[str]
-    builder: str
-    push: bool
-    load: bool
-    pull: bool
-    no_cache: bool
-    allow: Sequence[str]
-    debug: bool
-    metadata_file: str
-    provenance: str
-    sbom: str
-    read: Sequence[Literal["branch", "base", "default"]]
-    read_all: bool
-    write: Literal["always", "trusted", "never"]
-    strict: bool
-    shared_builder: Literal["warn", "refuse", "trust"]
-    backends: Sequence[Mapping[str, Any]]
-    branch: str
-    git_tag: str
-    base_branch: str
-    default_branch: str
-    trusted: bool
-    gate: Mapping[str, Any]
-
-
-class BuildOptions(BakeOptions, total=False):
-    """The options of a build: those of a bake, and the settings that a bake file contains."""
-
-    file: str
-    target: str
-    platforms: Sequence[str]
-    tags: Sequence[str]
-    build_args: Mapping[str, str | None]
-    build_contexts: Mapping[str, str]
-    labels: Mapping[str, str]
-    secrets: Sequence[str]
-    ssh: Sequence[str]
-    outputs: Sequence[str]
-    network: str
-    no_cache_filter: Sequence[str]
-    add_hosts: Sequence[str]
-    annotations: Sequence[str]
-    attest: Sequence[str]
-    cgroup_parent: str
-    iidfile: str
-    shm_size: str
-    ulimits: Sequence[str]
 
 
 _SECTIONS = {
@@ -79,13 +24,6 @@ _SECTIONS = {
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}
-_LISTS = frozenset(
-    (
-        *("add_hosts", "allow", "annotations", "attest", "no_cache_filter", "outputs", "platforms"),
-        *("read", "secrets", "ssh", "tags", "ulimits"),
-    )
-)
-"""The options that are lists; a single text counts as a list of one."""
 _OWN = ("--progress", "--quiet", "-q")
 """The flags of docker that bxcache sets itself."""
 
@@ -120,7 +58,10 @@ class BuildRequest:
     def as_bake(self) -> BuildRequest:
         """The request for a bake: bake gets the options that docker gets as they are."""
         options = {name: value for name, value in self.options.items() if name not in PASSED}
-        extra = (*render_flags(self.options), *self.extra)
+        passed = {
+            name: read_option(name, self.options[name]) for name in PASSED.keys() & self.options
+        }
+        extra = (*render_flags(passed), *self.extra)
         return replace(self, options=options, extra=extra, bakes=True)
 
     def list_extra(self, settings: BuildSettings) -> tuple[str, ...]:
@@ -131,8 +72,9 @@ class BuildRequest:
         """Raise a `ConfigError` if an argument for docker is one that bxcache sets itself."""
         names = [name for name in (word.partition("=")[0] for word in self.extra) if name in _OWN]
         if names:
-            why = "bxcache reads the stream; give `{}` before the `--`"
-            raise ConfigError(Problem("--", name, why.format(name)) for name in names)
+            way = choose_words("give `{}` before the `--`", "`observe=` gets what happens")
+            why = f"bxcache reads the stream; {way}"
+            raise ConfigError(Problem(name_option("extra"), n, why.format(n)) for n in names)
 
     def refuse_question(self) -> None:
         """Raise a `ConfigError` if docker would answer a question instead of building."""
@@ -140,46 +82,44 @@ class BuildRequest:
         if question is not None:
             command = "bake" if self.bakes else "build"
             why = "docker builds nothing with it, so no cache has a part in it"
-            hint = (
-                f"`bxcache {command}` without `--json` or `--dry-run` shows docker's answer, and "
-                f"so does `docker buildx {command}`"
+            way = choose_words(
+                f"`bxcache {command}` without `--json` or `--dry-run` shows docker's answer",
+                f"`bxcache.{command}({name_option('call', 'check')})` returns docker's answer",
             )
-            raise ConfigError([Problem("--", question, why)], hint=hint)
+            hint = f"{way}, and so does `docker buildx {command}`"
+            raise ConfigError([Problem(name_option("extra"), question, why)], hint=hint)
 
     def to_layer(self) -> Layer:
-        """The options as the topmost layer of the configuration."""
-        values: dict[str, dict[str, Any]] = {}
+        """The options as the topmost layer of the configuration; ConfigError if one is no value."""
+        values: dict[str, Any] = {}
+        problems = []
         for name, value in self.options.items():
-            if name == "gate":
-                values["gate"] = {key: _plain(each) for key, each in value.items()}
+            try:
+                found = read_option(name, value)
+            except ValueError as error:
+                problems.append(Problem(name_option(name), "", str(error)))
                 continue
-            section = _SECTIONS.get(name, "build")
-            listed = [value] if name in _LISTS and isinstance(value, str) else value
-            values.setdefault(section, {})[_KEYS.get(name, name)] = _plain(listed)
+            if name == "gate":
+                values["gate"] = found
+            else:
+                section = _SECTIONS.get(name, "build")
+                values.setdefault(section, {})[_KEYS.get(name, name)] = found
+        if problems:
+            raise ConfigError(problems)
         leaves = (key for key, _ in find_leaves(values))
-        return Layer(values, {key: Source(Origin.FLAG, _name_flag(key)) for key in leaves})
+        return Layer(values, {key: Source(Origin.FLAG, _name_source(key)) for key in leaves})
 
 
 STDOUT, STDERR = 1, 2
 """The file descriptors of a process's streams."""
 
 
-def _name_flag(key: Key) -> str:
-    """The command-line name of a config key."""
-    name = key[1]
-    if key[0] == "gate":
-        return f"--gate {name}"
-    if key[0] == "place":
+def _name_source(key: Key) -> str:
+    """The option that sets a config key."""
+    section, *rest = key
+    name = rest[0] if rest else ""
+    if section == "gate":
+        return name_option("gate", item=name)
+    if section == "place":
         name = next((option for option, inner in _KEYS.items() if inner == name), name)
-    # The key of a flag that can be given several times is a plural.
-    return "PATH" if name == "context" else f"--{name.removesuffix('s').replace('_', '-')}"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each) for each in value]
-    return value
+    return name_option("path" if name == "context" else name)

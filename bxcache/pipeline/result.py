@@ -6,22 +6,30 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.metadata import find_layers, find_line, is_linked
 from bxcache.buildx.stream.events import Outcome
+from bxcache.config.json_documents import make_document, pick
 from bxcache.errors import BuildFailedError, BxcacheError, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.metadata import Layer, Metadata
     from bxcache.buildx.stream.trace import Trace, TracedStep
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import Record, Verdict
+    from bxcache.insight.record import Record, RecordedLayer, Verdict
     from bxcache.insight.report import Report
     from bxcache.redaction import Redactor
+
+
+_CACHE = (
+    *("backend", "place", "scope", "digest", "bytes", "new_bytes", "layers"),
+    *("imported", "exported", "unchanged", "aliased", "seconds"),
+    *("store_bytes", "store_budget", "freed_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,48 @@ class BuildResult:
         """The share of the steps that were reused, from 0 to 1; None for a build without steps."""
         return self.reused / len(self.steps) if self.steps else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache build --json` prints."""
+        return make_document(
+            {
+                "exit_status": self.exit_status,
+                "image": pick(self, "tags", "digest"),
+                "steps": [_describe_step(step) for step in self.steps],
+                "stages": [_describe_stage(stage) for stage in self.stages.values()],
+                "counts": pick(self, "reused", "executed", "failed"),
+                "caches": [pick(cache, *_CACHE) for cache in self.caches],
+                "warnings": self.warnings,
+                **(_describe_amounts(self.report) if self.report is not None else {}),
+                "gates": [pick(each, "gate", "reason", "fails") for each in self.gates],
+                "seconds": self.seconds,
+            }
+        )
+
+
+def _describe_amounts(report: Report) -> dict[str, Any]:
+    counts = report.counts
+    is_known = not counts.reused or counts.reused > counts.unknown
+    return {
+        "build_warnings": report.build_warnings,
+        "saved_seconds": counts.saved if is_known else None,
+        **pick(report, "pulled_bytes", "sent_bytes"),
+    }
+
+
+def _describe_step(step: Step) -> dict[str, Any]:
+    known = pick(step, "stage", "text", "line", "outcome", "seconds")
+    layers = _describe_layers(step.layers)
+    return {**known, "layers": layers, "platform": step.platform, "error": step.error or ""}
+
+
+def _describe_stage(stage: Stage) -> dict[str, Any]:
+    known = pick(stage, "name", "line", "base", "needed")
+    return {**known, "layers": _describe_layers(stage.layers)}
+
+
+def _describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, Any]]:
+    return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
@@ -125,12 +175,38 @@ class ImageOutcome:
         """0 for success, else that of the error, which is docker's own for a failed build."""
         return self.error.exit_status if self.error is not None else 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the part of the image in the document of all, with the `error` as text."""
+        document = self.result.to_dict() if self.result is not None else {}
+        error = str(self.error) if self.error is not None else ""
+        return {**document, "exit_status": self.exit_status, "error": error}
 
-def find_status(outcomes: Mapping[str, ImageOutcome]) -> int:
-    """The exit status of all outcomes: docker's own of the first failed build, else that of the
-    first other failure. A stopped build counts last, and 0 means that all succeeded."""
-    failed = [each for each in outcomes.values() if each.exit_status]
-    return min(failed, key=_rank_failure).exit_status if failed else 0
+
+class Outcomes(dict[str, ImageOutcome]):
+    """The outcome of each of several images or targets, by name."""
+
+    what = "image"
+    """What the names are: of an `image` or a `target`."""
+
+    @property
+    def exit_status(self) -> int:
+        """Docker's own of the first failed build, else that of the first other failure.
+
+        A stopped build counts last, and 0 means that all succeeded.
+        """
+        failed = [each for each in self.values() if each.exit_status]
+        return min(failed, key=_rank_failure).exit_status if failed else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache build --all --json` or `bxcache bake --json` prints."""
+        each = {name: outcome.to_dict() for name, outcome in self.items()}
+        return make_document({"exit_status": self.exit_status, f"{self.what}s": each})
+
+
+class TargetOutcomes(Outcomes):
+    """The outcomes of a bake."""
+
+    what = "target"
 
 
 def _rank_failure(outcome: ImageOutcome) -> tuple[bool, bool]:

@@ -129,7 +129,7 @@ def warn_of_given(plan: BuildPlan, ran: RunResult, given: Sequence[str]) -> Iter
     for kind in _NEVER_OWN:
         for each in ran.trace.find_transfers(kind):
             if each.error:
-                yield f"{each.name}, which the flags behind `--` ask for, failed: {each.error}"
+                yield f"{each.name}, which arguments for docker ask for, failed: {each.error}"
 
 
 def list_absent(plan: BuildPlan, ran: RunResult) -> Iterator[str]:

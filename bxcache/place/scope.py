@@ -17,7 +17,9 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bxcache.config.json_documents import pick
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -244,3 +246,10 @@ def _hash(what: str, *texts: str) -> str:
     whole = "".join(f"{len(each)}:{each}" for each in (what, *texts))
     # A name from a variable may contain bytes that are not UTF-8.
     return hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def describe_identity(scope: Scope | None) -> dict[str, Any]:
+    """Describe whose a scope is; each value is None if that is unknown."""
+    if scope is None:
+        return dict.fromkeys(("image", "target", "platforms", "branch"))
+    return {**pick(scope, "image", "target", "platforms"), "branch": str(scope.owner) or None}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Origin
+from bxcache.config.wording import choose_words, name_option
 from bxcache.place.place import CHECKOUT, FIELDS, read_place
 from bxcache.place.providers import read_provider
 from bxcache.place.scope import Kind, Owner
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from bxcache.place.place import Place
 
 _DETACHED = (
-    "HEAD is detached, so the cache is saved to the scope of builds without a branch; `--branch` "
-    "names one"
+    "HEAD is detached, so the cache is saved to the scope of builds without a branch; "
+    "`{}` names one"
 )
 
 
@@ -137,7 +138,7 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     writes = write == "always" or (write == "trusted" and place.trusted)
     notes = (*found.notes, *([_explain_refused(refused)] if refused else ()))
     if writes and place.provider == CHECKOUT and place.branch is None and place.tag is None:
-        notes = (*notes, _DETACHED)
+        notes = (*notes, _DETACHED.format(name_option("branch")))
     return setup, Trust(place, writes, _explain(write, place), notes, refused, found)
 
 
@@ -169,7 +170,8 @@ def _explain_refused(refused: tuple[Refusal, ...]) -> str:
     keys = ", ".join(map(str, refused))
     return (
         f"settings of the config file ignored, because the build is not trusted: {keys}; "
-        "use a flag or a variable instead; `bxcache config show` shows why"
+        f"use {choose_words('a flag', 'an argument')} or a variable instead; "
+        "`bxcache config show` shows why"
     )
 
 

@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import make_part, pick
 from bxcache.config.quantities import format_age
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, RegistryError, Trouble
@@ -17,7 +18,13 @@ from bxcache.oci.documents import compute_digest
 from bxcache.place.scope import Kind
 from bxcache.registry.labels import EMPTY, MANIFEST_TYPE, name_label, render_artifact
 from bxcache.registry.repository import open_repository
-from bxcache.registry.scopes import find_own, list_scopes, read_digests, remove_scope
+from bxcache.registry.scopes import (
+    describe_scopes,
+    find_own,
+    list_scopes,
+    read_digests,
+    remove_scope,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,9 +62,23 @@ class Pruned:
     The registry's next garbage collection frees the space.
     """
 
+    registry: str
     removed: tuple[Removal, ...]
     kept: tuple[RemoteScope, ...]
     freed_bytes: int
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the registry's part of the document that `registry prune --json` prints."""
+        gone = [each.scope for each in self.removed]
+        described = describe_scopes([*gone, *self.kept])
+        removed = [
+            {**scope, "reason": each.reason}
+            for scope, each in zip(described, self.removed, strict=False)
+        ]
+        kept = described[len(gone) :]
+        known = pick(self, "registry", "dry_run", "freed_bytes")
+        return make_part({**known, "removed": removed, "kept": kept})
 
 
 class RegistryCache:
@@ -142,7 +163,7 @@ class RegistryCache:
         stays = {digest for scope in kept for digest in scope.layers}
         goes = {d: size for each in removals for d, size in each.scope.layers.items()}
         freed = sum(size for digest, size in goes.items() if digest not in stays)
-        return Pruned(tuple(removals), kept, freed)
+        return Pruned(self.name, tuple(removals), kept, freed, dry_run)
 
     def _check_deleting(self) -> None:
         """Check, with a throwaway manifest, that the registry allows deletion."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import make_part
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.oci.documents import compute_digest
 from bxcache.oci.merging import merge_caches
+from bxcache.place.scope import describe_identity
 from bxcache.registry.labels import (
     EMPTY,
     MANIFEST_TYPE,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from bxcache.registry.repository import RemoteManifest, Repository
 
 _AT_ONCE = 8
+OVERWRITTEN, GONE = "another client has overwritten it", "its cache no longer exists"
+"""What is wrong with a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,34 @@ class RemoteScope:
     def bytes(self) -> int:
         """The size of its layers."""
         return sum(self.layers.values())
+
+    def to_dict(self, shared_bytes: int = 0) -> dict[str, Any]:
+        """Return the scope's part of the document that `bxcache registry ls --json` prints.
+
+        Args:
+            shared_bytes: the size of the layers that other scopes need, too.
+        """
+        label = self.label
+        return make_part(
+            {
+                "name": self.tag,
+                "tag": self.tag,
+                **describe_identity(label.scope),
+                "digest": label.digest,
+                "bytes": self.bytes,
+                "own_bytes": self.bytes - shared_bytes,
+                "shared_bytes": shared_bytes,
+                "layers": len(self.layers),
+                "steps": label.steps,
+                "stages": self.stages,
+                "saved": label.created,
+                "created": label.created,
+                "last_used": label.used,
+                "damage": GONE if self.lost else OVERWRITTEN if self.changed else "",
+                "changed": bool(self.changed),
+                "lost": self.lost,
+            }
+        )
 
 
 def write_label(
@@ -152,6 +184,12 @@ def measure_shared(scopes: Collection[RemoteScope]) -> dict[str, int]:
         scope.tag: sum(size for digest, size in scope.layers.items() if uses[digest] > 1)
         for scope in scopes
     }
+
+
+def describe_scopes(scopes: Collection[RemoteScope]) -> list[dict[str, Any]]:
+    """Describe all scopes of a repository."""
+    shared = measure_shared(scopes)
+    return [each.to_dict(shared[each.tag]) for each in scopes]
 
 
 def find_own(repository: Repository, scope: RemoteScope) -> RemoteScope:

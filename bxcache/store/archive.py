@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _write_data(frames: _Frames, member: Member) -> None:
         count = "more" if written > member.size else f"only {written}"
         raise StoreError(
             f"`{which}` should have {member.size} bytes but has {count}",
-            hint="it changed meanwhile or is damaged; try again, or run `bxcache store repair`",
+            hint=f"it changed or is damaged; try again, or run `{name_call('store repair')}`",
         )
     frames.write(bytes(-member.size % _BLOCK), stored=member.compressed)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_age, format_count, format_size
 from bxcache.errors import StoreError
 from bxcache.oci.chains import BOTTOM, find_lost, list_chains
@@ -48,6 +49,7 @@ class Collected:
         blobs: how many blobs were removed; `freed_bytes` is their size.
         bytes: the store's size afterwards, including its index and journal.
         notes: the repairs that were made.
+        dry_run: nothing was dropped, but would be.
     """
 
     dropped: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +58,12 @@ class Collected:
     freed_bytes: int = 0
     bytes: int = 0
     notes: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache store collect --json` prints."""
+        dropped = pick(self, "dry_run", "dropped", "evicted")
+        return make_document(dropped | pick(self, "blobs", "freed_bytes", "bytes", "notes"))
 
     @property
     def summary(self) -> str | None:

@@ -7,8 +7,10 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from bxcache.config.json_documents import make_document, pick
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.oci.documents import INDEX_NAME, check_scope_name
 from bxcache.store.folders import TEMPORARY
@@ -145,7 +147,7 @@ class Directory:
                 return
             raise StoreError(
                 f"the directory `{self.path}` is a cache of plain buildx, not a bxcache store",
-                hint=f"`bxcache store adopt {self.path}` converts it; or {_ELSEWHERE}",
+                hint=f"`{name_call('store adopt', str(self.path))}` converts it; or {_ELSEWHERE}",
             )
         if self.is_store:
             # Another build has created the store in the meantime.
@@ -245,6 +247,11 @@ class Adopted:
     scopes: tuple[str, ...]
     notes: tuple[str, ...]
     dead_bytes: int
+    store: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache store adopt --json` prints."""
+        return make_document(pick(self, "store", "scopes", "notes", "dead_bytes"))
 
 
 def read_foreign_index(layout: Layout) -> Index:
@@ -254,7 +261,7 @@ def read_foreign_index(layout: Layout) -> Index:
     except FileNotFoundError as error:
         raise StoreError(
             f"`{layout.path}` has no index.json, so it is not a buildx cache",
-            hint="adopt the `dest` directory of `--cache-to type=local`",
+            hint="adopt the `dest` directory of a local cache that docker exported",
         ) from error
     problems = [problem for entry in index.manifests for problem in _check_entry(layout, entry)]
     if problems:

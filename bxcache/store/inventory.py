@@ -8,18 +8,22 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import make_document, make_part, pick
 from bxcache.errors import StoreError
 from bxcache.oci.documents import INDEX_NAME, parse_outline
+from bxcache.place.scope import describe_identity
 from bxcache.store.journal import name_page
 from bxcache.store.layout import Layout, read_parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     from bxcache.oci.documents import Descriptor, Index
+    from bxcache.place.scope import Scope
     from bxcache.store.catalog import Catalog
 
 _OWN_FILE = re.compile(r"[0-9a-f]{64}|.*\.tmp")
@@ -121,6 +125,7 @@ class ScopeUsage:
         saved: when it was saved; None if unknown.
         last_used: when it was last imported or saved.
         damage: why it is unusable, or an empty string.
+        scope: whose it is; None if unknown.
     """
 
     name: str
@@ -132,11 +137,30 @@ class ScopeUsage:
     saved: float | None
     last_used: float
     damage: str
+    scope: Scope | None = None
 
     @property
     def shared_bytes(self) -> int:
         """The size of the blobs that other scopes need, too."""
         return self.bytes - self.own_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scope's part of the document of a store."""
+        return make_part(
+            {
+                "name": self.name,
+                "tag": self.name,
+                **describe_identity(self.scope),
+                **pick(self, "digest", "bytes", "own_bytes", "shared_bytes", "layers", "steps"),
+                "stages": (),
+                "saved": self.saved,
+                "created": self.saved,
+                "last_used": self.last_used,
+                "damage": self.damage,
+                "changed": False,
+                "lost": False,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +171,19 @@ class Usage:
         bytes: the size of all blobs in use, each counted once.
         shared_bytes: the part of it that several scopes need.
         dead_bytes: the size of unused blobs; the next collection removes them.
+        store: the store's directory.
     """
 
     scopes: tuple[ScopeUsage, ...]
     bytes: int
     shared_bytes: int
     dead_bytes: int
+    store: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache store du --json` and `store ls --json` print."""
+        sizes = pick(self, "store", "bytes", "shared_bytes", "dead_bytes")
+        return make_document({**sizes, "scopes": [each.to_dict() for each in self.scopes]})
 
 
 def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
@@ -162,6 +193,7 @@ def measure_usage(inventory: Inventory, catalog: Catalog) -> Usage:
         bytes=sum(inventory.sizes.values()),
         shared_bytes=sum(inventory.sizes[digest] for digest in shared),
         dead_bytes=measure_files(catalog.layout, inventory.dead),
+        store=catalog.layout.path,
     )
 
 

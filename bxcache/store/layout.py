@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.oci.documents import (
     INDEX_NAME,
@@ -73,7 +74,7 @@ def read_index(layout: Layout) -> Index:
     except (OSError, ValueError, StoreError) as error:
         raise StoreError(
             f"`{layout.path / INDEX_NAME}` is not a valid index: {first_line(error)}",
-            hint="`bxcache store repair` sets it aside; or move the whole directory away",
+            hint=f"`{name_call('store repair')}` sets it aside; or move the whole directory away",
         ) from error
 
 

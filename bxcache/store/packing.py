@@ -13,9 +13,11 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_size
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.oci.documents import (
     INDEX_NAME,
@@ -41,6 +43,7 @@ from bxcache.store.layout import OCI_LAYOUT, Layout, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _DAY = 86_400
 _PAGES = ".bxcache/scopes/"
@@ -118,6 +121,11 @@ class Unpacked:
     scopes: tuple[str, ...]
     kept: tuple[str, ...]
     new_bytes: int
+    store: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache store unpack --json` prints."""
+        return make_document(pick(self, "store", "scopes", "kept", "new_bytes"))
 
 
 @dataclass(slots=True)
@@ -177,7 +185,7 @@ class Unpacking:
         if most is None:
             raise StoreError(
                 f"the archive contains `{name}`, which does not belong there",
-                hint="only archives made by `bxcache store pack` can be unpacked",
+                hint=f"only archives made by `{name_call('store pack')}` can be unpacked",
             )
         if expected not in (None, size):
             raise StoreError(f"`{name}` has {size} bytes in the archive but should have {expected}")
@@ -222,7 +230,7 @@ class Unpacking:
         if self.needed > free:
             raise StoreError(
                 f"the archive needs {format_size(self.needed)}; only {format_size(free)} are free",
-                hint="free some space, or choose another directory with `--from`",
+                hint="free some space, or choose another directory for the store",
             )
 
     def _take_page(self, entry: Entry) -> None:

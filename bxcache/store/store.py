@@ -9,11 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.oci.documents import Descriptor, Index
 from bxcache.store.catalog import Catalog, check_known
 from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.directory import LOSS_WARNING, Adopted, Directory, read_foreign_index
+from bxcache.store.identity import identify_scopes
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
@@ -209,7 +211,8 @@ class Store:
             catalog.reconcile(index)
         notes = self.repair()
         usage = self.usage()
-        return Adopted(tuple(scope.name for scope in usage.scopes), notes, usage.dead_bytes)
+        names = tuple(scope.name for scope in usage.scopes)
+        return Adopted(names, notes, usage.dead_bytes, self.path)
 
     def pack(self, target: BinaryIO, scopes: Sequence[str] = ()) -> Packed:
         """Write the store, or some of its scopes, as one `tar.zst` archive.
@@ -233,7 +236,7 @@ class Store:
                 for why in find_broken(catalog.layout, manifest).values():
                     raise StoreError(
                         f"the scope `{entry.ref_name}` is broken: {why}",
-                        hint="`bxcache store repair` cuts it out; the next build saves it again",
+                        hint=f"`{name_call('store repair')}` cuts it out; a build saves it again",
                     )
                 link_blobs(catalog.layout, staging.layout, manifest.list_sizes(entry))
         return Index().with_entries({each.ref_name: each for each in chosen})
@@ -259,12 +262,22 @@ class Store:
                     catalog.records.add(scope, unpacking.records[scope])
         names = tuple(each.ref_name for each in packed.manifests)
         kept = tuple(name for name in names if name not in changes)
-        return Unpacked(tuple(changes), kept, sum(unpacking.sizes[each] for each in new))
+        new_bytes = sum(unpacking.sizes[each] for each in new)
+        return Unpacked(tuple(changes), kept, new_bytes, self.path)
 
-    def usage(self) -> Usage:
-        """Measure the store and its scopes."""
+    def usage(self, *, identify: bool = True) -> Usage:
+        """Measure the store and its scopes.
+
+        Args:
+            identify: also find whose each scope is, for which a few records are read.
+        """
         with self._reading() as catalog:
-            return measure_usage(read_inventory(catalog.read(), catalog), catalog)
+            usage = measure_usage(read_inventory(catalog.read(), catalog), catalog)
+        if not identify:
+            return usage
+        known = identify_scopes((each.name for each in usage.scopes), self.read_last_records)
+        scopes = (replace(each, scope=known[each.name]) for each in usage.scopes)
+        return replace(usage, scopes=tuple(scopes))
 
     def collect(
         self,
@@ -282,7 +295,8 @@ class Store:
         limits = Limits(max_size, max_age)
         if dry_run:
             with self._reading() as catalog:
-                return Collector(catalog, catalog.read(), limits, unwanted).preview()
+                preview = Collector(catalog, catalog.read(), limits, unwanted).preview()
+                return replace(preview, dry_run=True)
         with self._changing("collecting") as catalog:
             catalog.directory.sweep()
             sweep_staging(catalog.directory.staging)

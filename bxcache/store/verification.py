@@ -11,8 +11,9 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
 from bxcache.oci.chains import find_lost, list_chains
@@ -52,6 +53,15 @@ class Verification:
     def broken(self) -> dict[str, str]:
         """Why each broken blob is broken, by digest."""
         return {damage.digest: damage.why for damage in self.damages if damage.digest}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache store verify --json` prints."""
+        damages = [
+            {"scopes": each.scopes, "digest": each.digest or None, "why": each.why}
+            for each in self.damages
+        ]
+        known = pick(self, "scopes", "blobs", "bytes", "full")
+        return make_document({**known, "damages": damages})
 
 
 def verify_store(catalog: Catalog, *, full: bool) -> Verification:

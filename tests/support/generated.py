@@ -1,5 +1,5 @@
-"""The repository's generated files: schemas, the page of all keys, examples of CI systems and the
-pages that show them, reports and pictures of builds.
+"""The repository's generated files: schemas, pages of keys and names, examples of CI systems and
+the pages that show them, reports and pictures of builds.
 
 `python3 -m tests.regenerate` regenerates them.
 """
@@ -21,6 +21,7 @@ from bxcache.console.starter.files import render_files
 from bxcache.insight import record, report
 from bxcache.pipeline.survey import Image, Survey
 from tests.bootstrap import ROOT
+from tests.support import python_reference
 from tests.support.ci_systems import EXAMPLES, FILES, FOLDERS
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
 from tests.support.pictures import draw_live, draw_report
@@ -72,6 +73,7 @@ def _fill_page(system: str) -> str:
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
+    Path("docs/python.md"): python_reference.render_page,
     PICTURES / "live.svg": draw_live,
     PICTURES / "report.svg": draw_report,
     SCHEMAS / "bxcache.schema.json": render_schema,

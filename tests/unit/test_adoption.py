@@ -74,7 +74,7 @@ def test_an_unadopted_directory_is_refused_with_the_command(folder: Path) -> Non
     """Without adoption, the directory is refused, and the hint names the command."""
     with pytest.raises(StoreError, match="cache of plain buildx") as caught:
         Store(folder).check()
-    assert f"bxcache store adopt {folder}" in caught.value.hint
+    assert f'`Store("{folder}").adopt()`' in caught.value.hint
 
 
 def test_broken_layers_are_cut_out(folder: Path) -> None:

@@ -22,6 +22,7 @@ from bxcache.buildx.bake.entitlements import (
     list_missing,
 )
 from bxcache.buildx.driver import Docker
+from bxcache.config.wording import Speech, speaking
 from bxcache.errors import ConfigError
 from bxcache.pipeline.bake_targets import BakeRequest, read_targets
 from bxcache.pipeline.request import BuildRequest
@@ -292,7 +293,7 @@ def test_a_bake_without_its_entitlements_is_refused(
     """The error lists the entitlements and the flags that allow them."""
     monkeypatch.delenv("BUILDX_BAKE_ENTITLEMENTS_FS", raising=False)
     (folder.parent / "a b").mkdir()
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught, speaking(Speech.SHELL):
         read(folder)
     assert list(map(str, caught.value.problems)) == [
         "target `p`: it reads `..` outside the working directory",

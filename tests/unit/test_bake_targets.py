@@ -427,7 +427,7 @@ def test_bakes_own_error_is_shown(base: Prepared, said: str, why: str) -> None:
 @pytest.mark.parametrize("shown", ["", "nonsense", "{}"])
 def test_output_that_is_not_a_definition_is_an_error(base: Prepared, shown: str) -> None:
     """An unreadable definition is reported as an error, not as a bug of bxcache."""
-    with pytest.raises(ConfigError, match="what `--print` shows is not understood"):
+    with pytest.raises(ConfigError, match="what bake prints is not understood"):
         read_targets(ask(base), Asked(Answer(0, shown, "")))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bxcache.buildx.stream.events import Event, Noted
-from bxcache.console.batch import BatchProgress, describe_batch, render_batch
+from bxcache.console.batch import BatchProgress, render_batch
 from bxcache.errors import (
     BuildFailedError,
     BxcacheError,
@@ -21,7 +21,7 @@ from bxcache.errors import (
 )
 from bxcache.pipeline.batch import build_batch, choose_images
 from bxcache.pipeline.request import BuildRequest
-from bxcache.pipeline.result import BuildResult, ImageOutcome, find_status
+from bxcache.pipeline.result import BuildResult, ImageOutcome, Outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def test_a_file_that_each_image_would_write_is_refused(
 ) -> None:
     """Docker's own file flags are refused for several images."""
     request = BuildRequest(extra=words, directory=request_.directory)
-    flag = words[0].partition("=")[0]
+    flag = words[0].partition("=")[0].strip("-").replace("-", "_") + "="
     with pytest.raises(ConfigError, match=f"{flag}: `(m.json|id)` would be written by"):
         build_batch(request, NAMES)
 
@@ -222,8 +222,8 @@ def test_a_failed_image_leaves_the_others_alone(
     builds(build)
     outcomes = build_batch(request_, NAMES)
     assert [each.exit_status for each in outcomes.values()] == [0, 3, 69]
-    assert find_status(outcomes) == 3
-    document = describe_batch(outcomes)
+    assert outcomes.exit_status == 3
+    document = outcomes.to_dict()
     assert document["exit_status"] == 3
     assert document["images"]["api"]["image"]["digest"] == "sha256:d"
     assert document["images"]["web"] == {"exit_status": 69, "error": "no docker"}
@@ -244,7 +244,7 @@ def test_a_failed_image_leaves_the_others_alone(
 def test_any_failure_sets_the_status(errors: list[BxcacheError | None], status: int) -> None:
     """A failed build takes precedence over an error of bxcache, and both over a stopped build."""
     outcomes = {str(at): ImageOutcome(str(at), error=each) for at, each in enumerate(errors)}
-    assert find_status(outcomes) == status
+    assert Outcomes(outcomes).exit_status == status
 
 
 def test_fail_fast_stops_the_other_images(
@@ -269,7 +269,7 @@ def test_fail_fast_stops_the_other_images(
         BuildFailedError,
         StoppedError,
     ]
-    assert find_status(outcomes) == 1
+    assert outcomes.exit_status == 1
     assert set(began) == {"api", "worker"}
 
 

@@ -21,7 +21,7 @@ from bxcache.buildx.stream.events import Event, Outcome, Said, StepFinished, Str
 from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import run
 from bxcache.console.progress import DocumentLog, format_seconds
-from bxcache.console.summary import describe_result, render_totals
+from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.record import Verdict
 from bxcache.pipeline.request import BuildRequest
@@ -343,7 +343,7 @@ def test_a_log_contains_only_json(lines: list[str]) -> None:
 
 def test_the_document_has_the_published_keys() -> None:
     """The document contains the published keys, which later versions may only extend."""
-    document = describe_result(RESULT)
+    document = RESULT.to_dict()
     assert document["version"] == "1"
     assert document["exit_status"] == 0
     assert document["image"] == {"tags": ["app:1"], "digest": RESULT.digest}
@@ -377,7 +377,7 @@ def test_saved_seconds_are_null_without_a_record(
 ) -> None:
     """Unknown saved seconds are null, not 0."""
     made = (make_step("RUN x", outcome=outcome, saved=saved) for outcome, saved in steps)
-    document = describe_result(replace(RESULT, record=make_record(*made)))
+    document = replace(RESULT, record=make_record(*made)).to_dict()
     assert document["saved_seconds"] == expected
 
 

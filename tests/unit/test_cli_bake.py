@@ -17,7 +17,7 @@ from bxcache.errors import BuildFailedError, ConfigError, Problem, StoppedError
 from bxcache.pipeline.bake import BakePreview
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.plan import BuildPlan
-from bxcache.pipeline.result import BuildResult, ImageOutcome
+from bxcache.pipeline.result import BuildResult, ImageOutcome, Outcomes, TargetOutcomes
 from bxcache.place.scope import Owner, Scope
 from tests.support.backends import make_local
 from tests.unit.test_cli import RESULT
@@ -29,7 +29,7 @@ class Library:
     def __init__(self) -> None:
         self.requests: list[BakeRequest] = []
         self.events: list[tuple[str, Event]] = []
-        self.outcomes: dict[str, ImageOutcome] = {"api": ImageOutcome("api", RESULT)}
+        self.outcomes = {"api": ImageOutcome("api", RESULT)}
         self.error: Exception | None = None
 
     def __call__(
@@ -38,7 +38,7 @@ class Library:
         observe: Any,  # noqa: ANN401
         *,
         accept: Callable[[tuple[str, ...]], None] | None = None,
-    ) -> dict[str, ImageOutcome]:
+    ) -> Outcomes:
         self.requests.append(request)
         if accept is not None:
             accept(tuple(self.outcomes))
@@ -46,7 +46,7 @@ class Library:
             observe(name, event)
         if self.error is not None:
             raise self.error
-        return self.outcomes
+        return TargetOutcomes(self.outcomes)
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     """Provide two builds with a record each, and a cache without one."""
     known = Known()
     monkeypatch.setattr("bxcache.cli.actions.history.find_history", known.find)
+    monkeypatch.setattr("bxcache.insight.difference.find_history", known.find)
     return known
 
 

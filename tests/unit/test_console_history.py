@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.console.comparison import describe_difference, render_difference
-from bxcache.console.history import describe_history, render_digests, render_history
+from bxcache.console.comparison import render_difference
+from bxcache.console.history import render_digests, render_history
 from bxcache.console.tables import render_document, show_text
 from bxcache.insight.chains import Chain
-from bxcache.insight.history import History, compare_stages
+from bxcache.insight.difference import Difference
+from bxcache.insight.history import History
 from bxcache.insight.record import (
     Record,
     RecordedArguments,
@@ -334,7 +335,7 @@ def ugly_difference(before: History) -> str:
     nothing = make_history(make_record())
     changed = make_history(make_record(make_step(UGLY, 2, layers="z"), stages=UGLY_STAGES))
     texts = [
-        render_difference(one, other, compare_stages(one.stages, other.stages), full=True)
+        render_difference(Difference.of(one, other), full=True)
         for one, other in ((before, nothing), (nothing, before), (before, changed))
     ]
     return "\n".join(texts)
@@ -452,7 +453,7 @@ def test_a_history_has_a_json_document() -> None:
         unsaved={name_digest("other")},
         places={name_digest("out"): "/o"},
     )
-    document = read(describe_history(history, history.find_stages(["build"]), chain=False))
+    document = read(history.to_dict("build"))
     (stage,) = document.pop("stages")
     assert document.pop("tools")["buildkit"] == "v0.25"
     assert document.pop("place")["branch"] == "main"
@@ -506,7 +507,7 @@ def describe(text: str, line: int, seconds: float, *layers: str) -> dict[str, An
 def test_the_document_has_the_chain_of_a_stage() -> None:
     """The document has inherited steps with their stage, and their layers."""
     history = make_history(RECORD)
-    document = read(describe_history(history, history.find_stages(["build"]), chain=True))
+    document = read(history.to_dict("build", chain=True))
     (stage,) = document["stages"]
     seen = [(step["stage"], step["text"], step["kind"]) for step in stage["inherited"]]
     assert seen == [
@@ -526,8 +527,8 @@ def test_the_document_has_the_chain_of_a_stage() -> None:
 def test_the_document_of_chains_has_the_same_keys() -> None:
     """Values that need a record are null or empty in the document."""
     history = make_history(None, chains=CHAINS)
-    document = read(describe_history(history, (), chain=False))
-    assert document.keys() == read(describe_history(make_history(RECORD), (), chain=False)).keys()
+    document = read(history.to_dict())
+    assert document.keys() == read(make_history(RECORD).to_dict()).keys()
     assert [[layer["bytes"] for layer in chain["layers"]] for chain in document["chains"]] == [
         [1000, 20],
         [1000, 3],
@@ -546,7 +547,7 @@ def test_the_document_of_chains_has_the_same_keys() -> None:
 def test_a_document_can_contain_invalid_text() -> None:
     """A branch from a variable may contain bytes that are not UTF-8, and stays unchanged."""
     history = ugly_history()
-    assert read(describe_history(history, history.stages, chain=True))["scope"] == UGLY
+    assert read(history.to_dict(chain=True))["scope"] == UGLY
 
 
 AFTER = make_record(
@@ -565,8 +566,7 @@ AFTER = make_record(
 
 def compare(before: Record, after: Record, *, full: bool = False) -> list[str]:
     first, second = make_history(before), make_history(after)
-    differences = compare_stages(first.stages, second.stages)
-    return render_difference(first, second, differences, full=full).splitlines()
+    return render_difference(Difference.of(first, second), full=full).splitlines()
 
 
 def test_two_builds_are_compared_by_stage() -> None:
@@ -655,8 +655,7 @@ def test_a_long_step_is_cut_in_a_comparison() -> None:
 def test_a_comparison_has_a_json_document() -> None:
     """The document has full digests and each stage's state."""
     first, second = make_history(RECORD), make_history(AFTER)
-    differences = compare_stages(first.stages, second.stages)
-    document = read(describe_difference(first, second, differences))
+    document = read(Difference.of(first, second).to_dict())
     assert document["before"] == {
         "scope": SCOPE,
         "source": "/store",
@@ -692,6 +691,6 @@ def test_a_comparison_has_a_json_document() -> None:
             {"change": "new", "bytes": 12_000, "text": "RUN strip"},
         ],
     }
-    same = read(describe_difference(first, first, compare_stages(first.stages, first.stages)))
+    same = read(Difference.of(first, first).to_dict())
     assert same["same"]
     assert {stage["state"] for stage in same["stages"]} == {"same"}

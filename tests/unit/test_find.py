@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bxcache.config.reference import Reference
+from bxcache.config.wording import Speech, speaking
 from bxcache.errors import RecordError, RegistryError
 from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.record import (
@@ -413,7 +414,7 @@ def test_a_command_is_suggested_for_another_image(
     keep(store, whose, b"one")
     request = HistoryRequest(directory=project)
     for find, command in ((find_history, "history"), (find_report, "report")):
-        with pytest.raises(RecordError) as caught:
+        with pytest.raises(RecordError) as caught, speaking(Speech.SHELL):
             find(request)
         assert f"`bxcache {command} {words}` shows another image" in caught.value.hint
         find(replace(request, name=words))
@@ -421,7 +422,7 @@ def test_a_command_is_suggested_for_another_image(
 
 def test_a_project_without_builds_gets_a_hint(project: Path) -> None:
     """Without any build, the hint suggests `bxcache build`."""
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(RecordError) as caught, speaking(Speech.SHELL):
         find_history(HistoryRequest(directory=project))
     assert "bxcache build" in caught.value.hint
 

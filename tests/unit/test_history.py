@@ -8,7 +8,8 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight.chains import read_chains
-from bxcache.insight.history import History, Stage, compare_stages, list_platforms, view_stages
+from bxcache.insight.difference import compare_stages
+from bxcache.insight.history import History, Stage, list_platforms, view_stages
 from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
 from bxcache.oci.documents import parse_config
 from tests.support.histories import (
@@ -223,9 +224,14 @@ def test_stages_are_found_by_their_names(names: tuple[str, ...], found: list[str
     ("history", "names", "message", "hint"),
     [
         (make_history(RECORD), ("base", "bild"), "no stage `bild`", "`base`, `deps`, `build`"),
-        (make_history(RECORD), ("Lint",), "`lint` is not part of this build", "--target lint"),
+        (
+            make_history(RECORD),
+            ("Lint",),
+            "`lint` is not part of this build",
+            'target="lint")',
+        ),
         (make_history(make_record()), ("base",), "no stage `base`", "the stages are none"),
-        (make_history(None), ("base",), f"`{SCOPE}` has no record", "`bxcache build` leaves one"),
+        (make_history(None), ("base",), f"`{SCOPE}` has no record", "build()` leaves one"),
     ],
 )
 def test_an_unknown_stage_is_an_error(

@@ -17,7 +17,7 @@ from bxcache.cli.actions.several import name_file
 from bxcache.cli.files import open_destination
 from bxcache.cli.main import run
 from bxcache.errors import BuildFailedError
-from bxcache.pipeline.result import BuildResult, ImageOutcome
+from bxcache.pipeline.result import BuildResult, ImageOutcome, Outcomes, TargetOutcomes
 from tests.support.histories import STARTED, make_record, make_stages, make_step
 
 RECORD = make_record(make_step("RUN a", 2, layers="a:10", outcome=Outcome.EXECUTED))
@@ -45,7 +45,7 @@ class Library:
         if accept is not None:
             accept(tuple(names))
         self.requests.append(request)
-        outcomes = {}
+        outcomes = (Outcomes if len(rest) == 2 else TargetOutcomes)()
         for name in names:
             rest[-1](name, Streamed(STREAM.format(name)))
             result = self.results.get(name, RESULT)

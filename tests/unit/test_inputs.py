@@ -26,10 +26,10 @@ def app(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
-        ({"context": "source"}, ("source` has no Dockerfile", "`-f`")),
+        ({"context": "source"}, ("source` has no Dockerfile", "`file=`")),
         ({"context": "sourc"}, ("no directory `sourc`", "did you mean `source`?")),
         ({"context": "apii"}, ("no directory `apii`", "did you mean `api`?")),
-        ({"context": "api"}, ("an image of that name", "`bxcache build api`", "image='api'")),
+        ({"context": "api"}, ("an image of that name", '`bxcache.build(image="api")`')),
         ({"file": "other"}, ("/other`", "relative to the working directory")),
         ({"target": "dep"}, ("no stage `dep`", "`base`, `deps`, `stage-2`", "mean `deps`?")),
         ({"target": "3"}, ("no stage `3`",)),

@@ -28,7 +28,7 @@ from bxcache.cli.job_log import find_job_log
 from bxcache.cli.main import run
 from bxcache.console.job_log import JobLog
 from bxcache.errors import BuildFailedError
-from bxcache.pipeline.result import BuildResult, ImageOutcome, Step
+from bxcache.pipeline.result import BuildResult, ImageOutcome, Outcomes, Step
 from tests.support.job_logs import FOLDING, HOSTILE, READERS, Shown, list_others, read_plainly
 from tests.unit.places.recordings import PROVIDERS, read_recording
 
@@ -92,11 +92,11 @@ def job(
                 raise failed
             return replace(FAILED, exit_status=0, steps=())
 
-        def build_all(_: object, *rest: Any, **__: object) -> dict[str, ImageOutcome]:  # noqa: ANN401
+        def build_all(_: object, *rest: Any, **__: object) -> Outcomes:  # noqa: ANN401
             for name in ("api", "worker"):
                 for event in events if name == "api" else [Noted("mine")]:
                     rest[-1](name, event)
-            return outcome
+            return Outcomes(outcome)
 
         monkeypatch.setattr("bxcache.cli.actions.build.run_build", build)
         monkeypatch.setattr("bxcache.cli.actions.several.build_batch", build_all)

@@ -108,10 +108,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         history = make_history(RECORDS[0], scope=SIGN, source=SIGN, notes=(ALL,))
         older = make_history(RECORDS[1], scope=SIGN, source=SIGN)
         monkeypatch.setattr("bxcache.cli.actions.build.run_build", tell)
-        monkeypatch.setattr(
-            "bxcache.cli.actions.history.find_history",
-            lambda asked: older if asked.name == "~1" else history,
-        )
+        for home in ("cli.actions.history", "insight.difference"):
+            monkeypatch.setattr(
+                f"bxcache.{home}.find_history",
+                lambda asked: older if asked.name == "~1" else history,
+            )
         monkeypatch.setattr(
             "bxcache.cli.actions.history.find_report", lambda _: make_report(RECORDS)
         )

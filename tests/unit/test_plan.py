@@ -468,11 +468,11 @@ def test_the_second_attempt_imports_nothing() -> None:
 
 
 def test_no_cache_imports_nothing_and_saves_all() -> None:
-    """With `--no-cache`, nothing is imported and all caches are saved."""
+    """With `no_cache=True`, nothing is imported and all caches are saved."""
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
     assert [each.use.backend.kind for each in found.saves] == ["registry", "local"]
-    assert "`--no-cache`" in found.notes[0]
+    assert "`no_cache=True`" in found.notes[0]
 
 
 def test_the_local_export_comes_last() -> None:

@@ -138,7 +138,7 @@ def test_a_build_that_saved_nothing_has_a_note(store: Store, project: Path) -> N
         backend="local", place="/other", scope=DEFAULT.name, digest="sha256:d", exported=True
     )
     remember(project, DEFAULT, 3, caches=(cache,))
-    assert "`--from /other` has its cache" in find_history(request).notes[0]
+    assert '`source="/other"` has its cache' in find_history(request).notes[0]
 
 
 def test_a_registry_that_is_down_does_not_hide_a_build(project: Path) -> None:

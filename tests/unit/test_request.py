@@ -8,7 +8,8 @@ import pytest
 
 from bxcache.buildx.extra_flags import PASSED, render_flags
 from bxcache.config.models import SECTIONS, BuildSettings, Config
-from bxcache.pipeline.request import BuildOptions, BuildRequest
+from bxcache.pipeline.options import BuildOptions
+from bxcache.pipeline.request import BuildRequest
 
 LISTS = {
     name

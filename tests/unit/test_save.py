@@ -170,4 +170,4 @@ def test_an_export_of_the_caller_is_distinguished(
     warnings = [*warn_of_given(BuildPlan(SCOPE, saves=(Save(export(A)),)), ran, [GIVEN])]
     said = [each for each in warnings if "docker was given" in each]
     assert [each.partition("`")[2].partition("`")[0] for each in said] == warned
-    assert warnings[-1].endswith("which the flags behind `--` ask for, failed: no such bucket")
+    assert warnings[-1].endswith("which arguments for docker ask for, failed: no such bucket")

@@ -144,7 +144,7 @@ def test_a_foreign_tag_beside_a_scope_stays(
     theirs[f"{gone}.base"] = registry.put(f"{gone}.base", image("their own"))
     tried = open_cache(registry).prune(branches=(), dry_run=True)
     assert [each.scope.stages for each in tried.removed] == [(f"{gone}.build",)]
-    told = render_pruned("app", tried, dry_run=True)
+    told = render_pruned(tried)
     assert f"would be removed: {gone}.build (an image of its stages)" in told.splitlines()
     assert not any(tag in told for tag in theirs)
     assert prune(registry) == {gone}

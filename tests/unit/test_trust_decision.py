@@ -179,5 +179,5 @@ def test_everything_can_be_overridden(tmp_path: Path) -> None:
     assert (tagged.branch, tagged.tag) == (None, "v2")
     shown = {key: source for key, _, source in describe_place(found)}
     assert shown["place.base"] == "BXCACHE_PLACE_BASE"
-    assert shown["place.default"] == "--default-branch"
+    assert shown["place.default"] == "default_branch="
     assert "bxcache.toml" in shown["place.branch"]

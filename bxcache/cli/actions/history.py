@@ -12,16 +12,12 @@ import click
 from bxcache.cli.commands import find_extra
 from bxcache.cli.files import check_alone, write_files
 from bxcache.cli.job_log import say, show
-from bxcache.console.history import describe_history, render_digests, render_history
+from bxcache.console.history import render_digests, render_history
 from bxcache.console.tables import defuse_json, show_text
-from bxcache.errors import RecordError
 from bxcache.insight.find import HistoryRequest, find_history, find_report
-from bxcache.insight.history import compare_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bxcache.insight.history import History, StageDifference
+    from bxcache.insight.history import History
 
 
 def show_history(  # noqa: PLR0913  # click gives each option by itself
@@ -59,7 +55,7 @@ def show_history(  # noqa: PLR0913  # click gives each option by itself
         click.echo(digests, nl=bool(digests))
     else:
         show(
-            lambda: describe_history(history, chosen, chain=chain),
+            lambda: history.to_dict(*stages, chain=chain),
             lambda: render_history(history, chosen, chain=chain, full=full, places=places),
             as_json=as_json,
         )
@@ -74,41 +70,13 @@ def show_difference(
     stages: tuple[str, ...],
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    from bxcache.console.comparison import (  # noqa: PLC0415  # only here
-        describe_difference,
-        render_difference,
-    )
+    from bxcache.console.comparison import render_difference  # noqa: PLC0415  # only here
+    from bxcache.insight.difference import find_difference  # noqa: PLC0415  # the same
 
-    name, back, _ = before.partition("~")
-    last = after or (f"{name}~0" if back else "~0")
-    first, second = (_find_recorded(each, given) for each in (before, last))
-    _print_notes(first, second)
-    differences = _compare(first, second, stages)
-    show(
-        lambda: describe_difference(first, second, differences),
-        lambda: render_difference(first, second, differences, full=full),
-        as_json=as_json,
-    )
-
-
-def _find_recorded(name: str, given: dict[str, Any]) -> History:
-    history = find_history(HistoryRequest.of(name, **given))
-    if history.record is None:
-        raise RecordError(
-            f"`{name}` has no record, so the cache of `{history.scope}` in {history.source} has "
-            "no stages to compare",
-            hint="`bxcache build` leaves one",
-        )
-    return history
-
-
-def _compare(before: History, after: History, names: Sequence[str]) -> Sequence[StageDifference]:
-    differences = compare_stages(before.stages, after.stages)
-    known = {each.name for each in differences}
-    wanted = [name.lower() for name in names]
-    # A name in neither build gets the error of `bxcache history`.
-    after.find_stages([name for name in wanted if name not in known])
-    return [each for each in differences if not wanted or each.name in wanted]
+    difference = find_difference(before, after, **given)
+    _print_notes(difference.before, difference.after)
+    chosen = difference.of_stages(stages)
+    show(chosen.to_dict, lambda: render_difference(chosen, full=full), as_json=as_json)
 
 
 def _print_notes(*histories: History) -> None:

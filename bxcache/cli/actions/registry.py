@@ -10,10 +10,11 @@ import click
 
 from bxcache.backends.location import choose_registries
 from bxcache.cli.job_log import say, show
-from bxcache.console.registry import describe_pruned, describe_scopes, render_pruned, render_scopes
+from bxcache.console.registry import render_pruned, render_scopes
 from bxcache.console.tables import render_document
 from bxcache.place.repository import list_remote
 from bxcache.registry.registry_cache import check_removable
+from bxcache.registry.scopes import describe_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,11 @@ def list_scopes(
     chosen = choose_registries(here, os.environ, chosen=ref, insecure=insecure, file=config_file)
     found = [(each.name, each.list_scopes()) for each in chosen]
     show(
-        lambda: {"registries": [describe_scopes(*each) for each in found]},
+        lambda: {
+            "registries": [
+                {"registry": name, "scopes": describe_scopes(scopes)} for name, scopes in found
+            ]
+        },
         lambda: "\n\n".join(render_scopes(*each) for each in found),
         as_json=as_json,
     )
@@ -40,19 +45,15 @@ def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any
     known = list_remote(Path.cwd(), remote) if gone else None
     _show_pruned(
         (
-            (
-                each.name,
-                each.prune(
-                    max_age=given["max_age"],
-                    branches=known.branches if known else None,
-                    tags=known.tags if known else None,
-                    keep=given["keep"],
-                    dry_run=dry_run,
-                ),
+            each.prune(
+                max_age=given["max_age"],
+                branches=known.branches if known else None,
+                tags=known.tags if known else None,
+                keep=given["keep"],
+                dry_run=dry_run,
             )
             for each in _choose_changed(given, dry_run=dry_run)
         ),
-        dry_run=dry_run,
         as_json=as_json,
     )
 
@@ -60,8 +61,8 @@ def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any
 def remove(*, scopes: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
     chosen = _choose_changed(given, dry_run=dry_run)
     check_removable({each.name: each.list_scopes() for each in chosen}, scopes)
-    removed = ((each.name, each.remove(*scopes, dry_run=dry_run)) for each in chosen)
-    _show_pruned(removed, dry_run=dry_run, as_json=as_json)
+    removed = (each.remove(*scopes, dry_run=dry_run) for each in chosen)
+    _show_pruned(removed, as_json=as_json)
 
 
 def _choose_changed(given: dict[str, Any], *, dry_run: bool) -> list[RegistryCache]:
@@ -75,11 +76,11 @@ def _choose_changed(given: dict[str, Any], *, dry_run: bool) -> list[RegistryCac
     )
 
 
-def _show_pruned(found: Iterable[tuple[str, Pruned]], *, dry_run: bool, as_json: bool) -> None:
+def _show_pruned(found: Iterable[Pruned], *, as_json: bool) -> None:
     documents = []
-    for name, pruned in found:
-        documents.append(describe_pruned(name, pruned, dry_run=dry_run))
+    for pruned in found:
+        documents.append(pruned.to_dict())
         if not as_json:
-            say(render_pruned(name, pruned, dry_run=dry_run), err=False)
+            say(render_pruned(pruned), err=False)
     if as_json:
         click.echo(render_document({"registries": documents}))

@@ -8,7 +8,8 @@ import click
 
 from bxcache.cli.commands import find_extra
 from bxcache.cli.files import check_alone, is_wanted
-from bxcache.pipeline.request import STDERR, STDOUT, BuildOptions, BuildRequest
+from bxcache.pipeline.options import BuildOptions
+from bxcache.pipeline.request import STDERR, STDOUT, BuildRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,14 +17,13 @@ from bxcache.cli.files import check_outside, report_build, to_file
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
 from bxcache.cli.results import annotate, print_layers, print_warnings
-from bxcache.console.batch import IMAGES, TARGETS, describe_batch, render_batch
+from bxcache.console.batch import IMAGES, TARGETS, render_batch
 from bxcache.console.failures import Failures
 from bxcache.console.preview import render_preview
 from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
 from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images
 from bxcache.pipeline.entry import preview_build
-from bxcache.pipeline.result import find_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.events import Event
     from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.request import BuildRequest
-    from bxcache.pipeline.result import BuildResult, ImageOutcome
-
-    Outcomes = Mapping[str, ImageOutcome]
+    from bxcache.pipeline.result import BuildResult, Outcomes
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 """Characters that some system forbids in file names."""
@@ -150,7 +147,7 @@ def run_several(
         if not outcomes:
             say(f"there is no {what} to build")
         _forgive(failures, outcomes)
-        _print_data(outcomes, what, values)
+        _print_data(outcomes, values)
         results = {name: each.result for name, each in outcomes.items() if each.result is not None}
         trouble = _leave_files(results, files, with_layers=values["layers"])
         for name, result in results.items():
@@ -162,7 +159,7 @@ def run_several(
                 annotate(result, outcomes[name].error, failures.list_words(name), name)
         if trouble is not None:
             raise trouble
-    return find_status(outcomes)
+    return outcomes.exit_status
 
 
 def _forgive(failures: Failures, outcomes: Outcomes) -> None:
@@ -173,9 +170,9 @@ def _forgive(failures: Failures, outcomes: Outcomes) -> None:
         failures.forgive(name)
 
 
-def _print_data(outcomes: Outcomes, what: str, values: dict[str, Any]) -> None:
+def _print_data(outcomes: Outcomes, values: dict[str, Any]) -> None:
     if values["as_json"]:
-        click.echo(render_document(describe_batch(outcomes, what)))
+        click.echo(render_document(outcomes.to_dict()))
     elif choose_mode(values) == QUIET:
         for name, each in outcomes.items():
             if each.result is not None and each.result.digest and not each.exit_status:

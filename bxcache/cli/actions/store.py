@@ -20,7 +20,6 @@ from bxcache.config.loading import find_cache_folder
 from bxcache.console import store as console
 from bxcache.console.cache_key import note_unknown, render_key
 from bxcache.errors import StoreError
-from bxcache.insight.scopes import identify_scopes
 from bxcache.place.trust import open_setup
 from bxcache.store.store import Store
 
@@ -48,20 +47,18 @@ def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool =
 def list_scopes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     store = _locate(folder, config_file).store
     usage = store.usage()
-    known = identify_scopes(store, (each.name for each in usage.scopes))
     show(
-        lambda: console.describe_usage(store, usage, known),
-        lambda: console.render_scopes(usage, known),
+        usage.to_dict,
+        lambda: console.render_scopes(usage),
         as_json=as_json,
     )
 
 
 def show_sizes(folder: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     location = _locate(folder, config_file)
-    store, usage = location.store, location.store.usage()
-    names = [each.name for each in usage.scopes]
+    usage = location.store.usage()
     show(
-        lambda: console.describe_usage(store, usage, identify_scopes(store, names)),
+        usage.to_dict,
         lambda: console.render_usage(usage, location.limits),
         as_json=as_json,
     )
@@ -80,17 +77,16 @@ def prune(
     limits = replace(location.limits, **given)
     _show_collected(
         location.store.collect(max_size=limits.max_size, max_age=limits.max_age, dry_run=dry_run),
-        dry_run=dry_run,
         as_json=as_json,
     )
 
 
-def _show_collected(collected: Collected, *, dry_run: bool, as_json: bool) -> None:
+def _show_collected(collected: Collected, *, as_json: bool) -> None:
     for note in collected.notes:
         say(f"note: {note}")
     show(
-        lambda: console.describe_collected(collected, dry_run=dry_run),
-        lambda: console.render_collected(collected, dry_run=dry_run),
+        collected.to_dict,
+        lambda: console.render_collected(collected),
         as_json=as_json,
     )
 
@@ -99,7 +95,7 @@ def verify(folder: Path | None, config_file: Path | None, *, full: bool, as_json
     """Check the store for damage; return exit status 74 if there is any."""
     found = _locate(folder, config_file).store.verify(full=full)
     show(
-        lambda: console.describe_verification(found),
+        found.to_dict,
         lambda: console.render_verification(found),
         as_json=as_json,
     )
@@ -128,7 +124,7 @@ def remove(
 ) -> None:
     store = _locate(folder, config_file).store
     removed = store.collect(unwanted=scopes, dry_run=dry_run)
-    _show_collected(removed, dry_run=dry_run, as_json=as_json)
+    _show_collected(removed, as_json=as_json)
 
 
 def pack(folder: Path | None, config_file: Path | None, file: str, scopes: tuple[str, ...]) -> None:
@@ -166,8 +162,8 @@ def unpack(folder: Path | None, config_file: Path | None, file: str, *, as_json:
     with click.open_file(file, "rb") as source:
         unpacked = store.unpack(source)  # type: ignore[arg-type]  # it is binary
     show(
-        lambda: console.describe_unpacked(unpacked, store.path),
-        lambda: console.render_unpacked(unpacked, store.path),
+        unpacked.to_dict,
+        lambda: console.render_unpacked(unpacked),
         as_json=as_json,
     )
 
@@ -175,7 +171,7 @@ def unpack(folder: Path | None, config_file: Path | None, file: str, *, as_json:
 def adopt(folder: str, *, as_json: bool) -> None:
     adopted = Store(folder).adopt()
     show(
-        lambda: console.describe_adopted(adopted, folder),
+        adopted.to_dict,
         lambda: console.render_adopted(adopted, folder),
         as_json=as_json,
     )

@@ -14,7 +14,11 @@ FORMS: tuple[str, ...] = get_args(Form)
 
 
 def render_report(report: Report, form: Form) -> str:
-    """Render a report as `json`, `md` or `html`.
+    """Render a report for people or programs.
+
+    Args:
+        report: the report, as `report` or `make_report` returns it.
+        form: `json`, `md` or `html`.
 
     Raises:
         ValueError: the format is unknown.

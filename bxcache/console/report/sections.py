@@ -8,9 +8,10 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
+from bxcache.config.json_documents import pick
 from bxcache.config.quantities import format_count, format_ratio, format_size
 from bxcache.console.progress import format_seconds
-from bxcache.console.tables import clean_log, cut_text, pick
+from bxcache.console.tables import clean_log, cut_text
 
 if TYPE_CHECKING:
     from collections import Counter

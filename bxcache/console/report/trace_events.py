@@ -10,8 +10,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from bxcache.config.json_documents import pick
 from bxcache.console.report.sections import NO_STAGE, label_stage, name_kind
-from bxcache.console.tables import clean_log, clean_text, pick
+from bxcache.console.tables import clean_log, clean_text
 from bxcache.place.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
@@ -36,8 +37,12 @@ def render_trace(report: Report, traceparent: str | None = None) -> str:
     """Render a build as a JSON document in the Trace Event Format.
 
     The build and each step with a known beginning are events; `steps_left_out` counts the others.
-    Times are microseconds since 1970. A `traceparent` is the W3C trace and span that the build
-    belongs to; each event then has its own span id. A malformed one is ignored.
+    Times are microseconds since 1970.
+
+    Args:
+        report: the report, as `report` or `make_report` returns it.
+        traceparent: the W3C trace and span that the build belongs to; each event then has its own
+            span id. A malformed one is ignored.
     """
     context = parse_traceparent(traceparent) if traceparent else None
     tracks = [*_list_tracks(report)]

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from bxcache.place.scope import Owner, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bxcache.store.store import Store
+    from collections.abc import Callable, Iterable, Mapping
 
 
-def identify_scopes(store: Store, names: Iterable[str]) -> dict[str, Scope | None]:
+def identify_scopes(
+    names: Iterable[str], read_records: Callable[[list[str]], Mapping[str, bytes]]
+) -> dict[str, Scope | None]:
     """The scope behind each name; None if neither the name nor a record of a build says it.
 
-    Raises:
-        StoreError: the store cannot be read.
+    `read_records` reads the last record of each of some scopes.
     """
     known = {name: Scope.parse(name) for name in names}
     # Records are large, so they are read only for names that a hash has shortened.
     hashed = [name for name, scope in known.items() if scope is None]
-    records = store.read_last_records(hashed)
+    records = read_records(hashed)
     return known | {name: _read_scope(name, record) for name, record in records.items()}
 
 
