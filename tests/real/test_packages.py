@@ -174,7 +174,7 @@ def test_the_lowest_versions_of_the_dependencies_suffice(
 def test_another_python_works(version: str, wheel: Path, unpacked: Path, tmp_path: Path) -> None:
     """Each Python that is declared and that this machine has works with the newest versions."""
     python = make_environment(tmp_path / version, find_python(version))
-    install(python, wheel, "hypothesis", "pytest")
+    install(python, wheel, "hypothesis", "pytest", "pyyaml")
     check_program(python)
     check_units(python, unpacked)
 
