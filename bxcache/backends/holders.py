@@ -146,7 +146,7 @@ class RegistryHolder:
         )
 
     def _read_config(self, manifest: CacheManifest) -> CacheConfig:
-        from bxcache.registry.stage_images import read_layer_chains  # noqa: PLC0415
+        from bxcache.oci.inline_cache import read_layer_chains  # noqa: PLC0415
 
         entry = manifest.cache_config
         data = self._repository.read_blob(entry.digest) if entry is not None else None

@@ -136,7 +136,9 @@ def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
         # when others have ended finds its steps by that key alone. No other target, no omission.
         push_stages(export, bare, file, text, apart=True)
         images |= read_images(export.repository, [tags[each.stage] for each in bare])
-    joined = join_images(export.repository, export.save.tag, images)
+    source = export.save.source_tag
+    before = read_images(export.repository, [source])[source] if source is not None else None
+    joined = join_images(export.repository, export.save.tag, images, before)
     if joined is None or pushed is None or not any(each.is_last for each in new):
         return joined, None
     # An engine without the containerd store compresses layers on push, and does not report them.

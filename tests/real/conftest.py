@@ -84,11 +84,12 @@ def _start(kind: str, **known: Mapping[str, Any]) -> Iterator[tuple[DockerClient
             name = stack.enter_context(new_builder(outside))
             yield outside, name
             return
-        suite = "trixie" if kind == "oldest" else "forky"
+        suite = "trixie" if kind.startswith("oldest") else "forky"
+        containerd = "classic" not in kind
         if kind == "docker-container" and not known:
             engine = _host_of_builders()
         else:
-            engine = stack.enter_context(Engine(suite, containerd_store=kind != "classic", **known))
+            engine = stack.enter_context(Engine(suite, containerd_store=containerd, **known))
         builder = ""
         if kind == "docker-container":
             # The registry of the tests is on this machine's loopback.

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.engines import load_busybox
 from tests.real.conftest import MakeMachine
 from tests.real.fleet import push
+from tests.real.kills import prune
 from tests.real.machines import count
 from tests.real.stages import SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
+from tests.support.sampling import more
 
 if TYPE_CHECKING:
     pass
@@ -88,6 +91,29 @@ def test_a_stage_inserted_in_front_keeps_images_apart(
     built = machines(kind).build(*shelf.backend(), folder=bare)
     again = machines(kind).build(*shelf.backend(), folder=bare)
     assert (count(again), told(again)) == ((sum(count(built)), 0), UNCHANGED)
+
+
+@pytest.mark.parametrize("kind", ["oldest-classic", *more("classic")])
+def test_change_after_change_executes_only_what_changed(
+    kind: str, machines: MakeMachine, shelf: Shelf, bare: Path
+) -> None:
+    """However often a cache is written from what was read, no stage loses its first steps."""
+    machine = machines(kind)
+    load_busybox(machine.engine)
+    # The oldest buildx cannot set the network of all stages that are pushed.
+    (bare / "Dockerfile").write_text(
+        "FROM busybox AS build\nWORKDIR /work\nRUN --network=none echo tools > /tools\n"
+        "COPY src /src\nRUN --network=none cat /src/* > /out\n"
+        "FROM busybox\nRUN --network=none echo last > /last\nCOPY --from=build /out /out\n",
+    )
+    counts = []
+    for number in range(4):
+        (bare / "src" / "main.c").write_text(f"// {number}\n")
+        prune(machine)
+        built = machine.run("build", "--json", *shelf.backend(), folder=bare)
+        counts.append(count(json.loads(built.out)))
+    # Two steps of build and one of the last stage come before the change.
+    assert counts == [(0, 6), (3, 3), (3, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(

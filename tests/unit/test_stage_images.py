@@ -15,15 +15,10 @@ from hypothesis import strategies as st
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.oci.documents import CacheManifest
+from bxcache.oci.inline_cache import StageImage, merge_images, read_layer_chains
 from bxcache.oci.merging import Merged
 from bxcache.registry.repository import Repository
-from bxcache.registry.stage_images import (
-    StageImage,
-    join_images,
-    merge_images,
-    read_images,
-    read_layer_chains,
-)
+from bxcache.registry.stage_images import join_images, read_images
 from tests.support.layouts import digest_of
 from tests.support.registries import MemoryRegistry
 from tests.unit.stage_images import (
@@ -377,6 +372,52 @@ def test_a_cache_without_the_top_layer_is_incomplete(
     """A cache is complete if it has the top layer: BuildKit can leave out the last steps."""
     push(registry, "build", image("ab", records))
     assert read_images(repository, ["build"])["build"].has_cache is complete
+
+
+def list_live(before: Written, images: Sequence[Written]) -> Told:
+    """Return the results of one image whose layers others have."""
+    layers = {layer["digest"] for each in images for layer in json.loads(each.manifest)["layers"]}
+    found = read(before).items()
+    return {key: {each for each in chains if layers.issuperset(each)} for key, chains in found}
+
+
+def list_results(told: Told) -> Told:
+    """Return the keys that have a result."""
+    return {key: chains for key, chains in told.items() if chains}
+
+
+@given(SEVERAL, images())
+def test_results_of_the_image_before_are_kept_with_their_layers(
+    several: list[Written], before: Written
+) -> None:
+    """A joined image keeps each earlier result whose layers it has, and no other."""
+    merged = merge_images([each.parse() for each in several], [before.parse()])
+    expected = read(*several)
+    for key, chains in list_live(before, several).items():
+        expected.setdefault(key, set()).update(chains)
+    assert list_results(read(merged)) == list_results(expected)
+    assert json.loads(merged.manifest)["layers"] == json.loads(merge(*several).manifest)["layers"]
+
+
+def test_what_leads_to_no_layer_is_forgotten() -> None:
+    """A key stays only for the sake of a result: its own, or that of one that follows from it."""
+    kept = [step("k1"), step("k2", 0, layer=0), step("k3", layer=1), step("k4", 2)]
+    merged = merge_images([image("b", []).parse()], [image("ba", kept).parse()])
+    records = json.loads(base64.b64decode(json.loads(merged.config)[INLINE]))
+    assert [each["digest"] for each in records] == ["k1", "k2"]
+
+
+@pytest.mark.parametrize("damage", ["", "e30=", "WzFd", 3, "W3siZGlnZXN0IjoiayIsImxheWVycyI6W119"])
+def test_a_damaged_image_before_is_left_out(
+    damage: object, registry: MemoryRegistry, repository: Repository
+) -> None:
+    """An earlier image with an invalid cache does not keep the next one from being written."""
+    push(registry, "base", BASE)
+    config: dict[str, Any] = {INLINE: damage}
+    push(registry, "main", image("ab", [], **config))
+    read_before = read_images(repository, ["base", "main"])
+    assert join_images(repository, "main", {"base": read_before["base"]}, read_before["main"])
+    assert read(pull(registry, "main")) == read(BASE)
 
 
 def nested(depth: int) -> str:
