@@ -73,7 +73,7 @@ def _fill_page(system: str) -> str:
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
-    Path("docs/python.md"): python_reference.render_page,
+    Path("docs/python-reference.md"): python_reference.render_page,
     PICTURES / "live.svg": draw_live,
     PICTURES / "report.svg": draw_report,
     SCHEMAS / "bxcache.schema.json": render_schema,

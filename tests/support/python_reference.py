@@ -1,4 +1,4 @@
-"""The reference of the Python API in `docs/python.md`, made from the code."""
+"""The page of all names of the Python API, made from the code."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ from bxcache.config.schema import read_docstrings
 from bxcache.errors import BxcacheError
 from tests.bootstrap import ROOT
 
-PAGE = ROOT / "docs" / "python.md"
-MARK = "## Reference\n"
+PAGE = ROOT / "docs" / "python-reference.md"
 
 
 def _is_error(value: object) -> bool:
     return inspect.isclass(value) and issubclass(value, BxcacheError)
 
 
-_INTRODUCTION = """\
-Everything that `import bxcache` has, made from the code. What is not listed may change without
-notice. Sizes are bytes, times seconds, moments seconds since 1970. In types, `Path` is a text or a
-`PathLike`, `Texts` one text or several, `Size` bytes or a text such as `5GB`, `Seconds` a number or
-a text such as `10m`, and `Backend` one of the three kinds of backends, a `dict`, or a text as on
-the command line. The parts of a `Record` and of a `Report` are in
-[their schemas](../schemas/bxcache-report.schema.json).
+_HEAD = """\
+# Python reference
+
+Every name of `import bxcache`; [Python](python.md) is the guide. What is not listed may change
+without notice.
+
+Sizes are bytes, times seconds, moments seconds since 1970. In types:
+
+- `Path` is a text or a `PathLike`.
+- `Texts` is one text or several.
+- `Size` is a number of bytes or a text such as `5GB`.
+- `Seconds` is a number or a text such as `10m`.
+- `Backend` is one of the three kinds of backends, a `dict`, or a text as on the command line.
+
+The parts of a `Record` and of a `Report` are in their schemas, those of
+[records](../schemas/bxcache-record.schema.json) and of
+[reports](../schemas/bxcache-report.schema.json).
 """
 _KINDS: dict[str, Callable[[object], bool]] = {
     "Functions": inspect.isfunction,
@@ -45,9 +54,8 @@ _LONG = 88
 
 
 def render_page() -> str:
-    """Render `docs/python.md`: its own text, and then the reference."""
-    guide = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    return f"{guide}{MARK}\n{_INTRODUCTION}\n" + "\n".join(_render_all()) + "\n"
+    """Render `docs/python-reference.md`."""
+    return "\n".join((_HEAD, *_render_all()))
 
 
 def list_names() -> dict[str, list[str]]:
@@ -61,13 +69,13 @@ def list_names() -> dict[str, list[str]]:
 
 def _render_all() -> Iterator[str]:
     for part, names in list_names().items():
-        yield f"### {part}\n"
+        yield f"## {part}\n"
         for name in names:
             yield from _render(name, getattr(bxcache, name))
 
 
 def _render(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401  # any public value
-    yield f"#### {name}\n"
+    yield f"### {name}\n"
     if inspect.isfunction(value):
         yield _render_signature(f"bxcache.{name}", value)
         yield from _render_docstring(value)

@@ -38,13 +38,13 @@ def test_every_error_is_public() -> None:
     page = PAGE.read_text()
     for name in public:
         assert isinstance(getattr(bxcache, name).exit_status, int) or name == "BuildFailedError"
-        assert f"#### {name}\n" in page
+        assert f"### {name}\n" in page
 
 
 @pytest.mark.parametrize("name", NAMES["Functions"])
 def test_every_argument_is_described(name: str) -> None:
     """The reference has a row for each parameter of a function."""
-    part = PAGE.read_text().partition(f"#### {name}\n")[2].partition("\n#### ")[0]
+    part = PAGE.read_text().partition(f"### {name}\n")[2].partition("\n### ")[0]
     parameters = re.findall(
         r"(?:^    |[(,] ?)\*{0,2}(\w+): ", part.partition("```\n")[0], re.MULTILINE
     )
@@ -65,7 +65,7 @@ def test_pydantic_is_not_seen(name: str) -> None:
     """Neither `dir` nor `help` of a class, nor the reference, has a method of pydantic."""
     assert len(MODELS) > 3
     value = getattr(bxcache, name)
-    part = PAGE.read_text().partition(f"#### {name}\n")[2].partition("\n#### ")[0]
+    part = PAGE.read_text().partition(f"### {name}\n")[2].partition("\n### ")[0]
     for text in ("\n".join(dir(value)), pydoc.plain(pydoc.render_doc(value)), part):
         assert not re.search(r"model_dump|model_validate|model_copy|parse_obj|__fields", text)
 
