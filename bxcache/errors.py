@@ -65,7 +65,7 @@ class RecordError(BxcacheError):
 
 
 class PlaceError(BxcacheError):
-    """git does not answer what bxcache has to know about the repository."""
+    """Git does not answer what bxcache has to know about the repository."""
 
     exit_status = 72
 
@@ -188,7 +188,11 @@ class Problem:
 
 
 class ConfigError(BxcacheError):
-    """All mistakes in a configuration, in `problems`."""
+    """A config file, variable, flag or argument is wrong; the error lists all mistakes.
+
+    Attributes:
+        problems: every mistake, as a `Problem`.
+    """
 
     exit_status = 78
 

@@ -12,14 +12,15 @@ class CacheResult:
     Attributes:
         backend: the declared type, such as `local`, `registry` or `inline`.
         place: the store's directory or the ref.
+        scope: its name there: an image, its platforms and a branch.
         digest: the digest of the saved manifest, else of the imported one; None if unknown.
         bytes: the current size of the scope there; None if unknown. A local store may have
             dropped some of the saved layers.
-        imported: the build started from it.
-        exported: the build was saved to it.
-        aliased: it now equals another scope of the same registry; nothing was uploaded.
+        imported: whether the build started from it.
+        exported: whether the build was saved to it.
+        aliased: whether it now equals another scope of the registry, and nothing was uploaded.
         new_bytes: the part of `bytes` that was not there before; None if unknown.
-        unchanged: everything was there already.
+        unchanged: whether everything was there already.
         layers: the number of distinct layers in the scope; None if unknown.
         contents: the digests of the layers that the build saved or found there; None if unknown.
         store_bytes: the size of the whole store afterwards; None for other backends.

@@ -36,7 +36,12 @@ _MOST = ("buildConfig", "metadata")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A blob that a step made; `size` is in bytes, 0 if unknown."""
+    """A blob that a step made.
+
+    Attributes:
+        digest: the blob's digest, by which stores and registries name it.
+        size: how large it is as stored, usually compressed; 0 if unknown.
+    """
 
     digest: str
     size: int

@@ -45,14 +45,15 @@ class _ConfigSchema(GenerateJsonSchema):
 
 
 def read_docstrings(model: type) -> dict[str, str]:
-    """The docstring of each field of a model, on one line."""
+    """The docstring of each field of a model or member of an enumeration, on one line."""
     definition = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(definition, ast.ClassDef)  # noqa: S101  # it is the source of a class
     return {
-        field.target.id: " ".join(docstring.value.value.split())
+        target.id: " ".join(docstring.value.value.split())
         for field, docstring in pairwise(definition.body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
+        if isinstance(field, ast.AnnAssign | ast.Assign)
+        for target in (field.targets if isinstance(field, ast.Assign) else [field.target])
+        if isinstance(target, ast.Name)
         and isinstance(docstring, ast.Expr)
         and isinstance(docstring.value, ast.Constant)
         and isinstance(docstring.value.value, str)

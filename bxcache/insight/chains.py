@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Layers from the bottom to a layer that no other builds on."""
+    """Layers from the bottom to a layer that no other builds on.
+
+    Attributes:
+        layers: each builds on the one before it.
+    """
 
     layers: tuple[RecordedLayer, ...]
 

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageDifference:
-    """A stage in two builds; `before` or `after` is None if that build did not need it.
+    """A stage in two builds.
 
-    Only the first build has the layers that are gone, only the second the new ones.
+    Attributes:
+        name: its name; `stage-N` for an unnamed one.
+        before: as the first build has it; None if that build did not need it.
+        after: as the second build has it; None if that build did not need it.
+        gone: the layers that only the first build has.
+        new: the layers that only the second build has.
+        kept: the layers that both builds have.
     """
 
     name: str
@@ -80,7 +86,13 @@ class StageDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between two builds, stage by stage."""
+    """What differs between two builds, stage by stage.
+
+    Attributes:
+        before: the first build.
+        after: the second build.
+        stages: every stage that one of them needed, in the second's order, then the first's.
+    """
 
     before: History
     after: History

@@ -31,6 +31,7 @@ class Stage:
         name: its name; `stage-N` for an unnamed one.
         line: the line of its `FROM`; None if unknown.
         base: the name in its `FROM`; empty if unknown.
+        needed: whether the build needed it.
         steps: its own steps, after its base image if it has one.
         inherited: the steps of other stages below it, from the bottom; `stage` of each names the
             stage that it is inherited from.
@@ -83,12 +84,16 @@ class History:
     """The history of a scope.
 
     Attributes:
+        scope: its name, which is the tag of its cache.
         source: its location for people: the store's directory or the ref.
         backend: its location as the configuration declares it.
+        record: what bxcache keeps of the build; None if the cache has no record.
         present: the size of each layer in the cache, by digest; None if unknown.
         unsaved: the layers that the build did not save to the cache; None if unknown.
+        stages: every stage of the build, in the order of the Dockerfile; empty without a record.
         chains: how the layers build on each other, if there is no record.
         places: where each layer is stored, by digest; empty unless requested.
+        notes: what is unknown or missing, and why, for people.
     """
 
     scope: str

@@ -8,80 +8,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenMoment as Moment
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
+from bxcache.insight.document import Digest, Document, Part, Text, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pydantic._internal._model_construction import ModelMetaclass
-else:
-    # Pydantic exports it under no name.
-    ModelMetaclass = type(BaseModel)
 
 VERSION = 1
 _LENGTHS = (400, 100, 40)
 """The longest text in each attempt to shorten a record, in characters."""
 _MOST_WARNINGS = 100
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-def _escape(value: object) -> object:
-    # A name from a variable may hold bytes that are not UTF-8, which JSON cannot contain.
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    return value
-
-
-Text = Annotated[str, BeforeValidator(_escape)]
-
-
-_OTHERS = frozenset(dir(BaseModel)) - frozenset(dir(object))
-
-
-def _list_own(names: Iterable[str]) -> list[str]:
-    return [each for each in names if each not in _OTHERS and "pydantic" not in each]
-
-
-class _Shown(ModelMetaclass):
-    """Keeps the names of pydantic out of `dir` and `help`: they can change with its version."""
-
-    def __dir__(cls) -> list[str]:  # noqa: N805  # it is a class of classes
-        return _list_own(super().__dir__())
-
-
-class Document(BaseModel, metaclass=_Shown):
-    """The base of records and reports."""
-
-    model_config = ConfigDict(frozen=True)
-
-    def __dir__(self) -> list[str]:
-        return _list_own(super().__dir__())
-
-
-class _Part(Document):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class RecordedLayer(_Part):
+class RecordedLayer(Part):
     """A blob that a step made."""
 
     digest: Digest
+    """The digest of the blob, by which stores and registries name it."""
+
     size: Size
+    """The size of the blob as stored, usually compressed; 0 if unknown."""
 
 
 class ReportedStep(Document):
-    """A step, or a base image.
-
-    An `instruction` makes a layer; `from` is a base image, with all of its layers.
-    """
+    """A step, or a base image."""
 
     kind: Literal["instruction", "from"] = "instruction"
+    """An `instruction` makes a layer; `from` is a base image, with all of its layers."""
+
     text: Text
     """The step as BuildKit shows it, shortened if it is long."""
 
@@ -110,6 +70,8 @@ class ReportedStep(Document):
     """The layers of the step; for a base image all of them, from the bottom. Empty if unknown."""
 
     error: Text = ""
+    """Why the step failed, with secrets masked; empty if it did not."""
+
     log_bytes: Size = 0
     """How many bytes the step printed."""
 
@@ -134,6 +96,7 @@ class RecordedStep(ReportedStep):
         return self.layers, *self.alternatives
 
     def shortened(self, longest: int) -> RecordedStep:
+        """The step with texts of at most so many characters, and without alternatives."""
         update = {
             "text": shorten(self.text, longest),
             "error": shorten(self.error, longest),
@@ -143,10 +106,12 @@ class RecordedStep(ReportedStep):
         return self.model_copy(update=update)
 
 
-class RecordedStage(_Part):
+class RecordedStage(Part):
     """A stage of the Dockerfile."""
 
     name: Text
+    """Its name; `stage-N` for an unnamed one."""
+
     line: int
     """The line of its `FROM`."""
 
@@ -157,14 +122,17 @@ class RecordedStage(_Part):
     """Whether the build needed it."""
 
 
-class RecordedImage(_Part):
+class RecordedImage(Part):
     """A base image."""
 
     name: Text
+    """Its full name, such as `docker.io/library/busybox:latest`."""
+
     digest: str | None = None
+    """The digest of what was used; None if unknown."""
 
 
-class RecordedArguments(_Part):
+class RecordedArguments(Part):
     """The build arguments. Hashes with the same key can be compared between records.
 
     A hash hides a value but does not protect it from guessing, because the key is beside it. So
@@ -183,46 +151,82 @@ class RecordedArguments(_Part):
         return tuple(name for name in self.values | later.values if name in different)
 
 
-class RecordedPlace(_Part):
+class RecordedPlace(Part):
     """Where the build ran, as in `bxcache config show`."""
 
     provider: Text = ""
+    """The CI system, such as `github`; `git` in a checkout elsewhere, `none` without either."""
+
     branch: Text | None = None
+    """The branch that was built; for a pull request, its head branch. None if unknown or none."""
+
     tag: Text | None = None
+    """The git tag that was built; None for a branch."""
+
     base: Text | None = None
+    """The branch that a pull request or a merge queue targets; None for others."""
+
     pull_request: Text | None = None
+    """The pull request's number; None for others."""
+
     trusted: bool = False
+    """Whether the code is from people who may write to the repository; false if unknown."""
 
 
-class RecordedTools(_Part):
+class RecordedTools(Part):
     """The versions of the tools of the build; empty if unknown."""
 
     bxcache: str = ""
+    """The bxcache that wrote the record."""
+
     docker: str = ""
+    """Docker's command line."""
+
     engine: str = ""
+    """The Docker engine."""
+
     buildx: str = ""
+    """The plugin that `docker buildx` runs."""
+
     buildkit: str = ""
+    """BuildKit on the builder's first node with a known version."""
+
     driver: str = ""
+    """The builder's driver, such as `docker` or `docker-container`."""
 
 
-class RecordedCache(_Part):
+class RecordedCache(Part):
     """A cache that the build imported or saved to."""
 
     backend: Text
+    """The declared type, such as `local`, `registry` or `inline`."""
+
     place: Text
+    """The store's directory or the ref, with secrets masked."""
+
     scope: Text
+    """The scope's name: an image, its platforms and a branch."""
+
     digest: str | None = None
+    """The digest of the saved manifest, else of the imported one; None if unknown."""
+
     bytes: Size | None = None
+    """The size of the scope there after the build; None if unknown."""
+
     new_bytes: Size | None = None
     """The part of `bytes` that was not there before; None if unknown."""
 
     imported: bool = False
+    """Whether the build started from it."""
+
     exported: bool = False
+    """Whether the build was saved to it."""
+
     unsaved: tuple[Digest, ...] | None = None
     """The layers of the build's steps that are not in the cache afterwards; None if unknown."""
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """A gate that the build failed."""
 
     gate: Text
@@ -238,21 +242,34 @@ class Verdict(_Part):
         return f"gate `{self.gate}` failed: {self.reason}"
 
 
-class RecordedScope(_Part):
+class RecordedScope(Part):
     """The scope of the build."""
 
     name: Text
+    """All of the following as a tag."""
+
     image: Text
+    """The image's name in the project, not docker's name for it."""
+
     target: Text | None = None
+    """The stage that was built; None for the last one."""
+
     platforms: tuple[Text, ...] = ()
+    """The platforms that were built, such as `linux/amd64`."""
+
     branch: Text | None = None
+    """The branch; `tag:NAME` or `untrusted:NAME` for another owner, None for no owner."""
 
 
-class Record(_Part):
+class Record(Part):
     """The record of a build."""
 
     version: Literal[1]
+    """The version of this format."""
+
     scope: RecordedScope
+    """Whose cache the build had: an image, its platforms and a branch."""
+
     started: Moment
     """When the build began."""
 
@@ -269,7 +286,11 @@ class Record(_Part):
     """The stages of the Dockerfile, in order; empty if unknown."""
 
     images: tuple[RecordedImage, ...] = ()
+    """The base images that the build used."""
+
     arguments: RecordedArguments = RecordedArguments()
+    """The build arguments, with hashes of their values."""
+
     context: Text = ""
     """The build context, from the project's top folder; empty if unknown."""
 
@@ -280,8 +301,14 @@ class Record(_Part):
     """The network of its RUN steps, if not the default one."""
 
     place: RecordedPlace = RecordedPlace()
+    """The CI system and the branch for which the build ran."""
+
     tools: RecordedTools = RecordedTools()
+    """The versions of bxcache, docker, buildx and BuildKit in the build."""
+
     caches: tuple[RecordedCache, ...] = ()
+    """The caches that the build imported or saved to."""
+
     pulled_bytes: Size = 0
     """The size of the layers and base images that were fetched."""
 
@@ -331,11 +358,6 @@ class Record(_Part):
 
 def _shorten_each(texts: Iterable[str], longest: int) -> tuple[str, ...]:
     return tuple(shorten(text, longest) for text in texts)[:_MOST_WARNINGS]
-
-
-def shorten(text: str, longest: int) -> str:
-    """Cut a text to a number of characters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 class _Head(BaseModel):

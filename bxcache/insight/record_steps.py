@@ -17,13 +17,13 @@ from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.extra_flags import find_values
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
+from bxcache.insight.document import shorten
 from bxcache.insight.record import (
     RecordedArguments,
     RecordedImage,
     RecordedLayer,
     RecordedStage,
     RecordedStep,
-    shorten,
 )
 from bxcache.redaction import is_secret_name
 

@@ -12,15 +12,14 @@ from pydantic import Field
 
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
+from bxcache.insight.document import Document, Text
 from bxcache.insight.record import (
-    Document,
     RecordedCache,
     RecordedImage,
     RecordedPlace,
     RecordedScope,
     RecordedTools,
     ReportedStep,
-    Text,
     Verdict,
 )
 
@@ -35,8 +34,14 @@ class ReportedCounts(Document):
     """The outcomes of steps. A `FROM` is not a step: it names a base image."""
 
     reused: Count = 0
+    """How many steps came from a cache."""
+
     executed: Count = 0
+    """How many steps ran and succeeded."""
+
     failed: Count = 0
+    """How many steps ran and ended with an error."""
+
     hit_ratio: Ratio | None = None
     """The share of reused steps; None without steps."""
 
@@ -54,7 +59,11 @@ class ReportedLayer(Document):
     """A layer of a stage."""
 
     digest: str
+    """The digest of the blob, by which stores and registries name it."""
+
     size: Size
+    """The size of the blob as stored, usually compressed; 0 if unknown."""
+
     step: Position
     """The position of its step."""
 
@@ -97,7 +106,11 @@ class ReportedBuild(Document):
     """One of the last builds of the scope."""
 
     started: float
+    """When the build began."""
+
     seconds: Seconds
+    """How long `docker buildx build` took."""
+
     exit_status: int = 0
     """Docker's exit status; 0 is success."""
 
@@ -119,7 +132,11 @@ class Report(Document):
         return self.model_dump(mode="json")
 
     version: Literal["1"] = "1"
+    """The version of this format."""
+
     scope: RecordedScope
+    """Whose cache the build had: an image, its platforms and a branch."""
+
     started: float
     """When the build began."""
 
@@ -149,6 +166,8 @@ class Report(Document):
     """The positions of the slowest steps among those that were executed or failed."""
 
     caches: tuple[RecordedCache, ...] = ()
+    """The caches that the build imported or saved to."""
+
     pulled_bytes: Size = 0
     """The size of the layers and base images that were fetched."""
 
@@ -165,7 +184,13 @@ class Report(Document):
     """The gates that the build failed."""
 
     images: tuple[RecordedImage, ...] = ()
+    """The base images that the build used."""
+
     tools: RecordedTools = RecordedTools()
+    """The versions of bxcache, docker, buildx and BuildKit in the build."""
+
     place: RecordedPlace = RecordedPlace()
+    """The CI system and the branch for which the build ran."""
+
     trend: tuple[ReportedBuild, ...] = ()
     """The last builds of the scope, the oldest first and this one last."""

@@ -40,6 +40,7 @@ class Step:
         stage: the stage's name; `stage-N` for an unnamed one.
         text: the instruction, as BuildKit shows it.
         line: its first line in the Dockerfile; None if unknown.
+        outcome: whether it was reused, executed or failed.
         seconds: its duration, including the transfer of reused layers.
         layers: the layers it made; empty if unknown, as for a failed build.
         platform: the platform; None unless the build has several.
@@ -66,7 +67,9 @@ class BuildResult:
         tags: the image's names.
         steps: every step that was reused, executed or failed, by stage.
         caches: the imported and saved caches.
+        warnings: what bxcache warned of, with secrets masked; `report` has BuildKit's.
         seconds: how long `docker buildx build` took.
+        record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
     """
@@ -164,7 +167,13 @@ def _describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """The outcome of one of several images; there is no result of a build that did not run."""
+    """The outcome of one of several images.
+
+    Attributes:
+        image: its name in the config file, or that of a bake's target.
+        result: what the build did; None if it did not run.
+        error: why it did not succeed; None if it did.
+    """
 
     image: str
     result: BuildResult | None = None

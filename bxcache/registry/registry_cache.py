@@ -49,7 +49,12 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A scope to remove, and why."""
+    """A scope to remove.
+
+    Attributes:
+        scope: what is removed, with those images of its stages that bxcache wrote.
+        reason: why it is not needed, for people.
+    """
 
     scope: RemoteScope
     reason: str
@@ -57,9 +62,15 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of pruning or removing, with the size of the layers that only removed scopes had.
+    """The result of pruning or removing.
 
-    The registry's next garbage collection frees the space.
+    Attributes:
+        registry: the repository's name, with its host.
+        removed: the scopes that were removed, and why.
+        kept: all other scopes that bxcache has written.
+        freed_bytes: the size of the layers that only removed scopes had; the registry's next
+            garbage collection frees the space.
+        dry_run: whether nothing was removed, but would be.
     """
 
     registry: str

@@ -42,6 +42,8 @@ class RemoteScope:
     """A scope that bxcache has written.
 
     Attributes:
+        tag: the scope's name, under which the repository has its cache.
+        label: what bxcache wrote beside it: whose it is, when it was saved and last used.
         layers: the size in bytes of each layer, by digest; empty if the cache no longer exists.
         changed: why the tag is left alone: another client wrote it last.
         lost: the label exists, but the cache does not.

@@ -46,10 +46,11 @@ class Collected:
     Attributes:
         dropped: the scopes that were dropped, and why.
         evicted: how many layers the remaining scopes lost, by scope.
-        blobs: how many blobs were removed; `freed_bytes` is their size.
+        blobs: how many blobs were removed.
+        freed_bytes: the size of these blobs.
         bytes: the store's size afterwards, including its index and journal.
         notes: the repairs that were made.
-        dry_run: nothing was dropped, but would be.
+        dry_run: whether nothing was dropped, but would be.
     """
 
     dropped: Mapping[str, str] = field(default_factory=dict)

@@ -238,10 +238,13 @@ def _is_marked(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A directory that was adopted, with the repairs that were made.
+    """A directory that was adopted.
 
-    The names of its scopes are the tags that buildx exported with; the next collection removes its
-    `dead_bytes`.
+    Attributes:
+        scopes: the names of its scopes, which are the tags that buildx exported with.
+        notes: the repairs that were made.
+        dead_bytes: the size of unused blobs; the next collection removes them.
+        store: the directory, which is a store now.
     """
 
     scopes: tuple[str, ...]

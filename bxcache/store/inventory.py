@@ -118,7 +118,9 @@ class ScopeUsage:
     """A scope for `store ls` and `store du`. Sizes are bytes, times seconds since the epoch.
 
     Attributes:
+        name: image, target, platforms and branch; the tag in the store's index.
         digest: its manifest's digest.
+        bytes: the size of all blobs that it needs.
         own_bytes: the size of the blobs that only this scope needs; removing it frees them.
         layers: how many distinct layers it has.
         steps: how many steps its build has; None if unknown.
@@ -168,6 +170,7 @@ class Usage:
     """The size of a store and its scopes.
 
     Attributes:
+        scopes: the size and age of each scope.
         bytes: the size of all blobs in use, each counted once.
         shared_bytes: the part of it that several scopes need.
         dead_bytes: the size of unused blobs; the next collection removes them.

@@ -54,7 +54,13 @@ _COMPRESSED = ("+gzip", "+zstd", ".gzip")  # of layers' media types
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The content of an archive: the names of its scopes, and the number and size of its blobs."""
+    """The content of an archive.
+
+    Attributes:
+        scopes: the names of the scopes in it.
+        blobs: how many blobs they need.
+        bytes: the size of these blobs.
+    """
 
     scopes: tuple[str, ...]
     blobs: int
@@ -113,9 +119,13 @@ def _pack_blob(layout: Layout, blob: Descriptor) -> Member:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """The scopes that a store took from an archive, and those that it has in a later version.
+    """What a store took from an archive.
 
-    `new_bytes` is the size of the blobs that it did not have.
+    Attributes:
+        scopes: the names of the scopes that it took.
+        kept: the names of the scopes that it has in a later version, which are unchanged.
+        new_bytes: the size of the blobs that it did not have.
+        store: the store's directory.
     """
 
     scopes: tuple[str, ...]

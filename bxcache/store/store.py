@@ -58,12 +58,14 @@ class Store:
     while a build runs. Operations raise a StoreError if the directory cannot be used, if its
     index is damaged and the journal is empty, or if a file cannot be read or changed.
 
-    >>> store = Store("/var/cache/app")  # doctest: +SKIP
-    >>> store.collect(max_size=5_000_000_000).freed_bytes  # doctest: +SKIP
-    1200000000
+    Example:
+        >>> store = Store("/var/cache/app")  # doctest: +SKIP
+        >>> store.collect(max_size=5_000_000_000).freed_bytes  # doctest: +SKIP
+        1200000000
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Take the directory of a store, which need not exist."""
         self.path = Path(path)
         self._has_warned = False
 

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damaged blob and the scopes that it affects; both are empty for a damaged index."""
+    """A damaged blob, or a damaged index.
+
+    Attributes:
+        scopes: the names of the scopes that need the blob; empty for an index.
+        digest: which blob it is; empty for an index.
+        why: what is wrong with it, for people.
+    """
 
     scopes: tuple[str, ...]
     digest: str
@@ -38,9 +44,14 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of verifying a store: how many scopes, and how many blobs of which size they need.
+    """The result of verifying a store.
 
-    If `full`, every blob was read and hashed, not only manifests and configs.
+    Attributes:
+        scopes: how many scopes the store has.
+        blobs: how many blobs they need.
+        bytes: the size of these blobs.
+        full: whether every blob was read and hashed, not only manifests and configs.
+        damages: what is damaged; empty for a sound store.
     """
 
     scopes: int

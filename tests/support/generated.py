@@ -7,18 +7,18 @@ the pages that show them, reports and pictures of builds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from bxcache.config.schema import read_docstrings, render_schema
 from bxcache.console.starter.files import render_files
-from bxcache.insight import record, report
+from bxcache.insight.document import Document
+from bxcache.insight.record import Record
+from bxcache.insight.report import Report
 from bxcache.pipeline.survey import Image, Survey
 from tests.bootstrap import ROOT
 from tests.support import python_reference
@@ -29,23 +29,29 @@ from tests.support.reference import render_keys
 
 
 def _render_record_schema() -> str:
-    return _render(record, record.Record.model_json_schema(), "bxcache record")
+    return _render(Record.model_json_schema(), "bxcache record")
 
 
 def _render_report_schema() -> str:
     # Readers can rely on every key, even one with a default.
-    document = report.Report.model_json_schema(mode="serialization")
-    return _render(report, document, "bxcache report")
+    return _render(Report.model_json_schema(mode="serialization"), "bxcache report")
 
 
-def _render(module: ModuleType, document: dict[str, Any], title: str) -> str:
+def _render(document: dict[str, Any], title: str) -> str:
+    models = {model.__name__: model for model in _list_models(Document)}
     for name, node in {document["title"]: document, **document["$defs"]}.items():
-        for model in getattr(module, name, object).__mro__:
-            own = issubclass(model, BaseModel) and model is not BaseModel
+        for model in models[name].__mro__ if name in models else ():
+            own = issubclass(model, Document)
             for field, text in (read_docstrings(model) if own else {}).items():
                 node["properties"][field]["description"] = text
     document |= {"$schema": GenerateJsonSchema.schema_dialect, "title": title}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def _list_models(base: type[Document]) -> Iterator[type[Document]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _list_models(model)
 
 
 def _list_examples() -> dict[Path, Callable[[], str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Any, is_typeddict
@@ -84,7 +84,7 @@ def _render(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401  # any publ
         yield from _tabulate(list_keys(value))
     elif inspect.isclass(value):
         yield _head(value) + "\n"
-        yield from _tabulate(_list_members(value))
+        yield from _tabulate(list_members(value))
         yield from _list_methods(value)
     else:
         yield f"`{_shorten(str(value))}`\n"
@@ -126,8 +126,8 @@ def _render_docstring(value: object) -> Iterator[str]:
     yield parts[""] + "\n"
     for heading in ("Args", "Raises"):
         if heading in parts:
-            rows = [(n, " ".join(t.split())) for n, t in _ENTRY.findall(parts[heading])]
-            yield from _tabulate(rows, ("Argument" if heading == "Args" else "Raises", "Meaning"))
+            head = ("Argument" if heading == "Args" else "Raises", "Meaning")
+            yield from _tabulate(_ENTRY.findall(parts[heading]), head)
     if "Returns" in parts:
         yield f"Returns: {' '.join(parts['Returns'].split())}\n"
 
@@ -143,8 +143,7 @@ def list_keys(value: type) -> list[tuple[str, str, str]]:
     known = {key for each in bases if each.__name__[0] != "_" for key in each.__annotations__}
     texts: dict[str, str] = {}
     for each in (*bases, value):
-        described = dict(_ENTRY.findall(_split_docstring(each).get("Attributes", "")))
-        texts |= read_docstrings(each) | {n: " ".join(t.split()) for n, t in described.items()}
+        texts |= read_docstrings(each) | _list_attributes(each)
     return [(key, _name_type(value, key), texts.get(key, "")) for key in own if key not in known]
 
 
@@ -154,16 +153,21 @@ def _name_type(value: type, key: str) -> str:
     return _shorten(re.sub(r"^Required\[(.*)\]$", r"\1", text))
 
 
-def _list_members(value: type) -> list[tuple[str, str, str]]:
+def _list_attributes(value: type) -> dict[str, str]:
+    return dict(_ENTRY.findall(_split_docstring(value).get("Attributes", "")))
+
+
+def list_members(value: type) -> list[tuple[str, str, str]]:
     """List the attributes of a class: its fields and properties, as far as they are ours."""
     if issubclass(value, Enum):
-        return [(each.name, f'"{each.value}"', "") for each in value]
-    known = dict(_ENTRY.findall(_split_docstring(value).get("Attributes", "")))
+        texts = read_docstrings(value)
+        return [(each.name, f'"{each.value}"', texts.get(each.name, "")) for each in value]
+    known = _list_attributes(value)
     rows: dict[str, tuple[str, str]] = {}
     for each in reversed(value.__mro__):
         if not each.__module__.startswith("bxcache."):
             continue
-        inherited = dict(_ENTRY.findall(_split_docstring(each).get("Attributes", "")))
+        inherited = _list_attributes(each)
         texts = {**read_docstrings(each), **inherited, **known}
         for name, kind in inspect.get_annotations(each).items():
             if not name.startswith("_") and name != "model_config" and "ClassVar" not in str(kind):
@@ -175,7 +179,7 @@ def _list_members(value: type) -> list[tuple[str, str, str]]:
                 function = member.fget if isinstance(member, property) else member.func
                 kind = inspect.signature(function).return_annotation if function else ""
                 rows[name] = (_shorten(str(kind)), texts.get(name) or inspect.getdoc(member) or "")
-    return [(name, kind, " ".join(text.split())) for name, (kind, text) in rows.items()]
+    return [(name, kind, text) for name, (kind, text) in rows.items()]
 
 
 def _list_methods(value: type) -> Iterator[str]:
@@ -196,16 +200,23 @@ def _list_methods(value: type) -> Iterator[str]:
 
 
 def _tabulate(
-    rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]] | list[Any],
-    head: tuple[str, ...] = ("Name", "Type", "Meaning"),
+    rows: Iterable[Sequence[str]], head: Sequence[str] = ("Name", "Type", "Meaning")
 ) -> Iterator[str]:
-    cells = [[f"`{row[0]}`", *map(_escape, row[1:])] for row in rows]
+    cells = [[f"`{name}`", *kind, write_sentence(meaning)] for name, *kind, meaning in rows]
     if head[1] == "Type":
         cells = [[name, f"`{kind}`" if kind else "", text] for name, kind, text in cells]
     if cells:
-        lines = [list(head), ["---"] * len(head), *cells]
-        yield "\n".join(f"| {' | '.join(each)} |" for each in lines) + "\n"
+        yield "\n".join(tabulate(head, cells)) + "\n"
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+def tabulate(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    rows = ([cell.replace("|", "\\|") for cell in row] for row in cells)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def write_sentence(text: str) -> str:
+    """Write a meaning on one line, as a sentence; the name bxcache stays as it is."""
+    text = " ".join(text.split())
+    first = text[:1] if text.startswith("bxcache") else text[:1].upper()
+    return f"{first}{text[1:].removesuffix('.')}." if text else ""

@@ -60,6 +60,19 @@ def test_every_option_is_described(name: str) -> None:
     assert all(kind and meaning for _, kind, meaning in list_keys(value))
 
 
+@pytest.mark.parametrize("name", bxcache.__all__)
+def test_every_meaning_is_a_sentence(name: str) -> None:
+    """Each row and each call of an entry has a meaning, which says more than the name does."""
+    entry = PAGE.read_text().partition(f"\n### {name}\n")[2]
+    entry = re.split(r"^##", entry, maxsplit=1, flags=re.MULTILINE)[0]
+    assert re.match(r"\n(?:```text\n[^`]*```\n\n)?(?:[A-Z`]|bxcache )", entry)
+    assert not re.search(r"```\n\s*(?:```|\||\Z)", entry)
+    for row, _, meaning in re.findall(r"^\| `(\w+)` \|(.*\|)? ?(.*) \|$", entry, re.MULTILINE):
+        assert re.fullmatch(r"(?:[A-Z0-9`]|bxcache ).*\.", meaning), row
+        words = set(re.findall(r"[a-z]+", meaning.lower())) - {"a", "an", "the", "its"}
+        assert words - set(row.lower().split("_")), row
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_pydantic_is_not_seen(name: str) -> None:
     """Neither `dir` nor `help` of a class, nor the reference, has a method of pydantic."""

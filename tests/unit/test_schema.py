@@ -37,6 +37,20 @@ def test_every_key_is_described() -> None:
             assert field.get("description") or key == "type", f"{name}.{key}"
 
 
+@pytest.mark.parametrize("schema", ["bxcache-record", "bxcache-report"])
+def test_every_part_is_described(schema: str) -> None:
+    """Every key of a record and of a report, and of their parts, has a description."""
+    document = json.loads((SCHEMA.parent / f"{schema}.schema.json").read_text())
+    parts = {"": document, **document["$defs"]}
+    found = [
+        (name, key, field)
+        for name, part in parts.items()
+        for key, field in part.get("properties", {}).items()
+    ]
+    assert len(found) > 50
+    assert [each[:2] for each in found if not each[2].get("description")] == []
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_every_example_is_valid(path: Path) -> None:
     """Every example is valid for bxcache and for the schema."""

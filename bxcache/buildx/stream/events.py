@@ -16,8 +16,13 @@ class Outcome(StrEnum):
     """The outcome of a step."""
 
     REUSED = "reused"
+    """Found in a cache, or not needed because what was built from it was found."""
+
     EXECUTED = "executed"
+    """Run in this build."""
+
     FAILED = "failed"
+    """Run in this build, and ended with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,15 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A step ended. A reused step that could not be loaded may run and end a second time."""
+    """A step ended. A reused step that could not be loaded may run and end a second time.
+
+    Attributes:
+        step: its name, as in `StepStarted`.
+        outcome: whether it was reused, executed or failed.
+        seconds: how long BuildKit worked on it, including the transfer of layers.
+        error: why it failed, or an empty string.
+        vertex: BuildKit's digest for it.
+    """
 
     step: StepName
     outcome: Outcome
@@ -51,7 +64,13 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class StepStopped:
-    """A step was stopped, for example because another one failed. It has no outcome."""
+    """A step was stopped, for example because another one failed. It has no outcome.
+
+    Attributes:
+        step: its name, as in `StepStarted`.
+        seconds: how long it ran until then.
+        vertex: BuildKit's digest for it.
+    """
 
     step: StepName
     seconds: float
@@ -60,7 +79,13 @@ class StepStopped:
 
 @dataclass(frozen=True, slots=True)
 class StepLogged:
-    """A step printed a line."""
+    """A step printed a line.
+
+    Attributes:
+        step: its name, as in `StepStarted`.
+        line: what it printed, without the line's end.
+        vertex: BuildKit's digest for it.
+    """
 
     step: StepName
     line: str
@@ -69,7 +94,13 @@ class StepLogged:
 
 @dataclass(frozen=True, slots=True)
 class StepShown:
-    """A step shows a line that it will overwrite, such as a progress bar."""
+    """A step shows a line that it will overwrite, such as a progress bar.
+
+    Attributes:
+        step: its name, as in `StepStarted`.
+        line: what it shows now.
+        vertex: BuildKit's digest for it.
+    """
 
     step: StepName
     line: str
@@ -81,8 +112,11 @@ class Transferred:
     """Bytes were transferred.
 
     Attributes:
+        kind: from where and to where.
         item: the layer, or BuildKit's name for the item.
-        current, total: bytes; 0 if unknown.
+        current: the bytes so far; 0 if unknown.
+        total: the bytes of the whole item; 0 if unknown.
+        done: whether the transfer has ended.
         is_context: whether it sends a build context, not one of the small files beside it.
     """
 
@@ -96,28 +130,44 @@ class Transferred:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Docker printed something outside steps: its own error, an excerpt of the Dockerfile."""
+    """Docker printed something outside steps: its own error, an excerpt of the Dockerfile.
+
+    Attributes:
+        line: what docker printed, without the line's end.
+    """
 
     line: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """BuildKit or bxcache warns of something."""
+    """BuildKit or bxcache warns of something.
+
+    Attributes:
+        text: what is wrong and what follows from it, for people.
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """bxcache reports what it does."""
+    """bxcache reports what it does.
+
+    Attributes:
+        text: what happens now, for people.
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """One raw line of BuildKit's stream, reported before its events."""
+    """One raw line of BuildKit's stream, reported before its events.
+
+    Attributes:
+        line: a JSON document with secrets masked, as docker's `--progress rawjson` prints it.
+    """
 
     line: str
 
