@@ -59,7 +59,7 @@ class EngineError(BxcacheError):
 
 
 class RecordError(BxcacheError):
-    """A build record, or the stage or scope that was requested, is missing or unusable."""
+    """A build record, or the scope or stage of that name, is missing or unusable."""
 
     exit_status = 66
 
@@ -71,7 +71,11 @@ class PlaceError(BxcacheError):
 
 
 class StoreError(BxcacheError):
-    """A local store's directory cannot be read or written, or is not a store."""
+    """A local store's directory cannot be read or written, or is not a store.
+
+    On the command line also: `store verify` found damage, or a report, a trace or stdout could not
+    be written; the build is done.
+    """
 
     exit_status = 74
 
@@ -89,13 +93,13 @@ class ResultError(BxcacheError):
 
 
 class CacheError(ResultError):
-    """A cache could not be read or saved, and `strict` turns that into an error."""
+    """A cache could not be read or saved, and `strict` is on; the image was built."""
 
     exit_status = 75
 
 
 class GateError(ResultError):
-    """A build succeeded but failed a gate; `gates` of its result says why."""
+    """A build failed a gate of `[gate]`; the image was built. `gates` of the result says why."""
 
     exit_status = 65
 
@@ -105,7 +109,7 @@ class GateError(ResultError):
 
 
 class OutputError(ResultError):
-    """A build is done, but a file that docker writes beside it could not be written."""
+    """Docker's metadata file could not be written; the image was built."""
 
     exit_status = 73
 
@@ -127,7 +131,7 @@ class Trouble(StrEnum):
 
 
 class RegistryError(BxcacheError):
-    """A registry request failed.
+    """A request to a registry failed, so it could not be listed or changed.
 
     Attributes:
         registry: its host, with the port if it has one.
@@ -149,13 +153,16 @@ class RegistryError(BxcacheError):
 
 
 class StoppedError(BxcacheError):
-    """A build was stopped: its time was up, the caller canceled it, or another one failed."""
+    """A build was stopped: by `timeout` or `cancel` in Python, or after another one failed.
+
+    It is never the exit status of the command line as a whole.
+    """
 
     exit_status = 71
 
 
 class BuildFailedError(ResultError):
-    """Docker ran the build and it failed.
+    """Docker ran the build and it failed. The text is docker's error; the caches are unchanged.
 
     Attributes:
         exit_status: docker's own exit status.

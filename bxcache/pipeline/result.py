@@ -67,7 +67,7 @@ class BuildResult:
         tags: the image's names.
         steps: every step that was reused, executed or failed, by stage.
         caches: the imported and saved caches.
-        warnings: what bxcache warned of, with secrets masked; `report` has BuildKit's.
+        warnings: the warnings of bxcache, with secrets masked.
         seconds: how long `docker buildx build` took.
         record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.

@@ -21,7 +21,7 @@ from bxcache.insight.record import Record
 from bxcache.insight.report import Report
 from bxcache.pipeline.survey import Image, Survey
 from tests.bootstrap import ROOT
-from tests.support import python_reference
+from tests.support import json_reference, python_reference
 from tests.support.ci_systems import EXAMPLES, FILES, FOLDERS
 from tests.support.golden import BUILDS, SUFFIXES, render_golden
 from tests.support.pictures import draw_live, draw_report
@@ -79,6 +79,7 @@ def _fill_page(system: str) -> str:
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
 GENERATED: dict[Path, Callable[[], str]] = {
     Path("docs/keys.md"): render_keys,
+    Path("docs/json.md"): json_reference.render_page,
     Path("docs/python-reference.md"): python_reference.render_page,
     PICTURES / "live.svg": draw_live,
     PICTURES / "report.svg": draw_report,

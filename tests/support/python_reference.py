@@ -80,11 +80,11 @@ def _render(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401  # any publ
         yield _render_signature(f"bxcache.{name}", value)
         yield from _render_docstring(value)
     elif is_typeddict(value):
-        yield _head(value) + "\n"
+        yield read_head(value) + "\n"
         yield from _tabulate(list_keys(value))
     elif inspect.isclass(value):
-        yield _head(value) + "\n"
-        yield from _tabulate(list_members(value))
+        yield read_head(value) + "\n"
+        yield from _tabulate(_list_members(value))
         yield from _list_methods(value)
     else:
         yield f"`{_shorten(str(value))}`\n"
@@ -117,7 +117,8 @@ def _split_docstring(value: object) -> dict[str, str]:
     return {"": parts[0].strip(), **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
-def _head(value: object) -> str:
+def read_head(value: object) -> str:
+    """Return a docstring without its sections."""
     return _split_docstring(value)[""]
 
 
@@ -157,7 +158,12 @@ def _list_attributes(value: type) -> dict[str, str]:
     return dict(_ENTRY.findall(_split_docstring(value).get("Attributes", "")))
 
 
-def list_members(value: type) -> list[tuple[str, str, str]]:
+def list_meanings(value: type) -> dict[str, str]:
+    """Return the meaning of each attribute of a class."""
+    return {name: meaning for name, _, meaning in _list_members(value)}
+
+
+def _list_members(value: type) -> list[tuple[str, str, str]]:
     """List the attributes of a class: its fields and properties, as far as they are ours."""
     if issubclass(value, Enum):
         texts = read_docstrings(value)
