@@ -52,7 +52,11 @@ class InlineBackend(RemoteBackend):
         if self.keeps_all:
             return super().save(save, built)
         exported = built.ran.metadata.image_digest is not None
+        build = self.setup.config.build
+        pushes = build.push or any("registry" in each or "push=" in each for each in build.outputs)
         where = f"the image `{save.use.place}` (the final stage)"
+        if not pushes:
+            where = f"the image (the final stage), to be read once it is `{save.use.place}`"
         return SavedScope(replace(save.use.result, exported=exported, where=where))
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:

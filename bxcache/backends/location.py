@@ -63,7 +63,10 @@ def require_location(setup: Setup) -> Location:
     """Find the local store that a configuration declares; ConfigError if it declares none."""
     found = find_location(setup)
     if found is None:
-        raise _refuse(setup, "no local store is declared; name one with `--from`")
+        why = "no local store is declared; name one with `--from`"
+        if setup.config.cache.backends:
+            why += ", or see `bxcache registry ls` for what is in a registry"
+        raise _refuse(setup, why)
     return found
 
 

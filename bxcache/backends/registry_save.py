@@ -234,8 +234,10 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     stages = dict(before.stages if before is not None else ())
     stages |= {name.removeprefix(f"{tag}."): digest for name, digest in saved.stages.items()}
     records = before.records if before is not None else ()
-    steps = len(json.loads(record).get("steps", ()))
-    label = Label(save.owner, saved.digest, now, now, records, key, tuple(stages.items()), steps)
+    made = [each for each in json.loads(record).get("steps", ()) if each.get("kind") != "from"]
+    label = Label(
+        save.owner, saved.digest, now, now, records, key, tuple(stages.items()), len(made)
+    )
     is_first = source is None or source.manifest is None
     try:
         write_label(_find_repository(save), tag, label, record, is_first=is_first)

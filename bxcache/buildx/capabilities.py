@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import starmap
 
 from bxcache.buildx.values import as_table, parse_table
+from bxcache.config.wording import name_option
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -23,6 +24,7 @@ _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _MAKE_BUILDER = (
     "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
 )
+_ALL_INLINE = "type=inline,ref=REPOSITORY,stages=all"
 _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 
 Version = tuple[int, ...]
@@ -179,7 +181,8 @@ def explain_inline_only(found: Capabilities) -> str | None:
     if builder.is_classic:
         return (
             f"the builder `{builder.name}` uses docker's classic image store, which can save "
-            f"only `inline` caches; {_MAKE_BUILDER}"
+            f"only `inline` caches; {_MAKE_BUILDER}; or keep every stage in a registry: "
+            f"`{name_option('backends', _ALL_INLINE)}`"
         )
     return None
 

@@ -260,11 +260,21 @@ def describe(
     for backend in () if only_changed else values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))
-    leaves = dict(find_leaves(values))
+    leaves = dict(_split_backends(find_leaves(values)))
     sources = locate(setup, leaves)
     rows = [(dotted(key), value, sources[key]) for key, value in leaves.items()]
     # The default context depends on the working directory.
     return [each for each in rows if not only_changed or each[2].origin is not Origin.DEFAULT]
+
+
+def _split_backends(leaves: Iterable[tuple[Key, Any]]) -> Iterator[tuple[Position, Any]]:
+    for key, value in leaves:
+        if key != BACKENDS or not value:
+            yield key, value
+            continue
+        for number, backend in enumerate(value):
+            for name, each in backend.items():
+                yield (*BACKENDS, number, name), each
 
 
 def locate(setup: Setup, keys: Iterable[Position]) -> dict[Position, Source]:
@@ -274,11 +284,22 @@ def locate(setup: Setup, keys: Iterable[Position]) -> dict[Position, Source]:
     lines = setup.file.lines_of(wanted) if setup.file else {}
     found = {}
     for key, way in ways.items():
-        # A list of backends has one source.
-        source = setup.source_of(BACKENDS if key[:2] == BACKENDS else cast("Key", key))
+        source = _find_source(setup, key)
         line = next((lines[place] for place in way if place in lines), None)
         found[key] = replace(source, line=line) if source.origin is Origin.FILE else source
     return found
+
+
+def _find_source(setup: Setup, key: Position) -> Source:
+    if key[:2] != BACKENDS:
+        return setup.source_of(cast("Key", key))
+    # A list of backends has one source; what a backend in the file leaves out is a default.
+    source = setup.source_of(BACKENDS)
+    if source.origin is not Origin.FILE or setup.file is None or key == BACKENDS:
+        return source
+    number, *names = cast("tuple[int, str]", key[2:])
+    declared = setup.file.table["cache"]["backends"][number]
+    return source if set(names) <= declared.keys() else DEFAULT
 
 
 def _list_places(key: Position, image: str | None) -> list[Position]:

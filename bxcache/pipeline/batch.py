@@ -54,6 +54,11 @@ def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...
     return tuple(names) or known
 
 
+def check_batch(request: BuildRequest, names: Sequence[str]) -> None:
+    """Raise a ConfigError if two of these images would write to the same place."""
+    _check_destinations(_load_setups(request, names), request)
+
+
 def build_batch(
     request: BuildRequest,
     names: Sequence[str],
@@ -67,7 +72,7 @@ def build_batch(
     A failed build stops the others only with `fail_fast`. A ConfigError means that nothing was
     built: the configuration is wrong, or two images would write to the same place.
     """
-    _check_destinations(_load_setups(request, names), request)
+    check_batch(request, names)
     stop = request.stop or Stop()
     request = replace(request, stop=stop)
 

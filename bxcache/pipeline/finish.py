@@ -90,8 +90,10 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     """Store the record with each cache and for the directory, and report all warnings."""
     data, is_kept = record.to_json(), False
     runner, prepared = target.runner, target.prepared
-    trouble = remember_build(prepared, record)
-    for backend in prepared.backends if prepared.trust.writes else ():
+    # A build without its context, Dockerfile or stage never began.
+    began = bool(record.steps) or not runner.missing
+    trouble = remember_build(prepared, record) if began else None
+    for backend in prepared.backends if prepared.trust.writes and began else ():
         saved = caches.saved.get(backend)
         kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
         is_kept |= kept.is_kept

@@ -50,7 +50,7 @@ def find_missing(
         return None if context.exists() else _explain_context(settings.context, images, directory)
     path = find_dockerfile(directory, settings.context, settings.file)
     if not path.exists():
-        return _explain_file(path, settings.file)
+        return _explain_file(path, settings.file, images)
     text = read_dockerfile(directory, settings.context, settings.file)
     return _explain_target(settings.target, text)
 
@@ -70,10 +70,12 @@ def _explain_context(context: str, images: Mapping[str, object], directory: Path
     )
 
 
-def _explain_file(path: Path, given: str | None) -> str:
+def _explain_file(path: Path, given: str | None, images: Mapping[str, object]) -> str:
     if given is not None:
         return f"there is no Dockerfile `{path}`; a path to it is relative to the working directory"
-    return f"`{path.parent}` has no Dockerfile; name one elsewhere with `{name_option('file')}`"
+    why = f"`{path.parent}` has no Dockerfile; name one elsewhere with `{name_option('file')}`"
+    known = ", ".join(f"`{each}`" for each in images)
+    return f"{why}, or build an image of the config file: {known}" if images else why
 
 
 def _explain_target(target: str | None, text: str) -> str | None:

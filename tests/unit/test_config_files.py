@@ -180,7 +180,7 @@ dir = ".cache"
     assert Path(repo / "deep" / build.build_contexts["base"]).resolve() == repo / "base"
     assert build.build_contexts["remote"] == "docker-image://alpine"
     assert build.build_contexts["git"] == "https://example.com/x.git"
-    assert values(load_setup(repo, {}))["cache.backends"][0]["dir"] == str(repo / ".cache")
+    assert values(load_setup(repo, {}))["cache.backends[0].dir"] == str(repo / ".cache")
     assert load_setup(repo, {}).config.build.context == "."
 
 

@@ -123,5 +123,8 @@ def _refuse_existing(root: Path, changed: Iterable[str]) -> None:
     existing = [*others, *(root / name for name in changed if (root / name).exists())]
     if existing:
         problems = [Problem(str(path.relative_to(root)), "", "exists already") for path in existing]
-        hint = "`--dry-run` prints what would be written, `--force` overwrites what is there"
+        hint = (
+            "`--dry-run` prints what would be written, for you to merge; `--force` overwrites what "
+            "is there; without `--ci`, only the config file is written"
+        )
         raise ConfigError(problems, hint=hint)

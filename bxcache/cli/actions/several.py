@@ -22,7 +22,7 @@ from bxcache.console.failures import Failures
 from bxcache.console.preview import render_preview
 from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
-from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, choose_images
+from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, check_batch, choose_images
 from bxcache.pipeline.entry import preview_build
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     chosen = choose_images(request, names)
     files = spread_files(values, chosen, with_log=True)
     if values["dry_run"]:
+        check_batch(request, chosen)
         requests = ((name, replace(request, image=name)) for name in chosen)
         blocks = (f"{name}:\n{render_preview(preview_build(each))}" for name, each in requests)
         say("\n\n".join(blocks), err=False)

@@ -198,6 +198,8 @@ def tabulate_caches(report: Report) -> Table:
 
 
 def _show_cache(cache: RecordedCache) -> str:
+    if cache.imported and cache.exported and cache.new_bytes == 0:
+        return "imported, nothing new"
     uses = compress(("imported", "saved"), (cache.imported, cache.exported))
     return " and ".join(uses) or "not written"
 

@@ -153,9 +153,10 @@ def list_notes(found: Survey, system: str | None) -> Iterator[str]:
     elif found.compose:
         yield f"`{found.compose}` only told the contexts of Dockerfiles; `bxcache bake` builds it"
     for use in found.uses:
-        if use.file != (SYSTEMS[system].file if system else None):
-            what = "bxcache keeps that cache from now on, so remove it there"
-            yield f"{use.file}:{use.line} has `{use.what}`: {what}"
+        is_own = system is not None and use.file == SYSTEMS[system].file
+        what = "bxcache keeps that cache from now on, so remove it there"
+        what = "the new job does without it" if is_own else what
+        yield f"{use.file}:{use.line} has `{use.what}`: {what}"
     for name in found.systems if system is None else ():
         yield f"`bxcache init --ci {name}` writes a job for {SYSTEMS[name].label}, too"
 
