@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bxcache.backends.base import DECLARED
 from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
+from bxcache.config.discovery import shorten_path
 from bxcache.config.loading import default_store
 from bxcache.config.problems import dotted
 from bxcache.errors import ConfigError, Problem
@@ -16,7 +18,6 @@ from bxcache.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from bxcache.config.loading import Setup
     from bxcache.registry.registry_cache import RegistryCache
@@ -36,7 +37,9 @@ def find_location(setup: Setup) -> Location | None:
 
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
-    path = setup.directory / (settings.dir or default_store(setup.root))
+    path = Path(settings.dir) if settings.dir else default_store(setup.root)
+    if not path.is_absolute():
+        path = Path(shorten_path(setup.directory / path))
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
     return Location(Store(path), limits if setup.is_callers(DECLARED) else Limits())

@@ -59,12 +59,14 @@ class Window:
         return logs
 
     def list_requests(self) -> list[str]:
-        """List the requests of the page."""
+        """List the requests of the page; those of a page before it can be logged late."""
+        page = self.driver.current_url.partition("#")[0]
         entries = (json.loads(entry["message"]) for entry in self.read_logs("performance"))
         return [
             message["params"]["request"]["url"]
             for message in (entry["message"] for entry in entries)
             if message["method"] == "Network.requestWillBeSent"
+            and message["params"]["documentURL"].partition("#")[0] == page
         ]
 
     def set_media(self, kind: str = "", **features: str) -> None:
