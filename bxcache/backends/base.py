@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.option_text import Attributes, render_options
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.wording import name_option
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ class Built:
     ran: RunResult
     transfers: tuple[CacheTransfer, ...] = ()
     sound: AbstractSet[str] | None = None
+
+    @property
+    def executed(self) -> bool:
+        """Whether it executed a step."""
+        return any(step.outcome is not Outcome.REUSED for step in self.ran.trace.steps)
 
     @property
     def trouble(self) -> str | None:

@@ -296,6 +296,7 @@ class LocalBackend(Backend):
                 others=others,
                 suspect=bool(built.ran.trace.unloaded),
                 sound=built.sound,
+                executed=built.executed,
             )
         except StoreError as failure:
             warning = self.explain_failure(place, "saving", failure.message)

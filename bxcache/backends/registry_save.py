@@ -29,7 +29,13 @@ from bxcache.config.wording import name_call
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import Label
 from bxcache.registry.repository import open_repository, probe_refs
-from bxcache.registry.scopes import copy_scope, join_scopes, read_label, write_label
+from bxcache.registry.scopes import (
+    copy_scope,
+    join_scopes,
+    keep_results,
+    read_label,
+    write_label,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +99,7 @@ def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
     exports = built.ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     try:
         own = _choose_own(save, [each.digest for each in exports if each.digest])
-        digest = _join_nodes(save, own) if own else digest
+        digest = _keep_results(save, built, _join_nodes(save, own)) if own else digest
     except RegistryError as failure:
         return replace(saved, result=result, warnings=(str(failure),), digest=digest)
     return replace(saved, result=replace(result, digest=digest), digest=digest)
@@ -185,11 +191,30 @@ def _export(save: TagSave, built: Built) -> SavedTag:
     if not digests:
         # BuildKit writes no manifest if no step made a layer.
         return SavedTag(replace(save.use.result, contents=frozenset()), save=save)
-    digest, written = _join_nodes(save, digests), None
+    digest, written = _keep_results(save, built, _join_nodes(save, digests)), None
+    before = save.source.manifest if save.source is not None else None
+    if before is not None and digest == before.digest:
+        return _stay(save, before, ran)
     with suppress(RegistryError):
         written = _find_repository(save).read_manifest(digest) if save.source else None
     result = replace(_describe(save, written), digest=digest, exported=True)
     return SavedTag(result, ran, save=save, digest=digest)
+
+
+def _keep_results(save: TagSave, built: Built, digest: str) -> str:
+    before = save.source.manifest if save.source is not None else None
+    if before is None:
+        return digest
+    repository = _find_repository(save)
+    return keep_results(repository, save.tag, digest, before, executed=built.executed)
+
+
+def _stay(save: TagSave, before: RemoteManifest, ran: RunResult) -> SavedTag:
+    """The scope after an export that had nothing new."""
+    if save.source_ref == save.use.place:
+        return replace(_leave(save), run=ran)
+    result = replace(_describe(save, before), aliased=True)
+    return SavedTag(result, ran, save=save, digest=before.digest)
 
 
 def _export_stages(save: TagSave, built: Built) -> SavedTag:

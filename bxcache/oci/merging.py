@@ -39,7 +39,7 @@ def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
         raise StoreError("the merged cache of the builder's nodes is too large")
     manifests = [manifest for manifest, _ in caches]
     layers = {each: found.blobs[each] for found in manifests for each in sorted(found.layer_sizes)}
-    return Merged(_write_manifest(manifests[0], [*layers.values()], config), config)
+    return Merged(write_merged(manifests[0], [*layers.values()], config), config)
 
 
 def _merge_configs(configs: Sequence[dict[str, Any]]) -> bytes:
@@ -76,7 +76,8 @@ def _shift_record(record: dict[str, Any], links: int, layers: int) -> dict[str, 
     return shifted
 
 
-def _write_manifest(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
+def write_merged(first: CacheManifest, layers: list[Descriptor], config: bytes) -> bytes:
+    """Write a manifest in the form of the first, with other layers and another config."""
     if first.cache_config is None:
         raise StoreError("the manifest has no cache config")
     digest = compute_digest(config)

@@ -14,6 +14,7 @@ from bxcache.config.json_documents import make_part
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.oci.documents import compute_digest
 from bxcache.oci.merging import merge_caches
+from bxcache.oci.succession import choose_successor
 from bxcache.place.scope import describe_identity
 from bxcache.registry.labels import (
     EMPTY,
@@ -30,6 +31,8 @@ from bxcache.registry.labels import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from bxcache.oci.documents import CacheManifest
+    from bxcache.oci.merging import Merged
     from bxcache.registry.repository import RemoteManifest, Repository
 
 _AT_ONCE = 8
@@ -142,15 +145,48 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
     """
     caches = []
     for digest in digests:
-        found = repository.read_manifest(digest)
-        content = found.parse() if found is not None else None
-        named = content.cache_config if content is not None else None
-        config = repository.read_blob(named.digest) if named is not None else None
-        if content is None or config is None:
+        cache = _read_cache(repository, repository.read_manifest(digest))
+        if cache is None:
             raise StoreError(f"`{digest}` is no longer a cache")
-        caches.append((content, config))
-    merged = merge_caches(caches)
-    kind = caches[0][0].media_type or MANIFEST_TYPE
+        caches.append(cache)
+    return _write_merged(repository, tag, caches[0][0], merge_caches(caches))
+
+
+def keep_results(
+    repository: Repository, tag: str, digest: str, before: RemoteManifest, *, executed: bool
+) -> str:
+    """Give a tag the results that its new manifest, of this digest, lost from an earlier one.
+
+    Return the digest of the tag's manifest after that. If one of both is not in BuildKit's format,
+    the new one stays as it is.
+    """
+    cache, after = (
+        _read_cache(repository, each) for each in (before, repository.read_manifest(digest))
+    )
+    if cache is None or after is None:
+        return digest
+    try:
+        successor = choose_successor(cache, after, executed=executed)
+    except StoreError:
+        return digest
+    if successor.is_before and digest != before.digest:
+        copy_scope(repository, before, tag)
+    elif successor.merged is not None:
+        return _write_merged(repository, tag, after[0], successor.merged)
+    return before.digest if successor.is_before else digest
+
+
+def _read_cache(
+    repository: Repository, found: RemoteManifest | None
+) -> tuple[CacheManifest, bytes] | None:
+    content = found.parse() if found is not None else None
+    named = content.cache_config if content is not None else None
+    config = repository.read_blob(named.digest) if named is not None else None
+    return None if content is None or config is None else (content, config)
+
+
+def _write_merged(repository: Repository, tag: str, first: CacheManifest, merged: Merged) -> str:
+    kind = first.media_type or MANIFEST_TYPE
     repository.write_with_config(tag, merged.manifest, kind, merged.config)
     return compute_digest(merged.manifest)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from bxcache.errors import StoreError
 from bxcache.oci.chains import find_lost, list_chains
 from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
-from bxcache.oci.merging import merge_caches
+from bxcache.oci.merging import Merged, merge_caches
+from bxcache.oci.succession import choose_successor
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import TEMPORARY, Folder, link_blob
 from bxcache.store.journal import Work, make_page
@@ -28,7 +29,7 @@ from bxcache.store.layout import (
     read_manifest,
 )
 from bxcache.store.locks import Lock, claim_lock
-from bxcache.store.verification import find_broken, write_manifest
+from bxcache.store.verification import find_broken, hash_blobs, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,18 +220,51 @@ def read_export(
     scope: str,
     digest: str | None,
     others: Sequence[str],
-    sound: AbstractSet[str] | None,
 ) -> tuple[Descriptor, CacheManifest]:
-    """Read a scope's future entry and its manifest, or raise a StoreError if a part is missing.
-
-    If only some layers are sound, the rest is left out, with all layers above it.
-    """
+    """Read a scope's future entry and its manifest, or raise a StoreError if a part is missing."""
     entry = find_export(layout, scope, digest)
     if others:
         entry = _join_exports(layout, entry, others)
     manifest = read_manifest(layout, entry)
     for why in find_broken(layout, manifest).values():
         raise StoreError(f"the exported cache is incomplete: {why}")
+    return entry, manifest
+
+
+def keep_results(
+    layout: Layout,
+    donor: Descriptor,
+    entry: Descriptor,
+    manifest: CacheManifest,
+    *,
+    executed: bool,
+) -> tuple[Descriptor, CacheManifest]:
+    """The entry and manifest with the results of a donor that the export lost.
+
+    If the donor or one of these results is damaged, the export stays as it is.
+    """
+    after = manifest, read_config(layout, manifest)
+    try:
+        before = read_manifest(layout, donor)
+        cache = before, read_config(layout, before)
+        successor = choose_successor(cache, after, executed=executed)
+    except StoreError:
+        return entry, manifest
+    content, kept = manifest, entry
+    if successor.is_before:
+        content, kept = before, donor.named(entry.ref_name)
+    elif successor.merged is not None:
+        content = CacheManifest.model_validate_json(successor.merged.manifest)
+        kept = _write_merged(layout, entry, successor.merged)
+    restored = content.layer_sizes.keys() - manifest.layer_sizes.keys()
+    damaged = any(hash_blobs(layout, restored).values())
+    return (entry, manifest) if damaged else (kept, content)
+
+
+def cut_unsound(
+    layout: Layout, entry: Descriptor, manifest: CacheManifest, sound: AbstractSet[str] | None
+) -> tuple[Descriptor, CacheManifest]:
+    """Leave out the layers that are not sound, if only some are, with all layers above them."""
     unsound = set() if sound is None else manifest.layer_sizes.keys() - sound
     if not unsound:
         return entry, manifest
@@ -243,7 +277,12 @@ def _join_exports(layout: Layout, entry: Descriptor, others: Sequence[str]) -> D
     """Merge the manifests that a builder's nodes exported, and write the result beside them."""
     entries = [entry, *(find_export(layout, entry.ref_name, each) for each in others)]
     manifests = [read_manifest(layout, each) for each in entries]
-    merged = merge_caches([(each, read_config(layout, each)) for each in manifests])
+    return _write_merged(
+        layout, entry, merge_caches([(each, read_config(layout, each)) for each in manifests])
+    )
+
+
+def _write_merged(layout: Layout, entry: Descriptor, merged: Merged) -> Descriptor:
     digests = {compute_digest(data): data for data in (merged.config, merged.manifest)}
     layout.blobs.write_together({d[7:]: data for d, data in digests.items()}, mode=0o444)
     *_, digest = digests

@@ -25,7 +25,9 @@ from bxcache.store.staging import (
     Saved,
     Staging,
     create_staging,
+    cut_unsound,
     draw_name,
+    keep_results,
     link_blobs,
     read_export,
     sweep_staging,
@@ -142,6 +144,7 @@ class Store:
         others: Sequence[str] = (),
         suspect: bool = False,
         sound: AbstractSet[str] | None = None,
+        executed: bool = True,
     ) -> Saved:
         """Save an export in a staging layout as the scope's content, all or nothing.
 
@@ -152,17 +155,21 @@ class Store:
             others: the manifests that the builder's other nodes wrote for the same scope.
             suspect: a part of the donor failed to load.
             sound: the only layers to save; layers above others are left out with them.
+            executed: whether the build executed a step.
 
         Raises:
             StoreError: nothing was exported, the export is incomplete, or the donor is damaged.
         """
         layout = staging.layout
-        entry, manifest = read_export(layout, scope, digest, others, sound)
+        entry, manifest = read_export(layout, scope, digest, others)
         for donor in staging.donors:
             spoiled = find_spoiled(layout, donor, manifest, suspect=suspect)
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
                 raise StoreError(f"the imported cache is damaged: {'; '.join(notes)}")
+        for donor in staging.donors:
+            entry, manifest = keep_results(layout, donor, entry, manifest, executed=executed)
+        entry, manifest = cut_unsound(layout, entry, manifest, sound)
         with self._changing(f"saving the scope `{scope}`") as catalog:
             return take_export(catalog, staging, entry, manifest, work or Work())
 
