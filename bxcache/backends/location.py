@@ -62,14 +62,11 @@ def choose_location(
     return require_location(load_guarded(directory, environment, file=file))
 
 
-def require_location(setup: Setup) -> Location:
+def require_location(setup: Setup, advice: str = "name one with `--from`") -> Location:
     """Find the local store that a configuration declares; ConfigError if it declares none."""
     found = find_location(setup)
     if found is None:
-        why = "no local store is declared; name one with `--from`"
-        if setup.config.cache.backends:
-            why += ", or see `bxcache registry ls` for what is in a registry"
-        raise _refuse(setup, why)
+        raise _refuse(setup, f"no local store is declared; {advice}")
     return found
 
 

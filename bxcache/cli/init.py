@@ -11,7 +11,10 @@ from bxcache.console.starter.systems import SYSTEMS
 
 @command("init:write_files")
 @click.option(
-    "--ci", "system", type=click.Choice(tuple(SYSTEMS)), help="Write the job for it, too."
+    "--ci",
+    "system",
+    type=click.Choice(tuple(SYSTEMS)),
+    help="Write the job for it, too; `github-files` needs no registry.",
 )
 @click.option(
     "--repository",

@@ -13,6 +13,7 @@ import yaml
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = {
     "github-actions": ".github/workflows/build.yml",
+    "github-files": ".github/workflows/build.yml",
     "gitlab": ".gitlab-ci.yml",
     "circleci": ".circleci/config.yml",
     "buildkite": ".buildkite/pipeline.yml",

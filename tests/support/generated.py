@@ -7,6 +7,7 @@ the pages that show them, reports and pictures of builds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from bxcache.console.starter.files import render_files
 from bxcache.insight.document import Document
 from bxcache.insight.record import Record
 from bxcache.insight.report import Report
-from bxcache.pipeline.survey import Image, Survey
+from bxcache.pipeline.survey import CI_FILES, Image, Survey
 from tests.bootstrap import ROOT
 from tests.support import json_reference, python_reference
 from tests.support.ci_systems import EXAMPLES, FILES, FOLDERS
@@ -64,16 +65,21 @@ def _list_examples() -> dict[Path, Callable[[], str]]:
     }
 
 
-def _fill_page(system: str) -> str:
-    """A page of `docs/ci`, whose first block of each language is a file that `init` writes."""
-    text = (ROOT / "docs" / "ci" / f"{system}.md").read_text(encoding="utf-8")
-    folder = EXAMPLES / FOLDERS[system]
-    for name in ("bxcache.toml", FILES[FOLDERS[system]]):
-        language = {"toml": "toml", "yml": "yaml"}.get(name.rpartition(".")[2], "groovy")
-        head, opening, rest = text.partition(f"```{language}\n")
-        _, end, rest = rest.partition("```\n")
-        text = "".join((head, opening, (folder / name).read_text(encoding="utf-8"), end, rest))
-    return text
+def _fill_page(page: str) -> str:
+    """A page of `docs/ci`, whose first blocks of each language are files that `init` writes."""
+    known: dict[str, list[str]] = {}
+    for folder in (folder for name, folder in FOLDERS.items() if name.split("-")[0] == page):
+        for name in ("bxcache.toml", FILES[folder]):
+            language = {"toml": "toml", "yml": "yaml"}.get(name.rpartition(".")[2], "groovy")
+            text = (EXAMPLES / folder / name).read_text(encoding="utf-8")
+            known.setdefault(language, []).append(text)
+
+    def fill(block: re.Match[str]) -> str:
+        texts = known.get(block["language"])
+        return f"```{block['language']}\n{texts.pop(0)}```\n" if texts else block[0]
+
+    text = (ROOT / "docs" / "ci" / f"{page}.md").read_text(encoding="utf-8")
+    return re.sub(r"^```(?P<language>\w+)\n.*?^```\n", fill, text, flags=re.DOTALL | re.MULTILINE)
 
 
 SCHEMAS, GOLDEN, PICTURES = Path("schemas"), Path("tests/golden"), Path("docs/pictures")
@@ -87,7 +93,7 @@ GENERATED: dict[Path, Callable[[], str]] = {
     SCHEMAS / "bxcache-record.schema.json": _render_record_schema,
     SCHEMAS / "bxcache-report.schema.json": _render_report_schema,
     **_list_examples(),
-    **{Path(f"docs/ci/{system}.md"): partial(_fill_page, system) for system in FOLDERS},
+    **{Path(f"docs/ci/{system}.md"): partial(_fill_page, system) for system in CI_FILES},
     **{
         GOLDEN / f"{name}.{suffix}": partial(render_golden, name, suffix)
         for name in BUILDS

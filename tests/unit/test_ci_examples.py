@@ -19,6 +19,7 @@ from tests.support.ci_systems import EXAMPLES, FILES, jenkins_stages, parse_jenk
 
 SCHEMAS = {
     "github-actions": "vendor.github-workflows",
+    "github-files": "vendor.github-workflows",
     "gitlab": "vendor.gitlab-ci",
     "circleci": "vendor.circle-ci",
     "buildkite": "vendor.buildkite",

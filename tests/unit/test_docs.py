@@ -21,7 +21,7 @@ from bxcache.cli.main import split_extra
 from bxcache.config.discovery import read_config_file
 from bxcache.config.loading import check_file
 from bxcache.config.schema import render_schema
-from bxcache.console.starter.systems import SYSTEMS
+from bxcache.pipeline.survey import CI_FILES
 from tests.bootstrap import ROOT
 
 README = ROOT / "README.md"
@@ -80,7 +80,7 @@ def test_the_page_of_ci_systems_is_an_index() -> None:
     """docs/ci.md links to each page of docs/ci."""
     linked = {link.partition("#")[0] for link in list_links(ROOT / "docs" / "ci.md")}
     pages = {f"ci/{page.name}" for page in PAGES if page.parent.name == "ci"}
-    assert {f"ci/{system}.md" for system in (*SYSTEMS, "others")} == pages <= linked
+    assert {f"ci/{system}.md" for system in (*CI_FILES, "others")} == pages <= linked
 
 
 def list_commands() -> list[tuple[str, tuple[str, ...]]]:

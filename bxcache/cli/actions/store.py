@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from bxcache.backends.cache_key import make_cache_key
-from bxcache.backends.location import choose_location, require_location
+from bxcache.backends.location import choose_location, find_location, require_location
 from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
+from bxcache.config.discovery import find_root
 from bxcache.config.loading import find_cache_folder
 from bxcache.console import store as console
-from bxcache.console.cache_key import note_unknown, render_key
+from bxcache.console.cache_key import IN_PROJECT, note_unknown, render_key
 from bxcache.errors import StoreError
 from bxcache.place.trust import open_setup
 from bxcache.store.store import Store
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 
 _DASH = "-"
+_DECLARE = (
+    "a job that keeps one as files needs the variable "
+    f"`BXCACHE_CACHE_BACKENDS=type=local,dir={IN_PROJECT}`, or in the config file "
+    f'`[[cache.backends]]` with `type = "local"` and `dir = "{IN_PROJECT}"`'
+)
 
 
 def _locate(folder: Path | None, config_file: Path | None, *, must_exist: bool = True) -> Location:
@@ -187,18 +193,27 @@ def print_key(
 ) -> None:
     here = Path.cwd()
     setup, trust = open_setup(here, os.environ, file=config_file, image=image)
-    store = Store(here / folder) if folder else require_location(setup).store
+    declared = find_location(setup)
+    store = Store(here / folder) if folder else require_location(setup, _DECLARE).store
     place = trust.place
     if branch is not None:
         place = replace(place, branch=branch or None, tag=None, trusted=True)
     key = make_cache_key(setup, here, store.read_scopes(), place)
-    path: Path | None = store.path
-    if store.path.is_relative_to(here):
-        path = store.path.relative_to(here)
-    elif folder is None and store.path.is_relative_to(find_cache_folder()):
+    top = find_root(here) or setup.root
+    path: Path | None = _place(store.path, top)
+    if folder is None and path and path.is_relative_to(find_cache_folder()):
         path = None
-    given = {"--image": image, "--from": folder, "--config": config_file}
-    options = [word for name, value in given.items() if value for word in (name, str(value))]
+    files = {"--from": folder, "--config": config_file}
+    given = {"--image": image}
+    given |= {name: str(_place(here / file, top)) for name, file in files.items() if file}
+    options = [word for name, value in given.items() if value for word in (name, value)]
     if note := note_unknown(key, style):
         say(f"note: {note}")
-    say(render_key(key, path, style, options), err=False)
+    is_declared = declared is not None and path == _place(declared.store.path, top)
+    say(render_key(key, path, style, options, declared=is_declared), err=False)
+
+
+def _place(path: Path, top: Path) -> Path:
+    """The path from the top of the checkout, where a job is, if it is there."""
+    whole = path.resolve()
+    return whole.relative_to(top) if whole.is_relative_to(top) else whole

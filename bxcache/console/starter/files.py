@@ -6,10 +6,12 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from bxcache.backends.cache_key import ALL, name_project
 from bxcache.config.schema import SCHEMA_LINE
+from bxcache.console.cache_key import render_github_steps
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.place.image_name import name_image
 from bxcache.version import __version__
@@ -23,8 +25,9 @@ CONFIG = "bxcache.toml"
 STORE = ".bxcache"
 _OWNER = "acme"
 """What a person has to replace where the remote does not tell."""
-_IN_CHECKOUT = {"circleci"}
+_IN_CHECKOUT = {"circleci", "github-files"}
 """Where the store is in the checkout, and so must be in no image and no commit."""
+_IN_STEPS = " " * 6
 LISTS = (".dockerignore", ".gitignore")
 _PLACEHOLDER = re.compile(r"@(?P<name>[a-z]+)@")
 _CONDITION = re.compile(r"@(?P<name>[a-z]+)\|(?P<rest>.*)")
@@ -62,6 +65,8 @@ def render_files(
     hint = named is not None and named[1] and not repository
     values = _list_values(found, repository or (named[0] if named else ""), hint=hint)
     values |= {"key": _name_key(found), "package": package or f"bxcache=={__version__}"}
+    restore, save = render_github_steps(STORE)
+    values |= {"restore": indent(restore, _IN_STEPS), "save": indent(save, _IN_STEPS)}
     written = {
         CONFIG: _render(f"{system}.toml", values),
         SYSTEMS[system].file: _render(SYSTEMS[system].template, values),

@@ -31,6 +31,9 @@ SYSTEMS = {
     "github": System(
         "GitHub Actions", ".github/workflows/build.yml", "github.yml", "ghcr.io", "github.com"
     ),
+    "github-files": System(
+        "GitHub Actions without a registry", ".github/workflows/build.yml", "github-files.yml"
+    ),
     "gitlab": System("GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com"),
     "circleci": System("CircleCI", ".circleci/config.yml", "circleci.yml"),
     "buildkite": System("Buildkite", ".buildkite/pipeline.yml", "buildkite.yml", _REGISTRY),
