@@ -1,4 +1,4 @@
-"""GitHub's action in `action.yml`, whose steps run as GitHub runs them."""
+"""GitHub's action in `action.yml` and the workflow without a registry, run as GitHub runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.engines import LOGIN, Registry
 from tests.real.ci_jobs import FORK, PUSH, Job, Repository, counts
 from tests.real.conftest import MakeMachine
 from tests.real.repositories import isolate_git
-from tests.support.ci_systems import Step
+from tests.support.ci_systems import Step, read_file
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 STEPS = 6
@@ -36,6 +36,18 @@ def repository(tmp_path: Path, private_registry: Registry) -> Repository:
     (made.folder / "bxcache.toml").unlink()
     made.commit()
     return made
+
+
+@pytest.fixture(params=["action", "workflow"])
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Repository, list[Any]]:
+    """A repository whose store is in GitHub's cache, and the steps that keep it there."""
+    if request.param == "action":
+        return request.getfixturevalue("repository"), ACTION["runs"]["steps"]
+    steps = read_file("github-files")["jobs"]["image"]["steps"]
+    used = [step["uses"].partition("@")[0] for step in steps[:2]]
+    # The job has a checkout, and its machine a builder.
+    assert used == ["actions/checkout", "docker/setup-buildx-action"]
+    return Repository(tmp_path / "shop", "github-files", "github", ""), steps[2:]
 
 
 @dataclass
@@ -66,11 +78,12 @@ class Caches:
 
 @dataclass
 class Run:
-    """A run of the action in a job."""
+    """A run of the action's or a workflow's steps in a job."""
 
     job: Job
     caches: Caches
     inputs: dict[str, str]
+    steps: list[Any] = field(default_factory=lambda: ACTION["runs"]["steps"])
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -104,7 +117,7 @@ class Run:
         """Run the steps whose condition is true, and return what they printed."""
         self.temp.mkdir(parents=True, exist_ok=True)
         printed = ""
-        for number, step in enumerate(ACTION["runs"]["steps"]):
+        for number, step in enumerate(self.steps):
             if self.evaluate(step.get("if", "True")):
                 printed += self._run(step, f"step-{number}")
         return printed
@@ -127,7 +140,7 @@ class Run:
         return printed
 
     def _use(self, step: dict[str, Any], given: dict[str, str]) -> None:
-        path = Path(given["path"])
+        path = self.job.checkout / given["path"]
         if step["uses"].startswith("actions/cache/save@"):
             self.caches.save(path, given["key"])
         else:
@@ -151,20 +164,23 @@ def read_pairs(file: Path) -> dict[str, str]:
     return found
 
 
+DEFAULTS = {name: each["default"] for name, each in ACTION["inputs"].items()}
+
+
 def run_action(job: Job, caches: Caches, **inputs: str) -> list[tuple[int, int]]:
     """Run the action and return the counts of its builds."""
-    defaults = {name: each["default"] for name, each in ACTION["inputs"].items()}
-    return counts(Run(job, caches, {**defaults, **inputs}).run())
+    return counts(Run(job, caches, {**DEFAULTS, **inputs}).run())
 
 
 def test_a_store_is_kept_in_githubs_cache(
-    repository: Repository, machines: MakeMachine, tmp_path: Path
+    keeper: tuple[Repository, list[Any]], machines: MakeMachine, tmp_path: Path
 ) -> None:
     """A fresh machine reuses every step; an unchanged store is not saved, and a fork saves none."""
-    caches = Caches(tmp_path / "caches")
+    caches, (repository, steps) = Caches(tmp_path / "caches"), keeper
 
     def build(case: str = PUSH) -> list[tuple[int, int]]:
-        return run_action(repository.job(machines(), case), caches, backend="files")
+        job = repository.job(machines("docker-container"), case)
+        return counts(Run(job, caches, {**DEFAULTS, "backend": "files"}, steps).run())
 
     assert (build(), len(caches.keys)) == ([(0, STEPS)], 1)
     assert (build(), len(caches.keys)) == ([(STEPS, 0)], 1)

@@ -166,6 +166,22 @@ def test_circleci_gets_the_keys_that_bxcache_prints(
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES, indirect=True)
+def test_github_gets_the_steps_that_bxcache_prints(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a registry, the job restores and saves by the steps of `bxcache key`."""
+    assert run(["init", "--ci", "github-files"]) == 0
+    capsys.readouterr()
+    assert run(["key", "--style", "github"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    workflow = read_file("github-files", repository)
+    *_, before, restore, _, after, save, _ = workflow["jobs"]["image"]["steps"]
+    assert [before, restore, after, save] == printed
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "registry" not in (repository / "bxcache.toml").read_text()
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES, indirect=True)
 def test_without_a_ci_system_the_config_alone_is_written(repository: Path) -> None:
     """Without a terminal and `--ci`, there is a valid config file and nothing else."""
     before = read_all(repository)

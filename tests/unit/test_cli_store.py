@@ -367,7 +367,14 @@ def test_gitlab_keeps_a_store_below_the_project(
 ) -> None:
     """GitLab keeps only files below the project, so a store elsewhere moves there by a variable."""
     fill(store)
-    for words, variables in (((), True), (("--from", ".cache/store"), False)):
+    cases: tuple[tuple[list[str], bool], ...] = (
+        (["--from", ".cache/store"], True),
+        ([], True),
+        ([], False),
+    )
+    for words, variables in cases:
+        if not variables:
+            Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\ndir = 'kept'\n")
         assert run(["key", "--style", "gitlab", *words]) == 0
         printed = yaml.safe_load(capsys.readouterr().out)
         [path] = printed["cache"]["paths"]
@@ -375,6 +382,68 @@ def test_gitlab_keeps_a_store_below_the_project(
         assert ("variables" in printed) == variables
         if variables:
             assert printed["variables"]["BXCACHE_CACHE_BACKENDS"] == f"type=local,dir={path}"
+
+
+@pytest.mark.parametrize("style", ["github", "circleci"])
+def test_a_store_that_no_build_would_use_comes_with_the_variable(
+    store: Store, style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--from` names the store for the steps; the text says how the build is told of it."""
+    Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\ndir = 'kept'\n")
+    assert not store.exists()
+    for folder, told in (("./other", True), ("./kept", False)):
+        assert run(["key", "--style", style, "--from", folder]) == 0
+        out = capsys.readouterr().out
+        assert (
+            f"BXCACHE_CACHE_BACKENDS with\n# the value type=local,dir={folder[2:]}\n" in out
+        ) == told
+        assert (f"List `{folder[2:]}` in .dockerignore" in out) == told
+
+
+def test_the_path_in_steps_is_from_the_top_of_the_checkout(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder inside prints what the top does, whether file or option names the store."""
+    Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'local'\ndir = '.bxcache'\n")
+    printed = []
+    for folder, there, words in (
+        (".", "kept", ["--config", "bxcache.toml"]),
+        ("src", "../kept", ["--config", "../bxcache.toml"]),
+    ):
+        Path(folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        for each in ([], ["--from", there], words):
+            assert run(["key", "--style", "github", *each]) == 0
+            printed.append(capsys.readouterr().out)
+    assert not store.exists()
+    assert printed[:3] == printed[3:]
+    paths = [yaml.safe_load(text)[1]["with"]["path"] for text in printed[:3]]
+    assert paths == [".bxcache", "kept", ".bxcache"]
+
+
+def test_a_path_of_this_machine_is_called_one(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps with a path outside of the checkout say that it has to be the job's, too."""
+    assert run(["key", "--style", "github"]) == 0
+    assert f"# `{store.path}` is a path of this machine" in capsys.readouterr().out
+    Path(".git").rmdir()
+    (tmp_path / "project" / "bxcache.toml").write_text(
+        "[[cache.backends]]\ntype = 'local'\ndir = '.bxcache'\n"
+    )
+    assert run(["key", "--style", "github"]) == 0
+    assert str(tmp_path) not in capsys.readouterr().out
+
+
+def test_a_registry_alone_has_no_key(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no local store is declared, the error says what a job declares."""
+    Path("bxcache.toml").write_text("[[cache.backends]]\ntype = 'registry'\nref = 'r.io/a'\n")
+    assert not store.exists()
+    assert run(["key", "--style", "github"]) == 78
+    error = " ".join(capsys.readouterr().err.split())
+    assert "BXCACHE_CACHE_BACKENDS=type=local,dir=.bxcache" in error
+    assert 'type = "local"' in error
+    assert "--from" not in error
 
 
 @pytest.mark.parametrize("style", ["github", "circleci", "gitlab"])
