@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bxcache.registry.registry_cache import RegistryCache
 
 
+_ADVICE = "name one with `--from`, or see `bxcache registry ls` for what is in a registry"
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     store: Store
@@ -62,7 +65,7 @@ def choose_location(
     return require_location(load_guarded(directory, environment, file=file))
 
 
-def require_location(setup: Setup, advice: str = "name one with `--from`") -> Location:
+def require_location(setup: Setup, advice: str = _ADVICE) -> Location:
     """Find the local store that a configuration declares; ConfigError if it declares none."""
     found = find_location(setup)
     if found is None:
