@@ -556,7 +556,7 @@ PLAIN = "FROM scratch AS one\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /b\n"
 
 
 def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_path: Path) -> None:
-    """History finds the last build here, whatever was built and however it ended.
+    """History finds the last build here, whatever was built and however it ended, if it began.
 
     A generated Dockerfile is one image in all runs: its steps are reused on a fresh machine, and
     the store has one scope of them.
@@ -579,16 +579,19 @@ def test_the_last_build_here_is_found_without_a_name(machines: MakeMachine, tmp_
         ("-f", "web.Dockerfile", "--target", "one", "--platform", "linux/arm64"),
         ("-f", str(runs[0])),
         ("--write", "never", "api"),
-        ("-f", "missing/Dockerfile"),
+        ("-f", "failing/Dockerfile"),
     ]
+    (project / "failing").mkdir()
+    (project / "failing" / "Dockerfile").write_text(f"{PLAIN}COPY absent /\n")
     seen = []
     for words in builds:
-        status = int(words[-1].startswith("missing"))
+        status = int(words[-1].startswith("failing"))
         machine.build(*words, "-o", "type=cacheonly", folder=project, status=status)
         seen.append(json.loads(machine.run("history", "--json", folder=project).out))
-    assert [each["image"] for each in seen] == ["web.Dockerfile", "../image", "api", "missing"]
+    assert [each["image"] for each in seen] == ["web.Dockerfile", "../image", "api", "failing"]
     assert [each["exit_status"] for each in seen] == [0, 0, 0, 1]
     assert (seen[0]["target"], seen[0]["platforms"]) == ("one", ["linux/arm64"])
+    machine.build("-f", "missing/Dockerfile", folder=project, status=1)
     report = json.loads(machine.run("report", "--json", folder=project).out)
     assert (report["scope"]["name"], report["started"]) == (seen[3]["scope"], seen[3]["started"])
     again = machines().build(*backend, "-f", str(runs[1]), "-o", "type=cacheonly", folder=project)
