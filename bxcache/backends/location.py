@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.base import DECLARED
 from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
-from bxcache.config.discovery import shorten_path
 from bxcache.config.loading import default_store
 from bxcache.config.problems import dotted
 from bxcache.errors import ConfigError, Problem
@@ -41,8 +40,9 @@ def find_location(setup: Setup) -> Location | None:
 
 def locate_store(setup: Setup, settings: LocalSettings) -> Location:
     path = Path(settings.dir) if settings.dir else default_store(setup.root)
-    if not path.is_absolute():
-        path = Path(shorten_path(setup.directory / path))
+    if setup.directory != Path.cwd():
+        # Docker runs in that directory; elsewhere, messages name the path as it was given.
+        path = setup.directory / path
     # An untrusted build does not know the limits that trusted builds use.
     limits = Limits(settings.max_size, settings.max_age)
     return Location(Store(path), limits if setup.is_callers(DECLARED) else Limits())
