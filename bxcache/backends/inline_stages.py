@@ -128,7 +128,9 @@ def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
     new = [each for each in built if each.label not in old]
     pushed = push_stages(export, new, file, text) if new else None
     tags = {each.stage: name_stage(export.save.tag, each.label) for each in built}
-    images = read_images(export.repository, tags.values())
+    source = export.save.source_tag
+    images = read_images(export.repository, [*tags.values(), *([source] if source else [])])
+    before = images.pop(source) if source else None
     bare = [each for each in new if not images[tags[each.stage]].has_cache]
     if bare:
         # BuildKit leaves out what another target of the bake interferes with, and reports nothing:
@@ -136,8 +138,6 @@ def export_stages(export: Export) -> tuple[Joined | None, RunResult | None]:
         # when others have ended finds its steps by that key alone. No other target, no omission.
         push_stages(export, bare, file, text, apart=True)
         images |= read_images(export.repository, [tags[each.stage] for each in bare])
-    source = export.save.source_tag
-    before = read_images(export.repository, [source])[source] if source is not None else None
     joined = join_images(export.repository, export.save.tag, images, before)
     if joined is None or pushed is None or not any(each.is_last for each in new):
         return joined, None

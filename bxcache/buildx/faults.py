@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.dockerfile import list_bases, list_stages
+from bxcache.buildx.stream.causes import OWN_FAULT
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import ONLY_STAGE, CacheVertex, StepName
 from bxcache.buildx.stream.raw import ERROR, list_errors
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bxcache.buildx.stream.trace import Trace
-
-_OWN_FAULT = "did not complete successfully"
-"""Reported if the process of a RUN failed."""
 
 _CACHE_FAULT = re.compile(
     # A missing blob: in a layout, in a registry.
@@ -46,7 +44,7 @@ _CACHE_FAULT = re.compile(
 
 def find_cache_fault(trace: Trace) -> str | None:
     """Find the error that a broken cache explains."""
-    errors = (text for text in reversed(list_errors(trace.said)) if _OWN_FAULT not in text)
+    errors = (text for text in reversed(list_errors(trace.said)) if OWN_FAULT not in text)
     return next(filter(_CACHE_FAULT.search, errors), None)
 
 
@@ -107,7 +105,7 @@ def explain_transfer(ref: str, operation: str, said: str) -> RegistryError:
 
 def blames_process(trace: Trace) -> bool:
     """Whether the process of a RUN failed, which no cache can cause or fix."""
-    return any(step.outcome is Outcome.FAILED and _OWN_FAULT in step.error for step in trace.steps)
+    return any(step.outcome is Outcome.FAILED and OWN_FAULT in step.error for step in trace.steps)
 
 
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go

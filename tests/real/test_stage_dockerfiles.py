@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,9 +15,6 @@ from tests.real.kills import prune
 from tests.real.machines import count
 from tests.real.stages import SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
 from tests.support.sampling import more
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture

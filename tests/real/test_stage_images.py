@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +14,6 @@ from tests.real.machines import count
 from tests.real.stages import KINDS, SAVED, SCOPE, STAGES, UNCHANGED, Shelf, told
 from tests.support.listening import listen, read_transfers
 from tests.support.sampling import more
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _CAUSES = (
     ),
 )
 _PATTERNS = tuple((re.compile(pattern), words) for pattern, words in _CAUSES)
-_OWN_FAULT = "did not complete successfully"
+OWN_FAULT = "did not complete successfully"
 """Reported if the process of a RUN failed, whatever its command line contains."""
 
 
@@ -32,7 +32,7 @@ def prepend_cause(error: str) -> str:
     >>> prepend_cause("failed to solve: write /out/o.tar: no space left on device")
     'the disk of `/out/o.tar` is full: failed to solve: write /out/o.tar: no space left on device'
     """
-    if _OWN_FAULT in error:
+    if OWN_FAULT in error:
         return error
     for pattern, words in _PATTERNS:
         if found := pattern.search(error):
