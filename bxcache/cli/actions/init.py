@@ -83,7 +83,7 @@ def _ask_repository(found: Survey, system: str | None) -> str | None:
 
 
 def _check_repository(system: str | None, repository: str | None) -> None:
-    """Refuse a name that is none, or that the job has no login for."""
+    """Refuse an invalid name, and one in a registry to which the job does not log in."""
     if repository is None:
         return
     registry = SYSTEMS[system].registry if system else None
@@ -104,7 +104,7 @@ def _check_package(system: str | None, package: str | None) -> None:
 
 
 def _list_changed(root: Path, written: Mapping[str, str]) -> tuple[str, ...]:
-    """List the files to write; lists of ignored files are a person's, and only told about."""
+    """List the files to write; a note says what a list of ignored files lacks."""
     changed = []
     for name, text in written.items():
         path = root / name

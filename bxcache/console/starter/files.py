@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONFIG = "bxcache.toml"
 STORE = ".bxcache"
 _OWNER = "acme"
-"""What a person has to replace where the remote does not tell."""
+"""A placeholder for what the remote does not show."""
 _IN_CHECKOUT = {"circleci", "github-files"}
 """Where the store is in the checkout, and so must be in no image and no commit."""
 _IN_STEPS = " " * 6
@@ -34,7 +34,7 @@ _CONDITION = re.compile(r"@(?P<name>[a-z]+)\|(?P<rest>.*)")
 
 
 def name_repository(found: Survey, system: str) -> tuple[str, bool] | None:
-    """Name the repository of a registry for the image, and tell whether a person must change it.
+    """Name the repository of a registry for the image, and whether a person must change it.
 
     None where the CI system's jobs keep the cache without a registry.
     """
@@ -156,7 +156,7 @@ def list_notes(found: Survey, system: str | None) -> Iterator[str]:
     if found.bake and found.images:
         yield f"`{found.bake}` says what is built; Dockerfiles that it does not name are not built"
     elif found.compose:
-        yield f"`{found.compose}` only told the contexts of Dockerfiles; `bxcache bake` builds it"
+        yield f"only contexts of Dockerfiles are from `{found.compose}`; `bxcache bake` builds it"
     for use in found.uses:
         is_own = system is not None and use.file == SYSTEMS[system].file
         what = "bxcache keeps that cache from now on, so remove it there"

@@ -1,4 +1,4 @@
-// For a multibranch pipeline: Jenkins then tells the branch, and whether a change is from a fork.
+// For a multibranch pipeline: Jenkins then reports the branch, and whether a change is from a fork.
 // The agent needs Docker 29, or 26 with the containerd image store, and pipx.
 pipeline {
     agent { label 'docker' }
@@ -20,7 +20,7 @@ pipeline {
             }
         }
         // Each build keeps the store within its bounds. Once a night it is read in full as well,
-        // which tells of a failing disk before a build does, and is collected if nobody builds.
+        // which shows a failing disk before a build does, and is collected if nobody builds.
         stage('Look after the store') {
             when {
                 triggeredBy 'TimerTrigger'
