@@ -31,6 +31,14 @@ class Location:
     limits: Limits
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryLocation:
+    """A registry with how long it keeps an unused scope, in seconds; None means forever."""
+
+    cache: RegistryCache
+    max_age: int | None = None
+
+
 def find_location(setup: Setup) -> Location | None:
     """Find the local store that a configuration declares, or None."""
     declared = setup.config.cache.backends
@@ -81,11 +89,12 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
     insecure: bool = False,
     writes: bool = False,
     file: Path | None = None,
-) -> list[RegistryCache]:
+) -> list[RegistryLocation]:
     """Choose the registries that a command works on, or changes if it `writes`.
 
     Args:
-        chosen: the repository, if the caller names one, whose registry may be `insecure`.
+        chosen: the repository, if the caller names one, whose registry may be `insecure`. It has no
+            limits.
         file: the config file to read instead of looking for one.
 
     Raises:
@@ -95,13 +104,13 @@ def choose_registries(  # noqa: PLR0913  # each is an option of the command
 
     if chosen is not None:
         try:
-            return [RegistryCache(chosen, insecure=insecure)]
+            return [RegistryLocation(RegistryCache(chosen, insecure=insecure))]
         except ValueError as error:
             raise ConfigError([Problem("--from", "", str(error))]) from error
     setup = load_guarded(directory, environment, file=file)
     # Two backends can be two tags of one repository.
     found = {
-        cache.name: cache
+        cache.name: RegistryLocation(cache, each.max_age)
         for each in setup.config.cache.backends
         if isinstance(each, RegistrySettings | InlineSettings) and each.keeps_all
         for cache in [RegistryCache(each.ref, insecure=each.insecure)]

@@ -29,7 +29,10 @@ def ls_command() -> None:
 @command("registry:prune")
 @_REGISTRY
 @click.option(
-    "--max-age", type=options.AGE, metavar="AGE", help="Remove unused scopes of this age, as `30d`."
+    "--max-age",
+    type=options.AGE,
+    metavar="AGE",
+    help="Remove unused scopes of this age, as `30d`. Default: that of the configuration.",
 )
 @options.flag("--gone", help="Remove scopes whose branch or tag is gone from git.")
 @click.option(

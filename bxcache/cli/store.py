@@ -43,7 +43,10 @@ def du_command() -> None:
 @options.PREVIEW
 @options.JSON
 def prune_command() -> None:
-    """Remove blobs that no scope needs, scopes unused for too long, and what exceeds the budget."""
+    """Remove blobs that no scope needs, scopes unused for too long, and what exceeds the budget.
+
+    A limit that is not given is that of the configuration; with --from there is none.
+    """
 
 
 @command("store:verify")

@@ -118,6 +118,9 @@ class RegistrySettings(CompressedSettings):
     timeout: Annotated[Duration, HARMLESS] = 600
     """The time limit for saving, such as `20m`. Default: 10 minutes."""
 
+    max_age: Annotated[Age | None, _BOUNDS] = None
+    """How long `bxcache registry prune` keeps an unused scope, such as `30d`. Default: forever."""
+
     image_manifest: Annotated[bool, HARMLESS] = True
     """Write the cache as an image manifest, which every registry accepts."""
 
@@ -163,6 +166,10 @@ class InlineSettings(Declaration):
 
     timeout: Annotated[Duration, HARMLESS] = 600
     """The time limit for saving all stages. Default: 10 minutes."""
+
+    max_age: Annotated[Age | None, _BOUNDS] = None
+    """With `stages = "all"`, how long `bxcache registry prune` keeps an unused scope, such as
+    `30d`. Default: forever."""
 
     @field_validator("stages", mode="after")
     @classmethod

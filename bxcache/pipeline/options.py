@@ -137,6 +137,9 @@ class RegistryBackend(_Compressed, total=False):
     timeout: Seconds
     """The time limit for saving. Default: 10 minutes."""
 
+    max_age: Size | None
+    """How long `bxcache registry prune` keeps an unused scope. Default: forever."""
+
     image_manifest: bool
     """Write the cache as an image manifest. Default: True."""
 
@@ -164,6 +167,9 @@ class InlineBackend(TypedDict, total=False):
 
     timeout: Seconds
     """The time limit for saving all stages. Default: 10 minutes."""
+
+    max_age: Size | None
+    """With all stages, how long `registry prune` keeps an unused scope. Default: forever."""
 
 
 Backend = LocalBackend | RegistryBackend | InlineBackend | Mapping[str, Any] | str

@@ -165,6 +165,33 @@ def test_prune_removes_by_age(registry: MemoryRegistry, capsys: pytest.CaptureFi
     assert "latest" in registry.shelf().tags
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ([], {MAIN, TAG}),
+        (["--max-age", "2d"], {MAIN}),
+        (["--max-age", "50d"], {MAIN, OLD, TAG}),
+        (["--keep", "feature/*"], {MAIN, OLD, TAG}),
+    ],
+)
+def test_prune_uses_the_configured_age_unless_one_is_given(
+    registry: MemoryRegistry, words: list[str], left: set[str]
+) -> None:
+    """`prune` uses the `max_age` of the configuration, like `store prune`; a flag overrides it."""
+    with Path("bxcache.toml").open("a") as file:
+        file.write("max_age = '30d'\n")
+    assert run(["registry", "prune", *words]) == 0
+    assert scopes(registry) == left
+
+
+def test_a_named_repository_has_no_configured_age(registry: MemoryRegistry) -> None:
+    """The `max_age` of the configuration does not count for a repository named by `--from`."""
+    with Path("bxcache.toml").open("a") as file:
+        file.write("max_age = '30d'\n")
+    assert run(["registry", "prune", "--from", f"{registry.address}/app"]) == 2
+    assert scopes(registry) == {MAIN, OLD, TAG}
+
+
 def test_prune_has_a_json_document(
     registry: MemoryRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ VALUES: dict[tuple[str, str], list[Value]] = {
     ("inline", "stages"): [Value('"all"', counts=True)],
     **{(kind, "insecure"): [Value("true", counts=False)] for kind in ("registry", "inline")},
     **{(kind, "timeout"): [Value('"5s"', counts=True)] for kind in ("registry", "inline")},
+    **{(kind, "max_age"): [Value('"1d"', counts=False)] for kind in ("registry", "inline")},
 }
 REQUIRED = {("local", "type"), ("registry", "type"), ("inline", "type"), ("cache", "backends")} | {
     (kind, "ref") for kind in ("registry", "inline")

@@ -19,7 +19,8 @@ from bxcache.registry.scopes import describe_scopes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bxcache.registry.registry_cache import Pruned, RegistryCache
+    from bxcache.backends.location import RegistryLocation
+    from bxcache.registry.registry_cache import Pruned
 
 
 def list_scopes(
@@ -27,7 +28,7 @@ def list_scopes(
 ) -> None:
     here = Path.cwd()
     chosen = choose_registries(here, os.environ, chosen=ref, insecure=insecure, file=config_file)
-    found = [(each.name, each.list_scopes()) for each in chosen]
+    found = [(each.cache.name, each.cache.list_scopes()) for each in chosen]
     show(
         lambda: {
             "registries": [
@@ -40,32 +41,38 @@ def list_scopes(
 
 
 def prune(*, remote: str, gone: bool, dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
-    if given["max_age"] is None and not gone:
-        raise click.UsageError("choose what to remove: `--max-age 30d`, `--gone`, or both")
+    chosen = _choose_changed(given, dry_run=dry_run)
+    asked = given["max_age"]
+    ages = [each.max_age if asked is None else asked for each in chosen]
+    if not gone and all(age is None for age in ages):
+        raise click.UsageError(
+            "choose what to remove: `--max-age 30d`, `--gone`, or both; or declare `max_age` for "
+            "the registry in [[cache.backends]]"
+        )
     known = list_remote(Path.cwd(), remote) if gone else None
     _show_pruned(
         (
-            each.prune(
-                max_age=given["max_age"],
+            each.cache.prune(
+                max_age=max_age,
                 branches=known.branches if known else None,
                 tags=known.tags if known else None,
                 keep=given["keep"],
                 dry_run=dry_run,
             )
-            for each in _choose_changed(given, dry_run=dry_run)
+            for each, max_age in zip(chosen, ages, strict=True)
         ),
         as_json=as_json,
     )
 
 
 def remove(*, scopes: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401  # click's options
-    chosen = _choose_changed(given, dry_run=dry_run)
+    chosen = [each.cache for each in _choose_changed(given, dry_run=dry_run)]
     check_removable({each.name: each.list_scopes() for each in chosen}, scopes)
     removed = (each.remove(*scopes, dry_run=dry_run) for each in chosen)
     _show_pruned(removed, as_json=as_json)
 
 
-def _choose_changed(given: dict[str, Any], *, dry_run: bool) -> list[RegistryCache]:
+def _choose_changed(given: dict[str, Any], *, dry_run: bool) -> list[RegistryLocation]:
     return choose_registries(
         Path.cwd(),
         os.environ,
