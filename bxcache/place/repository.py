@@ -155,7 +155,7 @@ def list_remote(directory: Path, remote: str) -> RemoteRefs:
     except OSError as error:
         raise PlaceError("cannot list the remote's branches: there is no `git` on PATH") from error
     if answer.status != 0:
-        said = mask_url(" ".join(answer.stderr.split())) or f"exit status {answer.status}"
+        said = _find_cause(answer.stderr) or f"exit status {answer.status}"
         raise PlaceError(f"git cannot list the remote's branches: {said}", hint=hint)
     names = [line.partition("\t")[2] for line in answer.stdout.splitlines()]
     branches, tags = (
@@ -165,3 +165,10 @@ def list_remote(directory: Path, remote: str) -> RemoteRefs:
     if not branches:
         raise PlaceError("the git remote has no branches; refusing to remove anything", hint=hint)
     return RemoteRefs(branches, tags)
+
+
+def _find_cause(stderr: str) -> str:
+    """Git's lines up to the first fatal one, as one; general advice follows that."""
+    lines = [line.strip().rstrip(".") for line in stderr.splitlines() if line.strip()]
+    fatal = next((n for n, line in enumerate(lines) if line.startswith("fatal:")), len(lines))
+    return mask_url("; ".join(lines[: fatal + 1]))

@@ -112,6 +112,27 @@ def test_an_unknown_remote_is_an_error(work: Path, name: str) -> None:
     assert not list(work.rglob("pwned"))
 
 
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        (
+            "echo git@example.com: Permission denied '(publickey).' >&2; exit 255",
+            "git@example.com: Permission denied (publickey); "
+            "fatal: Could not read from remote repository",
+        ),
+        ("exit 255", "fatal: Could not read from remote repository"),
+    ],
+)
+def test_the_cause_is_one_line_without_advice(
+    work: Path, monkeypatch: pytest.MonkeyPatch, script: str, cause: str
+) -> None:
+    """The error has git's cause on one line, and none of its general advice on access rights."""
+    monkeypatch.setenv("GIT_SSH_COMMAND", f"f() {{ {script}; }}; f")
+    with pytest.raises(PlaceError) as error:
+        list_remote(work, "git@example.com:team/app.git")
+    assert error.value.message == f"git cannot list the remote's branches: {cause}"
+
+
 def test_outside_of_a_repository_there_is_no_remote(tmp_path: Path) -> None:
     """Outside a repository, the error names the option to use."""
     with pytest.raises(PlaceError, match="does not appear to be a git repository") as error:
