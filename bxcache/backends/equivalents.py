@@ -1,41 +1,83 @@
-"""The backend that does what docker's own cache flags do."""
+"""The backends that do what docker's own cache flags do."""
 
 from __future__ import annotations
 
 import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bxcache.backends.base import DECLARED
 from bxcache.buildx.option_text import read_options, render_options, split_fields
+from bxcache.config.discovery import shorten_path
 from bxcache.config.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bxcache.config.loading import Setup
 
 _SAME = {"src": "dir", "dest": "dir"}
 _KEPT = {"local": ("dir",), "registry": ("ref",), "inline": ("ref",)}
+_INLINE = "inline"
 
 
-def name_backends(values: Iterable[str]) -> str:
-    """Name the backend for each value of `--cache-from` or `--cache-to`.
+def advise_backends(imports: Sequence[str], exports: Sequence[str], setup: Setup) -> str:
+    """Say what to write for values of `--cache-from` and `--cache-to`: nothing, if it is declared.
 
-    >>> name_backends(["type=local,dest=/c,mode=max", "r/app:cache", "type=gha"])
-    '`--backend type=local,dir=/c`, `--backend type=registry,ref=r/app`, and none for `type=gha`'
+    Args:
+        setup: the configuration that the build would have.
     """
-    return ", ".join(map(_name_backend, values)).replace(", none", ", and none")
+    specs = list_specs(imports, exports)
+    declared = []
+    if setup.is_set(".".join(DECLARED)):
+        declared = [_render_spec(each.model_dump()) for each in setup.config.cache.backends]
+    others = ", ".join(map(_name_flag, (each for each in specs if each not in declared)))
+    others = others.replace(", none", ", and none")
+    if not declared:
+        return others
+    listed = ", ".join(f"`{each}`" for each in declared)
+    known = f"{setup.source_of(DECLARED)} declares {listed}, so leave the flag out"
+    return f"{known}; a flag replaces that: {others}" if others else known
 
 
-def _name_backend(text: str) -> str:
+def list_specs(imports: Iterable[str], exports: Iterable[str]) -> list[str]:
+    """List the backend for each value of `--cache-from` and `--cache-to`, each once.
+
+    >>> list_specs(["type=local,src=/c"], ["type=local,dest=/c,mode=max", "r/app:cache"])
+    ['type=local,dir=/c', 'type=registry,ref=r/app']
+    >>> list_specs(["r/app:latest"], ["type=inline"]), list_specs([], ["type=inline"])
+    (['type=inline,ref=r/app:latest'], ['type=inline,ref=IMAGE'])
+    """
+    read, saved = [*map(_read, imports)], [*map(_read, exports)]
+    if any(each["type"] == _INLINE for each in saved):
+        # It is imported from the image.
+        images = [each for each in read if "ref" in each] or [{"ref": "IMAGE"}]
+        saved = [each for each in saved if each["type"] != _INLINE]
+        read = [each for each in read if "ref" not in each]
+        read += [{**each, "type": _INLINE} for each in images]
+    return [*dict.fromkeys(map(_render_spec, (*read, *saved)))]
+
+
+def _read(text: str) -> dict[str, str]:
     fields = split_fields(text)
-    given = {"type": "registry", "ref": text} if "=" not in fields[0] else read_options(text)
-    options = {_SAME.get(name, name): value for name, value in given.items()}
-    kind = options.get("type", "registry")
-    if kind not in _KEPT:
-        return f"none for `type={kind}`"
-    if kind == "registry" and "ref" in options:
-        options["ref"] = _drop_tag(options["ref"])
-    kept = [(name, options[name]) for name in _KEPT[kind] if name in options]
-    spec = render_options((("type", kind), *kept))
+    given = {"ref": text} if "=" not in fields[0] else read_options(text)
+    return {"type": "registry"} | {_SAME.get(name, name): value for name, value in given.items()}
+
+
+def _render_spec(options: Mapping[str, str | None]) -> str:
+    kind = str(options["type"])
+    kept = {name: options.get(name) for name in _KEPT.get(kind, ())}
+    if kind == "local" and kept["dir"]:
+        kept["dir"] = shorten_path(Path(kept["dir"]))
+    if kind == "registry" and kept["ref"]:
+        kept["ref"] = _drop_tag(kept["ref"])
+    return render_options((("type", kind), *((k, v) for k, v in kept.items() if v)))
+
+
+def _name_flag(spec: str) -> str:
+    if read_options(spec)["type"] not in _KEPT:
+        return f"none for `{spec}`"
     return f"`--backend {shlex.quote(spec)}`"
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.extra_flags import INLINE, LAYERLESS, adds_inline, find_values, list_flags
+from bxcache.buildx.extra_flags import (
+    CACHE_FROM,
+    CACHE_TO,
+    INLINE,
+    LAYERLESS,
+    adds_inline,
+    find_values,
+    list_flags,
+)
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
 from bxcache.buildx.option_text import read_options, split_fields
 from bxcache.config.paths import is_remote
@@ -131,6 +139,9 @@ def explain_once(settings: BuildSettings, extra: Sequence[str]) -> str | None:
     if "--no-cache-filter" in flags:
         return f"`{name_option('no_cache_filter')}` builds stages without a cache"
     unknown = [flag for flag in flags if flag not in _REPEATABLE | LAYERLESS]
+    cache = next((flag for flag in unknown if flag in (CACHE_FROM, CACHE_TO)), None)
+    if cache:
+        return f"docker's own `{cache}` is given in place of a backend"
     return f"`{unknown[0]}` may have side effects" if unknown else None
 
 

@@ -21,7 +21,8 @@ _WITHOUT_VALUE = frozenset(
     )
 )
 """https://docs.docker.com/reference/cli/docker/buildx/build/#options, and those of bake."""
-CACHE_TO, METADATA_FILE, ID_FILE = "--cache-to", "--metadata-file", "--iidfile"
+CACHE_FROM, CACHE_TO = "--cache-from", "--cache-to"
+METADATA_FILE, ID_FILE = "--metadata-file", "--iidfile"
 PASSED = {
     "add_hosts": "--add-host",
     "allow": "--allow",

@@ -37,21 +37,6 @@ def _gates(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     return read_with("environment.parse_gates")(values) if values else {}
 
 
-def _refuse_cache(
-    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> None:
-    """Answer docker's own cache flags with the backend that does the same."""
-    if not values:
-        return
-    from bxcache.backends.equivalents import name_backends  # noqa: PLC0415  # only an error
-
-    flag = parameter.opts[0]
-    raise click.UsageError(
-        f"`{flag}` is docker's; bxcache imports from a backend and saves to it by itself: "
-        f"{name_backends(values)}. Docker's own flag goes behind `--`"
-    )
-
-
 _DOCKER = under(
     "Docker's options",
     flag("--push", default=None, help="Push the image."),
@@ -212,8 +197,8 @@ _BUILD_OPTIONS = together(
         repeated("--annotation", "annotations", metavar="NAME=VALUE", help="Annotation."),
         repeated("--attest", metavar="SPEC", help="Attestation, such as `type=sbom`."),
         option("--iidfile", metavar="FILE", help="Write the image's digest to a file."),
-        repeated("--cache-from", hidden=True, expose_value=False, callback=_refuse_cache),
-        repeated("--cache-to", hidden=True, expose_value=False, callback=_refuse_cache),
+        repeated("--cache-from", hidden=True),
+        repeated("--cache-to", hidden=True),
     ),
     _DOCKER,
     _CACHES,

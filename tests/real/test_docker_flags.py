@@ -11,6 +11,7 @@ import pytest
 from bxcache.cli.commands import load_command
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine, count
+from tests.real.stages import Shelf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,3 +133,50 @@ def test_dockers_cache_flags_are_answered_with_a_backend(machine: Machine, proje
     given = ("--cache-to", "type=registry,ref=r.example.com/app:cache,mode=max")
     said = machine.run("build", *given, folder=project, status=2).err
     assert "`--backend type=registry,ref=r.example.com/app`" in said
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "advice"),
+    [
+        ("", ("--cache-from", "type=gha"), "by itself: none for `type=gha`."),
+        (
+            "",
+            ("--cache-from", "r.io/app:1", "--cache-to", "type=inline"),
+            "by itself: `--backend type=inline,ref=r.io/app:1`.",
+        ),
+        (
+            "type = 'inline'\nref = 'r.io/app:1'",
+            ("--cache-from", "r.io/app:1", "--cache-to", "type=inline"),
+            "bxcache.toml declares `type=inline,ref=r.io/app:1`, so leave the flag out.",
+        ),
+        (
+            "type = 'local'\ndir = '.cache'",
+            ("--cache-from", "r.io/app"),
+            "flag out; a flag replaces that: `--backend type=registry,ref=r.io/app`.",
+        ),
+        (
+            "type = 'local'\ndir = '.cache'",
+            ("--cache-from", "type=local,src=.cache", "--cache-to", "type=local,dest=.cache"),
+            "bxcache.toml declares `type=local,dir=.cache`, so leave the flag out.",
+        ),
+    ],
+)
+def test_a_refused_cache_flag_is_answered_with_what_does_the_same(
+    declared: str, given: tuple[str, ...], advice: str, machine: Machine, project: Path
+) -> None:
+    """The answer is what the config file declares, or else the backend of docker's flags."""
+    if declared:
+        (project / "bxcache.toml").write_text(f"[[cache.backends]]\n{declared}\n")
+    assert advice in machine.run("build", *given, folder=project, status=2).err
+
+
+def test_stages_that_dockers_own_flags_leave_unsaved_are_noted(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
+    """One line says that stages are not saved beside docker's own flags; the image is built."""
+    given = ("--", "--cache-from", f"type=registry,ref={shelf.ref}:own")
+    said = machines("classic").run("build", *HERE, *shelf.backend(), *given, folder=project).err
+    noted = [line for line in said.splitlines() if "the stages are not saved" in line]
+    assert len(noted) == 1
+    assert noted[0].endswith("as docker's own `--cache-from` is given in place of a backend")
+    assert shelf.tags() == {}

@@ -116,9 +116,8 @@ def test_an_unknown_remote_is_an_error(work: Path, name: str) -> None:
     ("script", "cause"),
     [
         (
-            "echo git@example.com: Permission denied '(publickey).' >&2; exit 255",
-            "git@example.com: Permission denied (publickey); "
-            "fatal: Could not read from remote repository",
+            "echo git@h: Permission denied '(publickey).' >&2; exit 255",
+            "git@h: Permission denied (publickey); fatal: Could not read from remote repository",
         ),
         ("exit 255", "fatal: Could not read from remote repository"),
     ],

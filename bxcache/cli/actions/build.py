@@ -33,6 +33,7 @@ _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
 
 def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build one image or several, or print what would be done."""
+    _refuse_caches(values["cache_from"], values["cache_to"], values["config_file"])
     check_options(values)
     several = values["every"] or len(words) > 1
     if several and values["image"]:
@@ -55,6 +56,23 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
         say(render_preview(preview_build(request)), err=False)
         return 0
     return _build(request, values)
+
+
+def _refuse_caches(
+    imports: tuple[str, ...], exports: tuple[str, ...], config_file: Path | None
+) -> None:
+    """Answer docker's own cache flags with the backend that does the same."""
+    if not imports and not exports:
+        return
+    from bxcache.backends.equivalents import advise_backends  # noqa: PLC0415  # only an error
+    from bxcache.place.trust import load_guarded  # noqa: PLC0415  # the same
+
+    setup = load_guarded(Path.cwd(), os.environ, file=config_file)
+    raise click.UsageError(
+        f"`{'--cache-from' if imports else '--cache-to'}` is docker's; bxcache imports from a "
+        f"backend and saves to it by itself: {advise_backends(imports, exports, setup)}. "
+        "Docker's own flag goes behind `--`"
+    )
 
 
 def _is_image(word: str, config_file: Path | None) -> bool:
