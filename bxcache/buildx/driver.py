@@ -138,7 +138,27 @@ class Docker:
         Raises:
             EngineError: docker does not answer.
         """
-        words = ("buildx", "bake", "--print", "--progress", "quiet", *arguments)
+        return self._ask_bake("--print", arguments, directory, environment)
+
+    def list_bake(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """List the targets and groups of bake files, as `print_bake`; none if buildx is too old."""
+        answer = self._ask_bake("--list=targets", arguments, directory, environment)
+        rows = answer.stdout.splitlines()[1:] if not answer.status else ()
+        return tuple(row.split()[0] for row in rows if row.strip())
+
+    def _ask_bake(
+        self,
+        flag: str,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None,
+    ) -> Answer:
+        words = ("buildx", "bake", flag, "--progress", "quiet", *arguments)
         with self._asking(*words, directory=directory, environment=environment) as question:
             return _await_answer(question, _SECONDS_TO_BOOT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from bxcache.buildx.extra_flags import (
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.raw import list_errors
 from bxcache.config.paths import is_remote
+from bxcache.config.problems import suggest
 from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.choose import plan_build
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.pipeline.prepare import Prepared
 
+_UNKNOWN = re.compile(r"failed to find target (?P<name>.*)")
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
 _HARMLESS = LAYERLESS | {"-D", "--debug", "--allow"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
@@ -108,7 +111,11 @@ def print_definition(
     if answer.status:
         hint = "`docker buildx bake --print` shows what bake makes of its files"
         redact = Redactor(find_secrets(words, os.environ, directory))
-        raise ConfigError([Problem(source, "", redact(_find_why(answer.stderr)))], hint=hint)
+        why = _find_why(answer.stderr)
+        if unknown := _UNKNOWN.fullmatch(why):
+            own = [*words[: len(words) - len(request.targets)], *filter(is_remote, request.targets)]
+            why += _name_known(unknown["name"], docker.list_bake(own, directory, environment))
+        raise ConfigError([Problem(source, "", redact(why))], hint=hint)
     try:
         return parse_definition(answer.stdout), answer.stdout
     except ValueError as error:
@@ -135,6 +142,12 @@ def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker
     if any(map(concerns_files, missing)):
         hint += f";\n`{FILES_VARIABLE}=0` in the environment lets it have all files"
     raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)
+
+
+def _name_known(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown target: those that the files have, and the likely."""
+    listed = ", ".join(f"`{each}`" for each in known)
+    return f"; known: {listed}{suggest(name, known)}" if known else ""
 
 
 def _find_why(stderr: str) -> str:

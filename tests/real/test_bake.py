@@ -280,7 +280,7 @@ def test_a_dry_run_prints_runnable_commands(machine: Machine, shop: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nope",), "failed to find target nope"),
+        (("we",), "target we; known: `api`, `default`, `web`, `worker`; did you mean `web`?"),
         (("-f", "absent.hcl"), "open absent.hcl: no such file or directory"),
         (("-f", "broken.hcl"), "Unclosed configuration block"),
         (("--set", "worker=1"), "invalid override key worker, expected target.name"),

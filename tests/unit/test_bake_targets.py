@@ -312,6 +312,9 @@ class Asked(Docker):
         self.words = list(arguments)
         return self.answer
 
+    def list_bake(self, *_: object) -> tuple[str, ...]:
+        return ()
+
 
 def test_targets_are_read_as_they_will_be_baked(base: Prepared) -> None:
     """`--print` gets the same files, values and further arguments as the bake."""
