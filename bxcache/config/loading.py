@@ -243,7 +243,7 @@ def find_cache_folder() -> Path:
 def describe(
     setup: Setup, *, only_changed: bool = False, as_text: bool = False
 ) -> list[tuple[str, Any, Source]]:
-    """Every value with its key and source, in the order of the file.
+    """Every value with its key and source, in the order of the file; of an image, what it sets.
 
     `[place]` is left out, since configuration is only one of its sources.
 
@@ -257,6 +257,11 @@ def describe(
         exclude_defaults=only_changed,
         context=WRITTEN if as_text else None,
     )
+    # What an image sets to a default may differ from what `build` sets.
+    values["images"] = {
+        name: each.model_dump(mode="json", exclude_unset=True)
+        for name, each in setup.config.images.items()
+    }
     for backend in () if only_changed else values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))

@@ -146,11 +146,12 @@ def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
     """List what is known of the place: each value with its key and source."""
     place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
+    limit = "; as far as the builder can, which `bxcache build --dry-run` shows"
     return [
         ("place.provider", place.provider, variables),
         *((f"place.{each}", getattr(place, each), place.sources.get(each, "")) for each in FIELDS),
         ("place.trusted", place.trusted, place.reason),
-        ("saves", trust.writes, trust.reason),
+        ("saves", trust.writes, f"{trust.reason}{limit if trust.writes else ''}"),
     ]
 
 

@@ -115,5 +115,43 @@ def test_lines_fit_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
     flat = " ".join(out.split())
     assert '"registry.example.com/b:1", ] bxcache.toml:3 ' in flat
-    assert "saves = true the cache is saved: the build is trusted, no CI provider runs it" in flat
+    assert (
+        "saves = true the cache is saved: the build is trusted, no CI provider runs it; "
+        "as far as the builder can, which `bxcache build --dry-run` shows"
+    ) in flat
     assert "only-for-tests" not in out
+
+
+IMAGES = """\
+[build]
+file = "app/Dockerfile"
+push = true
+[images.api]
+target = "api"
+push = false
+build_args = { API_TOKEN = "only-for-tests" }
+[images.web]
+tags = ["r.example.com/web"]
+[images.plain]
+"""
+
+
+def test_images_are_shown_with_what_they_set(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image is listed with the values that it sets, of which secrets are masked."""
+    (project / "bxcache.toml").write_text(IMAGES)
+    for words in ((), ("--changed",), ("--image", "web")):
+        shown = read(capsys, *words)
+        images = {key: each for key, each in shown.items() if key.startswith("images.")}
+        assert images == {
+            "images.api.target": ("api", "bxcache.toml:5"),
+            "images.api.push": (False, "bxcache.toml:6"),
+            "images.api.build_args.API_TOKEN": ("***", "bxcache.toml:7"),
+            "images.web.tags": (["r.example.com/web"], "bxcache.toml:9"),
+            "images.plain": ({}, "bxcache.toml:10"),
+        }
+    assert run(["config", "show"]) == 0
+    assert re.search(
+        r"^images\.plain = \{\} +bxcache.toml:10$", capsys.readouterr().out, re.MULTILINE
+    )
