@@ -241,6 +241,29 @@ def test_a_name_without_use_is_a_usage_error(
     assert read_all(repository) == before
 
 
+@pytest.mark.parametrize(
+    ("package", "noted"),
+    [
+        ("./tools/missing.whl", True),
+        ("missing-1-py3-none-any.whl", True),
+        ("./tools/there.whl", False),
+        ("/opt/bxcache.whl", False),
+        ("git+https://example.com/bxcache.git", False),
+        ("bxcache==1", False),
+    ],
+)
+def test_a_missing_package_is_noted(
+    package: str, noted: bool, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that the repository does not have yet is noted; the job is written all the same."""
+    (repository / "tools").mkdir()
+    (repository / "tools" / "there.whl").touch()
+    assert run(["init", "--ci", "jenkins", "--package", package]) == 0
+    note = f"note: there is no `{package}` in the repository yet"
+    assert (note in capsys.readouterr().err) == noted
+    assert package in (repository / "Jenkinsfile").read_text()
+
+
 def test_nothing_is_overwritten(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One error names all files that exist, and nothing is written; `--force` writes them."""
     (repository / "bxcache.toml").write_text("# mine\n")

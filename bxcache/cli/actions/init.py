@@ -18,7 +18,7 @@ from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bxcache.pipeline.survey import Survey
 
@@ -44,7 +44,7 @@ def write_files(
     _check_repository(system, repository)
     _check_package(system, package)
     written = starter.render_files(found, system, repository, package)
-    for note in starter.list_notes(found, system):
+    for note in (*starter.list_notes(found, system), *_note_package(root, package)):
         say(f"note: {note}")
     if dry_run:
         say(starter.render_preview(written), err=False)
@@ -101,6 +101,15 @@ def _check_package(system: str | None, package: str | None) -> None:
         raise click.UsageError("--package needs --ci, whose job installs it")
     if package is not None and not _PACKAGE.fullmatch(package):
         raise click.UsageError(f"`{package}` is not a package's name, path or URL without spaces")
+
+
+def _note_package(root: Path, package: str | None) -> Iterator[str]:
+    """Note a file that the repository does not have yet; one outside of it may be the runner's."""
+    if not package or "://" in package or package.startswith(("/", "~")):
+        return
+    is_path = "/" in package or package.endswith((".whl", ".tar.gz"))
+    if is_path and not (root / package).exists():
+        yield f"there is no `{package}` in the repository yet; the job installs bxcache from it"
 
 
 def _list_changed(root: Path, written: Mapping[str, str]) -> tuple[str, ...]:
