@@ -146,7 +146,7 @@ def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
     """List what is known of the place: each value with its key and source."""
     place = trust.place
     variables = ", ".join(place.consulted) or "no CI variable is set"
-    limit = "; as far as the builder can, which `bxcache build --dry-run` shows"
+    limit = "; as far as the builder can, which a dry run of a build shows"
     return [
         ("place.provider", place.provider, variables),
         *((f"place.{each}", getattr(place, each), place.sources.get(each, "")) for each in FIELDS),

@@ -253,7 +253,7 @@ def test_a_name_without_use_is_a_usage_error(
     ],
 )
 def test_a_missing_package_is_noted(
-    package: str, noted: bool, repository: Path, capsys: pytest.CaptureFixture[str]
+    package: str, *, noted: bool, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A path that the repository does not have yet is noted; the job is written all the same."""
     (repository / "tools").mkdir()

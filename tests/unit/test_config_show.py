@@ -117,7 +117,7 @@ def test_lines_fit_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert '"registry.example.com/b:1", ] bxcache.toml:3 ' in flat
     assert (
         "saves = true the cache is saved: the build is trusted, no CI provider runs it; "
-        "as far as the builder can, which `bxcache build --dry-run` shows"
+        "as far as the builder can, which a dry run of a build shows"
     ) in flat
     assert "only-for-tests" not in out
 
