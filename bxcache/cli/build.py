@@ -60,7 +60,8 @@ _CACHES = under(
         "backends",
         type=read_with("environment.parse_backend"),
         metavar="SPEC",
-        help="Cache backend, instead of the configured ones: `type=registry,ref=…`.",
+        help="Cache backend, instead of the configured ones: `type=local`, `type=registry,ref=…` "
+        "or `type=inline,ref=…`; always with `type=`.",
     ),
     option(
         "--write",

@@ -9,12 +9,15 @@ the variables that untrusted bake files may read.
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from bxcache.config.backends import SETTINGS
 from bxcache.config.models import SECTIONS
 from bxcache.config.problems import suggest
+from bxcache.config.reference import EXAMPLE, Reference
 from bxcache.config.sources import Key, Layer, Origin, Source, insert_leaf
 from bxcache.errors import Problem
 
@@ -95,8 +98,23 @@ def parse_backend(text: str) -> dict[str, Any]:
     Raises:
         ValueError: a field is not `key=value`, or the quoting is broken.
     """
-    pairs = map(_split_pair, _split_fields(text))
+    fields = _split_fields(text)
+    try:
+        pairs = [*map(_split_pair, fields)]
+    except ValueError as error:
+        raise ValueError(f"{error}, such as {_suggest_backend(fields[0])}") from error
     return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
+
+
+def _suggest_backend(word: str) -> str:
+    """A valid backend for one that begins with a word: a type, a repository as in docker, or so."""
+    if word in SETTINGS:
+        needs_ref = "ref" in SETTINGS[word].model_fields
+        return f"`type={word}{f',ref={EXAMPLE}' if needs_ref else ''}`"
+    with suppress(ValueError):
+        if "/" in word:
+            return f"`type=registry,ref={Reference.parse(word)}`"
+    return f"`type=local` or `type=registry,ref={EXAMPLE}`"
 
 
 def parse_gates(texts: Iterable[str]) -> dict[str, Any]:
@@ -149,7 +167,8 @@ def _split_fields(text: str) -> list[str]:
     try:
         return next(csv.reader([text.strip()], strict=True), [])
     except csv.Error as error:
-        raise ValueError(f"is not a comma-separated list: {error}") from error
+        form = """quote a whole field that contains a comma, as in `a,"b,c"`"""
+        raise ValueError(f"is not a comma-separated list on one line; {form}") from error
 
 
 def _split_pair(pair: str) -> tuple[str, str]:

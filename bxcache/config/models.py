@@ -22,9 +22,17 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_share(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be a number from 0 to 1, such as 0.8, not {value:g}")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 TextTable = dict[Name, str]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[
+    float, AfterValidator(_check_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})
+]
 
 
 class BuildSettings(Declaration):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bxcache.config.backends import BACKENDS_TO_COME, SETTINGS, Declaration
 from bxcache.config.models import SECTIONS, Config, ImageSettings
+from bxcache.config.reference import EXAMPLE
 from bxcache.config.sources import BACKENDS
 from bxcache.config.wording import name_option
 from bxcache.redaction import is_secret_name, mask_url
@@ -24,7 +25,7 @@ _KINDS = {
     "string_type": "a text in quotes",
     "bool_type": "`true` or `false`",
     "int_type": "a whole number",
-    "float_type": "a number",
+    "float_type": "a number such as 0.8",
     "tuple_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
@@ -71,7 +72,8 @@ def find_invalid(
 
 
 def _place_of(place: Position) -> Position:
-    """A position without the tag of the backend union."""
+    """A position without the tag of the backend union, and without pydantic's mark of a name."""
+    place = place[:-1] if place[-1:] == ("[key]",) else place
     return (*place[:3], *place[4:]) if place[:2] == BACKENDS else place
 
 
@@ -97,7 +99,7 @@ def _explain(error: ErrorDetails) -> str:
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "missing":
-        return "is required"
+        return f"is required, such as `{EXAMPLE}`" if error["loc"][-1] == "ref" else "is required"
     if kind == "union_tag_not_found":
         return "needs a `type`: " + _any_of(SETTINGS)
     if kind == "union_tag_invalid":

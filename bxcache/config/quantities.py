@@ -195,9 +195,11 @@ def _reads(parse: Callable[[str], float]) -> BeforeValidator:
     def read(value: object) -> object:
         found = parse(value) if isinstance(value, str) else value
         if isinstance(found, int | float) and not isinstance(found, bool):
+            if isinstance(found, float) and not math.isfinite(found):
+                raise ValueError("must be a finite number")
             if found <= 0:
                 raise ValueError("must be more than zero")
-            if _LIMIT <= found < math.inf:
+            if found >= _LIMIT:
                 raise ValueError("is too large")
         return found
 
@@ -234,7 +236,6 @@ Age = Annotated[
 ]
 Duration = Annotated[
     float,
-    Field(allow_inf_nan=False),
     _reads(parse_duration),
     _writes(write_time),
     _shows(_DURATION, "10m", type="number", exclusiveMinimum=0),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bxcache.redaction import mask_url
 
+EXAMPLE = "registry.example.com/team/app-cache"
 HUB = "docker.io"
 """The registry of a name without one."""
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -85,4 +86,4 @@ def _reason(text: str) -> str:
     repository = text.split("/", 1)[-1].rpartition(":")[0] or text
     if repository != repository.lower():
         return "; a repository's name must be lower case"
-    return "; write it like `registry.example.com/team/app-cache`"
+    return f"; write it like `{EXAMPLE}`"

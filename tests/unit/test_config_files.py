@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from bxcache.config.backends import SETTINGS, Declaration
 from bxcache.config.discovery import find_config_file, read_config_file
 from bxcache.config.loading import Setup, check_file, default_store, describe, load_setup
+from bxcache.config.models import SECTIONS, Config, ImageSettings
+from bxcache.config.problems import dotted, find_invalid
 from bxcache.config.sources import Layer, Origin, Source
 from bxcache.errors import ConfigError
 
@@ -229,6 +234,11 @@ def test_variables_are_read(name: str, text: str, key: str, expected: object, re
         ("BXCACHE_BUILD_TAGS", "a\nb", "is not a comma-separated list"),
         ("BXCACHE_CACHE_BACKENDS", '"type=local', "is not a comma-separated list"),
         ("BXCACHE_CACHE_BACKENDS", "type=locl", "did you mean `local`?"),
+        ("BXCACHE_CACHE_BACKENDS", "local", "`key=value`, such as `type=local`"),
+        ("BXCACHE_CACHE_BACKENDS", "inline,x", "such as `type=inline,ref=registry.example.com/"),
+        ("BXCACHE_CACHE_BACKENDS", "r.io/app:x", "such as `type=registry,ref=r.io/app:x`"),
+        ("BXCACHE_CACHE_BACKENDS", "u:p@r.io/app", "such as `type=local` or `type=registry,ref="),
+        ("BXCACHE_CACHE_BACKENDS", "type=inline", "ref: is required, such as `registry."),
     ],
 )
 def test_a_wrong_variable_is_named(name: str, text: str, message: str, repo: Path) -> None:
@@ -305,7 +315,9 @@ def test_unknown_variables_are_noted(repo: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("min_hit_ratio = 1.5", "less than or equal to 1"),
+        ("min_hit_ratio = 1.5", "must be a number from 0 to 1, such as 0.8, not 1.5"),
+        ("min_hit_ratio = '80%'", "must be a number such as 0.8, not a text"),
+        ("max_seconds = inf", "must be a finite number"),
         ("max_size = '2 apples'", "is not a size"),
         ("max_seconds = 'soon'", "is not a duration; write it like `90s`"),
         ("require_cached = 'deps'", "must be a list"),
@@ -378,7 +390,7 @@ min_hit_ratio = 2
         ("25: cache.backends[3]:", "`s3` is not supported yet"),
         ("28: cache.backends[4]:", "needs a `type`"),
         ("31: cache.backends[5]:", "only one `local` backend is allowed"),
-        ("35: gate.min_hit_ratio:", "less than or equal to 1"),
+        ("35: gate.min_hit_ratio:", "must be a number from 0 to 1, such as 0.8, not 2"),
         ("37: chace:", "did you mean `cache`?"),
     ]
     for (place, message), line in zip(
@@ -425,6 +437,35 @@ def test_a_problem_is_explained_in_plain_words(text: str, message: str, tmp_path
     """A problem is explained without pydantic's terms."""
     found = problems(text, tmp_path)
     assert any(re.search(message, line) for line in found), found
+
+
+BAD = (-1, 1.5, math.inf, math.nan, 10**30, True, "", "x y", [1], ["x"], {"a": 1}, {"": "x"})
+_MODELS: dict[str, type[Declaration]] = {**SECTIONS, "images": ImageSettings, **SETTINGS}
+KEYS = [(part, name) for part, model in _MODELS.items() for name in model.model_fields]
+
+
+def set_key(part: str, name: str, value: object) -> dict[str, Any]:
+    """Return a document that sets one key of a section, an image or a backend."""
+    if part in SETTINGS:
+        return {"cache": {"backends": [{"type": part, "ref": "r.io/app", name: value}]}}
+    return {part: {"api": {name: value}} if part == "images" else {name: value}}
+
+
+@pytest.mark.parametrize(("part", "name"), KEYS)
+def test_no_key_has_pydantics_words(part: str, name: str) -> None:
+    """No wrong value of a key is explained in pydantic's own words, or at its own marks."""
+    found = 0
+    for bad in BAD:
+        table = set_key(part, name, bad)
+        try:
+            Config.model_validate(table)
+        except ValidationError as error:
+            raw = {each["msg"].lower() for each in error.errors()}
+            for place, message in find_invalid(table):
+                found += 1
+                assert message.lower() not in raw
+                assert "[key]" not in dotted(place)
+    assert found
 
 
 def test_an_unreadable_file_is_one_problem(tmp_path: Path) -> None:
