@@ -10,7 +10,14 @@ from bxcache.config.discovery import find_root
 from bxcache.config.loading import locate
 from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.problems import dotted
-from bxcache.config.sources import BACKENDS, Origin, find_leaves, insert_leaf, merge_layers
+from bxcache.config.sources import (
+    BACKENDS,
+    Origin,
+    find_leaves,
+    insert_leaf,
+    merge_layers,
+    split_backends,
+)
 from bxcache.config.trust import Checkout, Rule
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: s
             insert_leaf(values, key, value)
         elif key[0] != _IMAGES:
             # The chosen image's values are in `build`, too.
-            refused[key] = value, why
+            refused |= {place: (each, why) for place, each in split_backends(key, value)}
     return replace(layer, values=values)
 
 

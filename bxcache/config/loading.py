@@ -31,6 +31,7 @@ from bxcache.config.sources import (
     find_leaves,
     find_nearest,
     merge_layers,
+    split_backends,
 )
 from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
@@ -265,21 +266,12 @@ def describe(
     for backend in () if only_changed else values["cache"]["backends"]:
         if backend["type"] == "local":
             backend["dir"] = backend["dir"] or str(default_store(setup.root))
-    leaves = dict(_split_backends(find_leaves(values)))
+    found = find_leaves(values)
+    leaves = {place: each for leaf in found for place, each in split_backends(*leaf)}
     sources = locate(setup, leaves)
     rows = [(dotted(key), value, sources[key]) for key, value in leaves.items()]
     # The default context depends on the working directory.
     return [each for each in rows if not only_changed or each[2].origin is not Origin.DEFAULT]
-
-
-def _split_backends(leaves: Iterable[tuple[Key, Any]]) -> Iterator[tuple[Position, Any]]:
-    for key, value in leaves:
-        if key != BACKENDS or not value:
-            yield key, value
-            continue
-        for number, backend in enumerate(value):
-            for name, each in backend.items():
-                yield (*BACKENDS, number, name), each
 
 
 def locate(setup: Setup, keys: Iterable[Position]) -> dict[Position, Source]:

@@ -79,6 +79,16 @@ def find_leaves(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Ke
             yield (*prefix, name), value
 
 
+def split_backends(key: Key, value: Any) -> Iterator[tuple[Position, Any]]:  # noqa: ANN401  # a leaf
+    """Split the list of backends into the keys of each, its type first; another leaf stays."""
+    if key != BACKENDS or not value:
+        yield key, value
+        return
+    for number, backend in enumerate(value):
+        for name, each in sorted(backend.items(), key=lambda item: item[0] != "type"):
+            yield (*BACKENDS, number, name), each
+
+
 def insert_leaf(table: dict[str, Any], key: Key, value: object) -> None:
     """Set a leaf of nested tables, creating tables as needed."""
     for name in key[:-1]:

@@ -22,11 +22,7 @@ def render_settings(rows: Sequence[tuple[str, Any, str]]) -> str:
 
     A source that does not fit beside its value is on the lines below it.
     """
-    shown = [
-        (_render_setting(name, each), source)
-        for key, value, source in rows
-        for name, each in _split_list(key, value)
-    ]
+    shown = [(_render_setting(key, value), source) for key, value, source in rows]
     width = max((len(text) for text, _ in shown if len(text) <= _LEFT), default=0)
     lines = (line for text, source in shown for line in _lay_out(text, source, width))
     return "\n".join(lines) or "nothing differs from the defaults"
@@ -60,23 +56,10 @@ def _lay_out(text: str, source: str, width: int) -> list[str]:
 def describe_settings(rows: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
     """Return the values for scripts; secrets are masked."""
     settings = [
-        {"key": name, "value": _mask_value(name, each), "source": source}
+        {"key": key, "value": _mask_value(key, value), "source": source}
         for key, value, source in rows
-        for name, each in _split_list(key, value)
     ]
     return {"settings": settings}
-
-
-def _split_list(key: str, value: object) -> list[tuple[str, object]]:
-    """Split a list of tables into the values that are set."""
-    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
-        return [(key, value)]
-    return [
-        (f"{key}[{index}].{name}", each)
-        for index, table in enumerate(value)
-        for name, each in sorted(table.items(), key=lambda item: item[0] != "type")
-        if each is not None
-    ]
 
 
 def _render_value(key: str, value: object) -> str:

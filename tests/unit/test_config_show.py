@@ -155,3 +155,20 @@ def test_images_are_shown_with_what_they_set(
     assert re.search(
         r"^images\.plain = \{\} +bxcache.toml:10$", capsys.readouterr().out, re.MULTILINE
     )
+
+
+def test_refused_backends_are_shown_key_by_key(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Backends of a file that does not count at all have a row for each key, the type first."""
+    file = project / "bxcache.toml"
+    outside = file.replace(project.parent / "outside.toml")
+    file.symlink_to(outside)
+    monkeypatch.setenv("BXCACHE_PLACE_TRUSTED", "false")
+    shown = read(capsys)
+    refused = [key for key, (_, source) in shown.items() if "does not count here" in source]
+    assert [each for each in refused if each.startswith("cache.backends")] == [
+        *(f"cache.backends[0].{name}" for name in ("type", "max_size", "max_age")),
+        *(f"cache.backends[1].{name}" for name in ("type", "ref", "timeout")),
+    ]
+    assert shown["cache.backends[1].ref"][1].startswith("bxcache.toml:13, does not count here: ")
