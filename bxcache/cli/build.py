@@ -9,7 +9,12 @@ import click
 from click import Choice, option
 
 from bxcache.cli.commands import command
-from bxcache.cli.completion import complete_gates, complete_images, complete_stages
+from bxcache.cli.completion import (
+    complete_gates,
+    complete_images,
+    complete_stages,
+    complete_targets,
+)
 from bxcache.cli.files import to_file, to_report_file
 from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together, under
 
@@ -246,7 +251,7 @@ def build_command() -> None:
 
 
 @command("bake:bake")
-@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]", shell_complete=complete_targets)
 @_BAKE_OPTIONS
 def bake_command() -> None:
     """Build the targets of a bake file with docker buildx bake, each from a cache of its own.

@@ -115,12 +115,61 @@ def complete_gates(_context: click.Context, _parameter: click.Parameter, word: s
     return []
 
 
-def complete_scopes(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+def complete_scopes(context: click.Context, parameter: click.Parameter, word: str) -> list[str]:
+    """The scopes of the local store, and of the last builds here with any backend."""
+    kept = complete_kept_scopes(context, parameter, word)
+    named = {"folder", "source"} & {name for name, value in context.params.items() if value}
+    recent = [] if named else complete_recent_scopes(context, parameter, word)
+    return [*dict.fromkeys((*kept, *recent))]
+
+
+def complete_kept_scopes(
+    context: click.Context, _parameter: click.Parameter, word: str
+) -> list[str]:
     """The scopes of the local store."""
     with suppress(Exception):
         from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
 
-        chosen = context.params.get("folder")
+        chosen = context.params.get("folder") or context.params.get("source")
         store = choose_location(Path.cwd(), os.environ, chosen=chosen).store
         return [each for each in store.read_scopes() if each.startswith(word)]
     return []
+
+
+def complete_recent_scopes(
+    _context: click.Context, _parameter: click.Parameter, word: str
+) -> list[str]:
+    """The scopes of the last builds here, in any backend: no registry is asked."""
+    with suppress(Exception):
+        from bxcache.insight.recent_builds import Checkout, RecentHolder  # noqa: PLC0415  # a shell waits
+        from bxcache.place.scope import Owner  # noqa: PLC0415  # as above
+
+        here = Checkout(Path.cwd(), Owner.of_branch(None))
+        scopes = RecentHolder(here, any_checkout=True).list_scopes()
+        return [each for each in scopes if each.startswith(word)]
+    return []
+
+
+def complete_targets(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """The targets and groups of the bake files."""
+    with suppress(Exception):
+        from bxcache.buildx.driver import Docker  # noqa: PLC0415  # a shell waits
+
+        files = [each for name in context.params.get("files") or () for each in ("--file", name)]
+        targets = Docker.find().list_bake(files, Path.cwd())
+        return [each for each in targets if each.startswith(word)]
+    return []
+
+
+def complete_sources(
+    _context: click.Context, _parameter: click.Parameter, word: str
+) -> list[CompletionItem]:
+    """Folders, and the declared repositories."""
+    found = [CompletionItem(word, type="dir")]
+    with suppress(Exception):
+        from bxcache.place.trust import load_guarded  # noqa: PLC0415  # a shell waits
+
+        backends = load_guarded(Path.cwd(), os.environ).config.cache.backends
+        refs = [getattr(each, "ref", "") for each in backends]
+        found += [CompletionItem(each) for each in refs if each and each.startswith(word)]
+    return found

@@ -6,7 +6,12 @@ import click
 
 from bxcache.cli import options
 from bxcache.cli.commands import command
-from bxcache.cli.completion import complete_kept_stages, complete_scopes, complete_stages
+from bxcache.cli.completion import (
+    complete_kept_stages,
+    complete_scopes,
+    complete_sources,
+    complete_stages,
+)
 from bxcache.cli.files import to_file, to_report_file
 
 _WHICH = options.together(
@@ -32,6 +37,7 @@ _SHARED = options.together(
         "--from",
         "source",
         metavar="DIR|REF",
+        shell_complete=complete_sources,
         help="A store, a directory that buildx exported to, or a registry's repository. "
         "Default: the backends of the configuration.",
     ),
@@ -95,6 +101,7 @@ def diff_command() -> None:
     "--from",
     "source",
     metavar="DIR|REF",
+    shell_complete=complete_sources,
     help="A store, or a registry's repository. Default: the backends of the configuration.",
 )
 @options.JSON

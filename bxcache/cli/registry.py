@@ -6,6 +6,7 @@ import click
 
 from bxcache.cli import options
 from bxcache.cli.commands import command
+from bxcache.cli.completion import complete_recent_scopes
 
 _REGISTRY = options.together(
     click.option(
@@ -56,7 +57,9 @@ def prune_command() -> None:
 
 @command("registry:remove")
 @_REGISTRY
-@click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…")
+@click.argument(
+    "scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_recent_scopes
+)
 @options.PREVIEW
 @options.JSON
 def rm_command() -> None:

@@ -6,7 +6,7 @@ import click
 
 from bxcache.cli import options
 from bxcache.cli.commands import command
-from bxcache.cli.completion import complete_scopes
+from bxcache.cli.completion import complete_kept_scopes
 from bxcache.console.cache_key import STYLES
 
 _STORE = options.together(
@@ -68,7 +68,9 @@ def repair_command() -> None:
 
 @command("store:remove")
 @_STORE
-@click.argument("scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_scopes)
+@click.argument(
+    "scopes", nargs=-1, required=True, metavar="SCOPE…", shell_complete=complete_kept_scopes
+)
 @options.PREVIEW
 @options.JSON
 def rm_command() -> None:
@@ -78,7 +80,13 @@ def rm_command() -> None:
 @command("store:pack")
 @_STORE
 @click.argument("file", metavar="FILE.tar.zst")
-@options.repeated("--scope", "scopes", metavar="SCOPE", help="Pack only this scope.")
+@options.repeated(
+    "--scope",
+    "scopes",
+    metavar="SCOPE",
+    shell_complete=complete_kept_scopes,
+    help="Pack only this scope.",
+)
 def pack_command() -> None:
     """Write the store as one file; `-` is stdout. The same content gives the same bytes."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bxcache.cli.completion import SHELLS, VARIABLE
+from tests.real.conftest import MakeMachine
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,21 @@ def test_images_stages_and_options_are_offered(tmp_path: Path) -> None:
     assert "--platform" in complete("bxcache build --pl", tmp_path)
     assert complete("bxcache build --progress ra", tmp_path) == ["rawjson"]
     assert complete("bxcache st", tmp_path) == ["store"]
+
+
+@pytest.mark.parametrize("kind", ["docker", "oldest"])
+def test_targets_of_a_bake_file_are_offered(
+    kind: str, machines: MakeMachine, tmp_path: Path
+) -> None:
+    """Targets and groups of the bake files are offered; none by a buildx that cannot list them."""
+    file = tmp_path / "other.hcl"
+    file.write_text('group "all" { targets = ["api"] }\ntarget "api" {}\ntarget "web" {}\n')
+    words = f"bxcache bake --file {file} a"
+    shell = {VARIABLE: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    with machines(kind).start(folder=tmp_path, **shell) as asked:
+        out, err = asked.communicate()
+    offered = [line.partition(",")[2] for line in out.splitlines() if line]
+    assert (offered, err) == (["all", "api"] if kind == "docker" else [], "")
 
 
 BASH = """

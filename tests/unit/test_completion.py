@@ -9,7 +9,8 @@ from click.shell_completion import ShellComplete
 
 from bxcache.cli.completion import VARIABLE
 from bxcache.cli.main import cli
-from bxcache.place.scope import Scope, guess_platform
+from bxcache.insight.recent_builds import Checkout, add_build
+from bxcache.place.scope import Owner, Scope, guess_platform
 from tests.support.histories import make_record, make_step
 from tests.support.layouts import build
 
@@ -64,6 +65,34 @@ def test_scopes_are_offered_for_every_scope_argument(store: Store) -> None:
     build(store, NAME, b"one")
     for words in (["history"], ["report"], ["diff"], ["diff", NAME]):
         assert complete(*words, "im") == [NAME]
+
+
+@pytest.mark.parametrize("kind", ["inline", "registry"])
+def test_scopes_without_a_store_are_offered(
+    kind: str, project: Path, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a local store, the scopes of the last builds in the folder are offered."""
+    build(store, NAME, b"one")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    text = f"[[cache.backends]]\ntype = '{kind}'\nref = 'r.invalid/app'\n"
+    (project / "bxcache.toml").write_text(text)
+    record = make_record(make_step("RUN a", 2))
+    add_build(Checkout(project, Owner.of_branch("main")), record.to_json())
+    add_build(Checkout(tmp_path, Owner.of_branch("main")), make_record().to_json())
+    name = record.scope.name
+    for words in (["history"], ["report"], ["diff"], ["diff", name], ["registry", "rm"]):
+        assert complete(*words, name[:2]) == [name]
+        assert complete(*words, "x") == []
+    assert complete("history", "--from", str(store.path), "im") == [NAME]
+    assert complete("store", "rm", "im") == []
+    assert "r.invalid/app" in complete("history", "--from", "r.")
+
+
+@pytest.mark.usefixtures("project")
+def test_scopes_to_pack_are_offered(store: Store) -> None:
+    """The scopes of the store are offered for `store pack --scope`."""
+    build(store, NAME, b"one")
+    assert complete("store", "pack", "--scope", "im") == [NAME]
 
 
 def test_gates_are_offered() -> None:
