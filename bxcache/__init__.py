@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from bxcache.insight.history import History as History
     from bxcache.insight.history import Stage as Stage
     from bxcache.insight.record import Record as Record
-    from bxcache.insight.record import RecordedLayer as RecordedLayer
-    from bxcache.insight.record import RecordedStep as RecordedStep
-    from bxcache.insight.record import Verdict as Verdict
+    from bxcache.insight.record_parts import RecordedLayer as RecordedLayer
+    from bxcache.insight.record_parts import RecordedStep as RecordedStep
+    from bxcache.insight.record_parts import Verdict as Verdict
     from bxcache.insight.report import Report as Report
     from bxcache.insight.reporting import make_report as make_report
     from bxcache.pipeline.batch import ImageObserver as ImageObserver
@@ -115,7 +115,8 @@ _NAMES = {
     "insight.difference": "Difference StageDifference",
     "insight.find": "HistoryOptions",
     "insight.history": "History Stage",
-    "insight.record": "Record RecordedLayer RecordedStep Verdict",
+    "insight.record": "Record",
+    "insight.record_parts": "RecordedLayer RecordedPhase RecordedStep Verdict",
     "insight.report": "Report",
     "insight.reporting": "make_report",
     "pipeline.batch": "ImageObserver",

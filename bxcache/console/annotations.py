@@ -20,7 +20,7 @@ from bxcache.console.tables import cut_text, show_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.record import Verdict
+    from bxcache.insight.record_parts import Verdict
     from bxcache.pipeline.result import BuildResult
 
 _LONGEST = 1000

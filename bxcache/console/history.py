@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.history import History, Stage
-    from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
     Row = dict[str, str]
     """Cells by the names of their columns."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bxcache.backends.declared import is_remote
-from bxcache.insight.record import RecordedLayer
+from bxcache.insight.record_parts import RecordedLayer
 from bxcache.oci.chains import BOTTOM, list_chains
 
 if TYPE_CHECKING:

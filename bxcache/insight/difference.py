@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bxcache.insight.history import History, Stage
-    from bxcache.insight.record import RecordedLayer, RecordedStep
+    from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.insight.history import view_stages
-from bxcache.insight.record import Verdict
+from bxcache.insight.record_parts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

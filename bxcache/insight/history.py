@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from bxcache.insight.chains import Chain
-    from bxcache.insight.record import Record, RecordedLayer, RecordedStep
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bxcache.buildx.extra_flags import find_values
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
 from bxcache.insight.document import shorten
-from bxcache.insight.record import (
+from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedImage,
     RecordedLayer,

@@ -13,7 +13,7 @@ from pydantic import Field
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Document, Text
-from bxcache.insight.record import (
+from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedImage,
     RecordedPlace,

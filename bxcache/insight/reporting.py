@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, is_for, list_layers, view_stages
-from bxcache.insight.record import ReportedStep
+from bxcache.insight.record_parts import ReportedStep
 from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
     Report,
@@ -20,7 +20,8 @@ from bxcache.insight.report import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.record import Record, RecordedStep
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_parts import RecordedStep
 
 MOST_BUILDS = 10
 """The largest number of builds in a trend."""

@@ -15,8 +15,8 @@ from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
     RecordedPlace,

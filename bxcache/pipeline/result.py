@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bxcache.buildx.metadata import Layer, Metadata
     from bxcache.buildx.stream.trace import Trace, TracedStep
     from bxcache.insight.history import Stage
-    from bxcache.insight.record import Record, RecordedLayer, Verdict
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_parts import RecordedLayer, Verdict
     from bxcache.insight.report import Report
     from bxcache.redaction import Redactor
 

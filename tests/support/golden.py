@@ -12,7 +12,8 @@ from typing import get_args
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import Form, render_report
 from bxcache.console.report.trace_events import render_trace
-from bxcache.insight.record import Record, RecordedCache, RecordedScope, Verdict
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedCache, RecordedScope, Verdict
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.support.histories import STARTED, read_recorded

@@ -11,13 +11,8 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.insight.history import History, view_stages
-from bxcache.insight.record import (
-    Record,
-    RecordedLayer,
-    RecordedScope,
-    RecordedStage,
-    RecordedStep,
-)
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedLayer, RecordedScope, RecordedStage, RecordedStep
 from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.redaction import Redactor
 

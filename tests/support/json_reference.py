@@ -11,7 +11,7 @@ from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError
 from bxcache.insight.history import Stage
-from bxcache.insight.record import RecordedLayer, Verdict
+from bxcache.insight.record_parts import RecordedLayer, Verdict
 from bxcache.insight.report import Report
 from bxcache.pipeline.result import BuildResult, Step
 from tests.bootstrap import ROOT

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.rendering import render_report
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedPlace,
     RecordedScope,

@@ -17,7 +17,7 @@ from bxcache.console.annotations import (
     annotate_gates,
     render_annotations,
 )
-from bxcache.insight.record import Verdict
+from bxcache.insight.record_parts import Verdict
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record
 

@@ -23,7 +23,7 @@ from bxcache.cli.main import run
 from bxcache.console.progress import DocumentLog, format_seconds
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
-from bxcache.insight.record import Verdict
+from bxcache.insight.record_parts import Verdict
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record, make_step

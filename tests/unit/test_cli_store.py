@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from bxcache.cli.main import run
-from bxcache.insight.record import Record, RecordedScope
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedScope
 from bxcache.place.scope import Owner, Scope
 from bxcache.registry.labels import Label, render_label
 from bxcache.store.store import Store

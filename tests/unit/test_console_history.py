@@ -16,8 +16,8 @@ from bxcache.console.tables import render_document, show_text
 from bxcache.insight.chains import Chain
 from bxcache.insight.difference import Difference
 from bxcache.insight.history import History
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedImage,
     RecordedPlace,

@@ -15,13 +15,8 @@ import pytest
 from bxcache.buildx.stream.events import Outcome
 from bxcache.cli.main import run
 from bxcache.errors import EXIT_BUG, RecordError
-from bxcache.insight.record import (
-    RecordedArguments,
-    RecordedCache,
-    RecordedImage,
-    Verdict,
-    parse_record,
-)
+from bxcache.insight.record import parse_record
+from bxcache.insight.record_parts import RecordedArguments, RecordedCache, RecordedImage, Verdict
 from bxcache.pipeline.result import BuildResult
 from bxcache.store.journal import parse_page
 from bxcache.store.store import Store

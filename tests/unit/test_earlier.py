@@ -13,7 +13,8 @@ from bxcache.config.loading import load_setup
 from bxcache.errors import RecordError
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery, query_before, read_earlier
 from bxcache.insight.find import HistoryRequest, find_report
-from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedCache, RecordedScope
 from bxcache.place.scope import Scope, guess_platform
 from bxcache.store.store import Store
 from tests.support.histories import make_record, make_step

@@ -12,8 +12,8 @@ from bxcache.config.reference import Reference
 from bxcache.config.wording import Speech, speaking
 from bxcache.errors import RecordError, RegistryError
 from bxcache.insight.find import HistoryRequest, find_history, find_report
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedLayer,
     RecordedScope,

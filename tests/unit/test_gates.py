@@ -14,7 +14,8 @@ from bxcache.config.quantities import format_apart, format_ratio, format_size
 from bxcache.console.batch import render_batch
 from bxcache.errors import GateError
 from bxcache.insight.gates import judge_gates
-from bxcache.insight.record import Record, RecordedCache, RecordedScope
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedCache, RecordedScope
 from bxcache.pipeline.result import ImageOutcome
 from tests.support.histories import make_record, make_stages, make_step
 

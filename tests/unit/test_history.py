@@ -10,7 +10,8 @@ from bxcache.errors import RecordError
 from bxcache.insight.chains import read_chains
 from bxcache.insight.difference import compare_stages
 from bxcache.insight.history import History, Stage, list_platforms, view_stages
-from bxcache.insight.record import Record, RecordedLayer, RecordedScope, RecordedStep
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedLayer, RecordedScope, RecordedStep
 from bxcache.oci.documents import parse_config
 from tests.support.histories import (
     SCOPE,

@@ -15,7 +15,7 @@ import pytest
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.stream.events import Outcome, Streamed
 from bxcache.cli.main import run
-from bxcache.insight.record import RecordedScope, RecordedStage, RecordedStep
+from bxcache.insight.record_parts import RecordedScope, RecordedStage, RecordedStep
 from bxcache.insight.reporting import make_report
 from bxcache.pipeline.result import BuildResult, Step
 from bxcache.place.scope import Owner, Scope

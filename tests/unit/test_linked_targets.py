@@ -13,7 +13,8 @@ from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.trace import Trace
 from bxcache.insight.bases import find_base_lines
 from bxcache.insight.history import Stage, view_stages
-from bxcache.insight.record import Record, RecordedScope
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedScope
 from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
 from bxcache.redaction import Redactor
 

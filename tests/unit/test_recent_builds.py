@@ -14,14 +14,8 @@ from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
 from bxcache.insight.find import HistoryRequest, find_history, find_report
 from bxcache.insight.recent_builds import Checkout, add_build, read_builds
-from bxcache.insight.record import (
-    Record,
-    RecordedCache,
-    RecordedScope,
-    RecordedStage,
-    RecordedStep,
-    parse_record,
-)
+from bxcache.insight.record import Record, parse_record
+from bxcache.insight.record_parts import RecordedCache, RecordedScope, RecordedStage, RecordedStep
 from bxcache.oci.documents import MOST_RECORDS
 from bxcache.pipeline.extract import extract_stage
 from bxcache.pipeline.record import remember_build

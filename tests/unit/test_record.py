@@ -11,8 +11,8 @@ import pytest
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import RecordError
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record, parse_record
+from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
     RecordedImage,
@@ -21,7 +21,6 @@ from bxcache.insight.record import (
     RecordedStage,
     RecordedStep,
     RecordedTools,
-    parse_record,
 )
 from tests.support.histories import make_layer, make_record, make_step, name_digest, read_recorded
 

@@ -18,7 +18,8 @@ from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace
 from bxcache.insight.history import list_layers, view_stages
-from bxcache.insight.record import Record, RecordedScope, RecordedStep
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import RecordedScope, RecordedStep
 from bxcache.insight.record_steps import (
     Account,
     hash_arguments,

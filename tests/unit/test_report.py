@@ -17,8 +17,8 @@ from bxcache.console.report.rendering import render_report
 from bxcache.console.report.sections import tabulate_slowest, tabulate_trend
 from bxcache.errors import RecordError
 from bxcache.insight.history import History, view_stages
-from bxcache.insight.record import (
-    Record,
+from bxcache.insight.record import Record
+from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedPlace,
     RecordedScope,

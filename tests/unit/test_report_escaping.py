@@ -16,7 +16,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.tables import clean_log, clean_text
-from bxcache.insight.record import (
+from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedImage,
     RecordedPlace,

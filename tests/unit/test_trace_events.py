@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.trace_events import render_trace
-from bxcache.insight.record import RecordedScope, RecordedStep
+from bxcache.insight.record_parts import RecordedScope, RecordedStep
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.support.golden import BUILDS, make_golden

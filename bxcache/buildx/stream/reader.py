@@ -22,15 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream import events
 from bxcache.buildx.stream.names import WRITTEN, Transfer, find_transfer, is_local, parse_step_name
+from bxcache.buildx.stream.phases import count_bytes, find_part, list_spans
 from bxcache.buildx.stream.raw import decode_base64
+from bxcache.buildx.stream.times import find_beginning, measure_spans
 from bxcache.buildx.stream.trace import Trace, list_sources, list_steps, list_transfers
-from bxcache.buildx.stream.vertices import (
-    Vertex,
-    advance,
-    find_beginning,
-    measure_spans,
-    read_warning,
-)
+from bxcache.buildx.stream.vertices import Part, Vertex, advance, read_warning
 from bxcache.buildx.values import as_list, read_count, read_items, read_text
 
 if TYPE_CHECKING:
@@ -106,6 +102,8 @@ class TraceReader:
             sources=tuple(list_sources(vertices)),
             began=find_beginning(start for each in vertices for start in each.spans),
             warnings=tuple(self._warnings),
+            spans=tuple(list_spans(vertices)),
+            phase_bytes=count_bytes(vertices),
             moved={kind: sum(items.values()) for kind, items in self._moved.items()},
         )
 
@@ -150,6 +148,7 @@ class TraceReader:
         written = WRITTEN.fullmatch(status)
         if written is not None and (vertex := self._vertex(message, "vertex")) is not None:
             vertex.written = written["digest"]
+        self._read_part(message, status)
         moved = find_transfer(status)
         if moved is not None:
             kind, item = moved
@@ -161,6 +160,16 @@ class TraceReader:
             sender = self.vertices.get(read_text(message, "vertex"))
             is_context = kind is Transfer.SEND and sender is not None and is_local(sender.name)
             yield events.Transferred(kind, item, current, total, done, is_context)
+
+    def _read_part(self, message: dict[str, Any], status: str) -> None:
+        vertex = self.vertices.get(read_text(message, "vertex"))
+        if vertex is None or find_part(status) is None:
+            return
+        part = vertex.parts.setdefault(status, Part())
+        part.bytes = max(part.bytes, read_count(message, "current"))
+        started, completed = read_text(message, "started"), read_text(message, "completed")
+        if started and completed:
+            part.spans[started] = completed
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")

@@ -14,10 +14,13 @@ from bxcache.buildx.stream.causes import prepend_cause
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import INTERNAL, CacheVertex, StepName, Transfer, is_local
 from bxcache.buildx.stream.raw import list_errors
-from bxcache.buildx.stream.vertices import Vertex, find_beginning, measure_spans
+from bxcache.buildx.stream.times import find_beginning, measure_spans
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.buildx.stream.phases import Phase, Span
+    from bxcache.buildx.stream.vertices import Vertex
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Trace:
         unloaded: why results found in a cache could not be loaded.
         began: in seconds since 1970; None if unknown.
         moved: the bytes transferred, by kind.
+        spans: the work of BuildKit by phase, in seconds since 1970.
+        phase_bytes: the bytes that each phase moved, as far as they are known.
     """
 
     steps: tuple[TracedStep, ...] = ()
@@ -94,6 +99,8 @@ class Trace:
     began: float | None = None
     warnings: tuple[str, ...] = ()
     moved: Mapping[Transfer, int] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+    phase_bytes: Mapping[Phase, int] = field(default_factory=dict)
 
     @property
     def says_why(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from bxcache.buildx.stream.raw import decode_text
 from bxcache.buildx.values import as_list, as_table, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from bxcache.buildx.stream.names import StepName
 
@@ -103,6 +102,14 @@ def write_over(line: str) -> str:
 
 
 @dataclass(slots=True)
+class Part:
+    """A part of a vertex's work: its times, ends by starts, and how many bytes it moved."""
+
+    spans: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class Vertex:
     """The state of a vertex.
 
@@ -111,6 +118,7 @@ class Vertex:
         unloaded: why a result found in a cache could not be loaded.
         written: the cache manifest that it wrote.
         spans: the times of its work, ends by starts.
+        parts: the parts of its work that BuildKit reports by a status, by the status's name.
         tail: the end of its output; `is_cut` if output before was dropped.
         reported_as: the digest in its step's events; another vertex's if the step has several.
     """
@@ -128,6 +136,7 @@ class Vertex:
     log: str = ""
     log_bytes: int = 0
     spans: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
     printing: dict[int, LineReader] = field(default_factory=lambda: defaultdict(LineReader))
     tail: str = ""
     is_cut: bool = False
@@ -180,34 +189,6 @@ def advance(vertex: Vertex, message: dict[str, Any]) -> None:
         vertex.outcome = Outcome.REUSED
     elif not vertex.promised:
         vertex.outcome = Outcome.EXECUTED
-
-
-def measure_spans(spans: dict[str, str]) -> float:
-    """Return the seconds that time spans cover together; one that runs backwards counts as 0."""
-    covered, end = 0.0, float("-inf")
-    known = ((_parse_time(a), _parse_time(b)) for a, b in spans.items())
-    for start, stop in sorted(each for each in known if all(each)):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return covered
-
-
-def find_beginning(spans: Iterable[str]) -> float | None:
-    """Return when the first time span began, in seconds since 1970."""
-    return min((moment for moment in map(_parse_time, spans) if moment), default=None)
-
-
-def _parse_time(text: str) -> float:
-    """Parse a time to seconds since 1970; return 0 if it is invalid or earlier."""
-    # Python parses at most microseconds; Go writes up to nine digits.
-    head, dot, tail = text.partition(".")
-    digits = tail.rstrip("Z").partition("+")[0].partition("-")[0]
-    zone = tail[len(digits) :] if dot else ""
-    moment = f"{head}.{digits[:6]:0<6}{zone}" if dot else text
-    try:
-        return max(0.0, datetime.fromisoformat(moment).timestamp())
-    except (ValueError, OverflowError, OSError):
-        return 0.0
 
 
 def read_warning(message: dict[str, Any]) -> str:

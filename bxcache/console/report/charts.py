@@ -15,7 +15,7 @@ from bxcache.console.tables import clean_text, cut_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.record_parts import ReportedStep
     from bxcache.insight.report import Report, ReportedBuild, ReportedLayer, ReportedStage
 
 _ROW, _BAR = 22, 16

@@ -18,7 +18,7 @@ from bxcache.console.tables import clean_text, cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.record_parts import ReportedStep
     from bxcache.insight.report import Report
 
 _MOST_ROWS = 50

@@ -23,7 +23,7 @@ from bxcache.console.tables import clean_log, clean_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record import RecordedLayer, ReportedStep
+    from bxcache.insight.record_parts import RecordedLayer, ReportedStep
     from bxcache.insight.report import Report, ReportedCounts, ReportedStage
 
 _LEGEND = ("reused", "executed", "failed", "from", "waiting")

@@ -11,7 +11,7 @@ from bxcache.console.tables import clean_text, render_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.record_parts import ReportedStep
     from bxcache.insight.report import Report
 
 _INDENT = "  "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from bxcache.insight.record import RecordedCache, ReportedStep, Verdict
+    from bxcache.insight.record_parts import RecordedCache, ReportedStep, Verdict
     from bxcache.insight.report import Report, ReportedBuild, ReportedCounts, ReportedStage
 
 NO_STAGE = "(no stage)"

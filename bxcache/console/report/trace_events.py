@@ -18,7 +18,7 @@ from bxcache.place.trace_context import parse_traceparent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.record import ReportedStep
+    from bxcache.insight.record_parts import ReportedStep
     from bxcache.insight.report import Report
     from bxcache.place.trace_context import TraceContext
 
