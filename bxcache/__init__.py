@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from bxcache.insight.history import Stage as Stage
     from bxcache.insight.record import Record as Record
     from bxcache.insight.record_parts import RecordedLayer as RecordedLayer
+    from bxcache.insight.record_parts import RecordedPhase as RecordedPhase
     from bxcache.insight.record_parts import RecordedStep as RecordedStep
     from bxcache.insight.record_parts import Verdict as Verdict
     from bxcache.insight.report import Report as Report

@@ -16,7 +16,8 @@ from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.causes import prepend_cause
-from bxcache.buildx.stream.events import Outcome, StepStarted, Streamed
+from bxcache.buildx.stream.events import Outcome, RunStarted, StepStarted, Streamed
+from bxcache.buildx.stream.phases import Phase, Span
 from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.config.paths import LARGEST_DOCKERFILE
@@ -97,12 +98,19 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run of docker; its metadata is empty for a failed build."""
+    """The result of a run of docker; its metadata is empty for a failed build.
+
+    Attributes:
+        spans: what the time was spent on, by this machine's clock.
+        offset: what to add to the builder's times to get those of this machine; None if unknown.
+    """
 
     exit_status: int
     trace: Trace
     metadata: Metadata
     seconds: float
+    spans: tuple[Span, ...] = ()
+    offset: float | None = None
 
     @property
     def error(self) -> str:
@@ -115,8 +123,9 @@ class RunResult:
 
         A failed run does not replace a successful one.
         """
+        spans = join_spans(first.spans, self.spans)
         if self.exit_status and not first.exit_status:
-            return first
+            return replace(first, spans=spans)
         executed = {
             step.name: step for step in first.trace.steps if step.outcome is Outcome.EXECUTED
         }
@@ -127,7 +136,48 @@ class RunResult:
             for step in self.trace.steps
         )
         trace = replace(self.trace, steps=tuple(steps))
-        return replace(self, trace=trace, seconds=first.seconds + self.seconds)
+        return replace(self, trace=trace, seconds=first.seconds + self.seconds, spans=spans)
+
+
+def join_spans(first: tuple[Span, ...], second: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Join the spans of two runs; bxcache prepared the second one in between."""
+    if not first or not second:
+        return first + second
+    between = max(each.ended for each in first), min(each.began for each in second)
+    return (*first, Span(Phase.START, *between), *second)
+
+
+class Stopwatch:
+    """Measures a run of docker, from its start."""
+
+    def __init__(self) -> None:
+        self._began, self._begun = time.time(), time.monotonic()
+        self._first: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running, in seconds."""
+        return time.monotonic() - self._begun
+
+    def take(self, event: Event) -> None:
+        """Note when BuildKit begins to work."""
+        if isinstance(event, RunStarted) and self._first is None:
+            self._first = self.seconds
+
+    def place(self, ran: RunResult, began: float | None) -> RunResult:
+        """Add to a result of the run what its time was spent on.
+
+        `began` is BuildKit's first action, by the builder's clock, which can be another one.
+        """
+        start, end = self._began, self._began + ran.seconds
+        if began is None or self._first is None:
+            return replace(ran, spans=(Span(Phase.DOCKER, start, end),))
+        first = start + self._first
+        offset = first - began
+        own = [each.shift(offset) for each in ran.trace.spans]
+        last = max((each.ended for each in own), default=first)
+        edges = Span(Phase.DOCKER, start, first), Span(Phase.DOCKER, last, end)
+        return replace(ran, spans=(*own, *edges), offset=offset)
 
 
 def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None) -> bytes | None:
@@ -144,10 +194,11 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
 
 def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     """Run the build and report its events."""
-    reader, begun = TraceReader(), time.monotonic()
+    reader, watch = TraceReader(), Stopwatch()
 
     def take(line: str) -> None:
         for event in reader.feed(line):
+            watch.take(event)
             runner.report(event)
 
     status = run_docker(runner, arguments, take)
@@ -155,8 +206,8 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
         runner.report(event)
     command = Command(arguments, runner.metadata_file)
     metadata = _read_all(runner, command) if status == 0 else Metadata()
-    trace = reader.finish(metadata.operations)
-    return RunResult(status, trace, metadata, time.monotonic() - begun)
+    ran = RunResult(status, reader.finish(metadata.operations), metadata, watch.seconds)
+    return watch.place(ran, ran.trace.began)
 
 
 def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], None]) -> int:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bxcache.backends.cache_result import CacheResult
-    from bxcache.insight.record_parts import ReportedStep
-    from bxcache.insight.report import Report
+    from bxcache.insight.report import Report, ReportedStep
     from bxcache.pipeline.result import BuildResult
 
 _MOST_SLOWEST = 3

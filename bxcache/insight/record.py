@@ -50,7 +50,7 @@ class Record(Part):
     """When the build began."""
 
     seconds: Seconds
-    """How long `docker buildx build` took."""
+    """How long the build took, until the record was written."""
 
     exit_status: int = 0
     """Docker's exit status; 0 is success."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenSeconds as Seconds
@@ -22,8 +22,8 @@ class RecordedLayer(Part):
     """The size of the blob as stored, usually compressed; 0 if unknown."""
 
 
-class ReportedStep(Document):
-    """A step, or a base image."""
+class StepFields(Document):
+    """What a record and a report contain about a step, or about a base image."""
 
     kind: Literal["instruction", "from"] = "instruction"
     """An `instruction` makes a layer; `from` is a base image, with all of its layers."""
@@ -47,10 +47,16 @@ class ReportedStep(Document):
     """How long BuildKit worked on the step, including the transfer of layers."""
 
     began: Seconds | None = None
-    """When the step began, in seconds since BuildKit's first action; None if unknown."""
+    """When the step began, in seconds since the build began; None if unknown."""
 
-    saved: Seconds | None = None
-    """How long a reused step took when it was last executed; None if unknown."""
+    ran: Seconds | None = None
+    """How long a reused step ran when it was last executed; None if unknown."""
+
+    critical: bool = False
+    """Whether the build ended later because of this step: it is on the critical path."""
+
+    gain: Seconds = 0.0
+    """How much shorter the steps of the build would have been if this one had taken no time."""
 
     layers: tuple[RecordedLayer, ...] = ()
     """The layers of the step; for a base image all of them, from the bottom. Empty if unknown."""
@@ -65,7 +71,7 @@ class ReportedStep(Document):
     """The end of the step's output, with secrets masked."""
 
 
-class RecordedStep(ReportedStep):
+class RecordedStep(StepFields):
     """A step with the details that only the record keeps."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -75,6 +81,15 @@ class RecordedStep(ReportedStep):
 
     parent: int | None = None
     """The position of the step below; None if there is none or it is unknown."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_early(cls, values: Any) -> Any:  # noqa: ANN401  # whatever the document contains
+        """Read an early record, in which `ran` has the name `saved`."""
+        if isinstance(values, dict) and "saved" in values:
+            values = {"ran": values["saved"], **values}
+            del values["saved"]
+        return values
 
     @property
     def forms(self) -> tuple[tuple[RecordedLayer, ...], ...]:

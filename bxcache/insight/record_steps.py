@@ -17,6 +17,7 @@ from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.extra_flags import find_values
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
+from bxcache.insight.critical_path import find_critical_path
 from bxcache.insight.document import shorten
 from bxcache.insight.record_parts import (
     RecordedArguments,
@@ -55,12 +56,15 @@ class Account:
         built: the stream of the build: outcomes, times, logs.
         detailed: the stream of the run that knows most about the layers; often the same.
         metadata: the metadata of that run.
+        offset: what to add to the times of the stream to get seconds since the build began; None
+            to count from BuildKit's first action.
     """
 
     built: Trace
     detailed: Trace
     metadata: Metadata
     target: str | None = None
+    offset: float | None = None
 
 
 def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedStage, ...]:
@@ -114,8 +118,11 @@ class _StepWriter:
         self._redact = redact
         self._account, self._detailed = account, account.detailed
         self._traced = {each: step for step in account.detailed.steps for each in step.digests}
-        self._sources = {source.digest: source for source in account.detailed.sources}
+        sources = (*account.detailed.sources, *account.built.sources)
+        self._sources = {source.digest: source for source in sources}
         self._built = _match_steps(account.built, account.detailed)
+        path = find_critical_path(account.built)
+        self._critical, self._gains = frozenset(path.vertices), path.gains
         count = max(1, len(account.detailed.steps))
         printed = sum(bool(step.log) for step in account.built.steps)
         self._longest_log = min(_LONGEST_LOG, _ROOM_FOR_LOGS // max(1, printed))
@@ -180,6 +187,8 @@ class _StepWriter:
             outcome=built.outcome,
             seconds=round(built.seconds, 3),
             began=self._find_offset(built.began),
+            critical=built.digests[0] in self._critical,
+            gain=self._gains.get(built.digests[0], 0.0),
             log_bytes=built.log_bytes,
             log=self._write_log(built),
             error=self._shorten(built.error),
@@ -204,12 +213,17 @@ class _StepWriter:
             platforms=_list_platforms(source.step) if source.step is not None else (),
             seconds=round(source.seconds, 3),
             began=self._find_offset(source.began),
+            critical=source.digest in self._critical,
+            gain=self._gains.get(source.digest, 0.0),
         )
 
     def _find_offset(self, began: float | None) -> float | None:
-        """A moment in seconds from the beginning of the build; None for a run that only saves."""
+        """A moment in seconds from the beginning of the build; None for another build's step."""
         first = self._account.built.began
-        return None if began is None or first is None or began < first else round(began - first, 3)
+        if began is None or first is None:
+            return None
+        since = began + (-first if self._account.offset is None else self._account.offset)
+        return round(since, 3) if since >= 0 else None
 
     def write_elsewhere(self) -> Iterator[RecordedStep]:
         """Write the steps of other nodes of the builder: the metadata describes only one node."""
@@ -271,11 +285,11 @@ def recall_seconds(
     builds = [_list_times(record) for record in earlier]
 
     def recall(step: RecordedStep) -> RecordedStep:
-        if step.outcome is not Outcome.REUSED or step.saved is not None:
+        if step.outcome is not Outcome.REUSED or step.ran is not None:
             return step
         keys = [*_list_keys(step)]
         found = next((times[key] for times in builds for key in keys if key in times), None)
-        return step.model_copy(update={"saved": found})
+        return step.model_copy(update={"ran": found})
 
     return tuple(map(recall, steps))
 
@@ -284,7 +298,7 @@ def _list_times(record: Record) -> dict[_Key, float]:
     """The time of the last execution of each step, as far as a build knows it, by all its keys."""
     times: dict[_Key, float] = {}
     for step in record.steps:
-        took = step.seconds if step.outcome is Outcome.EXECUTED else step.saved
+        took = step.seconds if step.outcome is Outcome.EXECUTED else step.ran
         if took is not None:
             for key in _list_keys(step):
                 times.setdefault(key, took)

@@ -16,10 +16,11 @@ from bxcache.insight.document import Document, Text
 from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedImage,
+    RecordedPhase,
     RecordedPlace,
     RecordedScope,
     RecordedTools,
-    ReportedStep,
+    StepFields,
     Verdict,
 )
 
@@ -27,7 +28,18 @@ Count = Annotated[int, Field(ge=0)]
 Position = Annotated[int, Field(ge=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 TotalSize = Annotated[int, Field(ge=0)]
+NetSeconds = Annotated[float, Field(allow_inf_nan=False)]
 TotalSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ReportedStep(StepFields):
+    """A step, or a base image, with its figures."""
+
+    fetched: Seconds | None = None
+    """How long the layers of a reused step were fetched and unpacked; None for others."""
+
+    saved: NetSeconds | None = None
+    """The time that the reuse of the step saved: `ran` less `fetched`; None if unknown."""
 
 
 class ReportedCounts(Document):
@@ -48,8 +60,12 @@ class ReportedCounts(Document):
     spent: TotalSeconds = 0.0
     """The total time of all steps, including base images and transfers; parallel steps add up."""
 
-    saved: TotalSeconds = 0.0
-    """How long the reused steps took when they were last executed, as far as that is known."""
+    fetched: TotalSeconds = 0.0
+    """The part of `spent` in which the layers of reused steps were fetched and unpacked."""
+
+    saved: NetSeconds = 0.0
+    """The time that reuse saved, as far as it is known: how long the reused steps ran when they
+    were last executed, less how long their layers were fetched. It can be negative."""
 
     unknown: Count = 0
     """How many reused steps `saved` does not include, because no record contains their time."""
@@ -109,7 +125,7 @@ class ReportedBuild(Document):
     """When the build began."""
 
     seconds: Seconds
-    """How long `docker buildx build` took."""
+    """How long the build took."""
 
     exit_status: int = 0
     """Docker's exit status; 0 is success."""
@@ -141,7 +157,10 @@ class Report(Document):
     """When the build began."""
 
     seconds: Seconds
-    """How long `docker buildx build` took."""
+    """How long the build took."""
+
+    phases: tuple[RecordedPhase, ...] = ()
+    """What the time was spent on; together they are all of it."""
 
     exit_status: int = 0
     """Docker's exit status; 0 is success."""
@@ -164,6 +183,9 @@ class Report(Document):
 
     slowest: tuple[Position, ...] = ()
     """The positions of the slowest steps among those that were executed or failed."""
+
+    gains: tuple[Position, ...] = ()
+    """The positions of the executed steps whose reuse would have shortened the build most."""
 
     caches: tuple[RecordedCache, ...] = ()
     """The caches that the build imported or saved to."""

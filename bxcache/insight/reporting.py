@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.history import Stage, is_for, list_layers, view_stages
-from bxcache.insight.record_parts import ReportedStep
 from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
     Report,
@@ -15,6 +14,7 @@ from bxcache.insight.report import (
     ReportedCounts,
     ReportedLayer,
     ReportedStage,
+    ReportedStep,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ MOST_BUILDS = 10
 """The largest number of builds in a trend."""
 
 _MOST_SLOWEST = 5
+_MOST_GAINS = 3
 _LEAST_SECONDS = 0.05
 """Steps below this time are not slow."""
 
@@ -47,16 +48,18 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
     record, *earlier = records
     record = record.model_copy(update={"steps": recall_seconds(record.steps, earlier)})
     views = view_stages(record, platform)
-    steps = _choose_steps(record, platform)
+    chosen = _choose_steps(record, platform)
+    steps = [*map(_report_step, chosen)]
     own = (each for each in records if each.scope.name == record.scope.name)
     figures = {
         "version": "1",
         "counts": count_steps(steps),
         "shared_steps": count_shared(each.steps for each in views),
-        "bytes": _measure_layers(steps),
-        "stages": tuple(_report_stages(views, steps)),
-        "steps": [ReportedStep(**dict(step)) for step in steps],
+        "bytes": _measure_layers(chosen),
+        "stages": tuple(_report_stages(views, chosen, steps)),
+        "steps": steps,
         "slowest": _find_slowest(steps),
+        "gains": _find_gains(steps),
         "trend": tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
     }
     return Report.model_validate(dict(record) | figures)
@@ -67,17 +70,24 @@ def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:
     listed = [*steps]
     counts = Counter(step.outcome for step in listed if step.outcome is not None)
     reused = counts[Outcome.REUSED]
-    timed = (step.saved for step in listed if step.outcome is Outcome.REUSED)
-    saved = [seconds for seconds in timed if seconds is not None]
+    saved = [step.saved for step in listed if step.saved is not None]
     return ReportedCounts(
         reused=reused,
         executed=counts[Outcome.EXECUTED],
         failed=counts[Outcome.FAILED],
         hit_ratio=round(reused / counts.total(), 4) if counts else None,
         spent=round(sum(step.seconds for step in listed), 3),
+        fetched=round(sum(step.fetched or 0.0 for step in listed), 3),
         saved=round(sum(saved), 3),
         unknown=reused - len(saved),
     )
+
+
+def _report_step(step: RecordedStep) -> ReportedStep:
+    if step.outcome is not Outcome.REUSED:
+        return ReportedStep(**dict(step))
+    saved = None if step.ran is None else round(step.ran - step.seconds, 3)
+    return ReportedStep(**dict(step), fetched=step.seconds, saved=saved)
 
 
 def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
@@ -91,11 +101,11 @@ def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, .
 
 
 def _report_stages(
-    views: Iterable[Stage], steps: Sequence[RecordedStep]
+    views: Iterable[Stage], recorded: Sequence[RecordedStep], steps: Sequence[ReportedStep]
 ) -> Iterator[ReportedStage]:
     """The stages, and finally the steps of unknown stages."""
     # Steps that look alike can be different ones.
-    places = {id(step): position for position, step in enumerate(steps)}
+    places = {id(step): position for position, step in enumerate(recorded)}
     left, known = set(places.values()), set[str]()
     for view in views:
         positions = tuple(places[id(step)] for step in view.steps)
@@ -106,7 +116,7 @@ def _report_stages(
 
 
 def _report_stage(
-    view: Stage, positions: tuple[int, ...], steps: Sequence[RecordedStep], known: set[str]
+    view: Stage, positions: tuple[int, ...], steps: Sequence[ReportedStep], known: set[str]
 ) -> ReportedStage:
     layers = tuple(_report_layers(positions, steps, known))
     return ReportedStage(
@@ -139,6 +149,12 @@ def _find_slowest(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
     return tuple(sorted(slow, key=lambda at: -steps[at].seconds)[:_MOST_SLOWEST])
 
 
+def _find_gains(steps: Sequence[ReportedStep]) -> tuple[int, ...]:
+    worked = (at for at, step in enumerate(steps) if step.outcome in _WORKED)
+    gaining = [at for at in worked if steps[at].gain >= _LEAST_SECONDS]
+    return tuple(sorted(gaining, key=lambda at: -steps[at].gain)[:_MOST_GAINS])
+
+
 def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
     layers = list_layers(steps)
     # No layer is empty: an engine without the containerd image store does not report sizes.
@@ -152,6 +168,6 @@ def _report_build(record: Record, platform: str | None) -> ReportedBuild:
         seconds=record.seconds,
         exit_status=record.exit_status,
         refused=not record.exit_status and any(gate.fails for gate in record.gates),
-        hit_ratio=count_steps(chosen).hit_ratio,
+        hit_ratio=count_steps(map(_report_step, chosen)).hit_ratio,
         bytes=_measure_layers(chosen),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.driver import Docker
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata
-from bxcache.buildx.run import RunResult, read_metadata, run_docker
+from bxcache.buildx.run import RunResult, Stopwatch, read_metadata, run_docker
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import EXPORTS
 from bxcache.pipeline.bake_definition import define_bake, guard_bake
@@ -73,7 +72,7 @@ def bake_targets(
     """
     # Saving runs in threads, which signals do not reach.
     stop = request.build.stop or Stop()
-    request = replace(request, build=replace(request.build, stop=stop))
+    request = replace(request, build=replace(request.build.begin(), stop=stop))
     request, base = _prepare(request, boot=True)
     with ExitStack() as stack:
         base.make_folder(stack)
@@ -166,7 +165,14 @@ class _Run:
         name, report = declared.name, self._report_for(declared.name)
         runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
         arguments, earlier = describe_arguments(declared), begin_earlier(prepared, plan)
-        return Target(prepared, plan, runner, arguments, name, declared.call, earlier)
+        timeline = prepared.start_timeline()
+        return Target(
+            *(prepared, plan, runner, arguments),
+            name=name,
+            call=declared.call,
+            earlier=earlier,
+            timeline=timeline,
+        )
 
     def _report_for(self, name: str) -> Callable[[Event], None]:
         observe = self.observe
@@ -179,10 +185,11 @@ class _Run:
         report = {name: each.runner.report for name, each in targets.items()}
         report[""] = self._report_for("")
         docker, file = self.bake.base.docker, self.bake.base.metadata_file
-        begun = time.monotonic()
+        watch = Stopwatch()
 
         def take(line: str) -> None:
             for name, event in reader.feed(line):
+                watch.take(event)
                 report[name](event)
 
         # All runners share the settings of the bake; use the first.
@@ -190,7 +197,7 @@ class _Run:
         status = run_docker(first, self.bake.render(plans, file), take)
         for name, event in reader.end():
             report[name](event)
-        seconds = time.monotonic() - begun
+        seconds = watch.seconds
         metadata = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
             metadata = {name: complete_metadata(docker, each) for name, each in metadata.items()}
@@ -198,6 +205,9 @@ class _Run:
             name: read_result(each, reader, metadata[name], status, seconds)
             for name, each in targets.items()
         }
+        begins = (each.trace.began for each in ran.values())
+        began = min((each for each in begins if each is not None), default=None)
+        ran = {name: watch.place(each, began) for name, each in ran.items()}
         if status and not any(each.exit_status for each in ran.values()):
             # No target failed, but bake did: any target may be incomplete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}

@@ -91,7 +91,7 @@ def build_batch(
 def _build(request: BuildRequest, name: str, observe: ImageObserver | None) -> ImageOutcome:
     report = partial(observe, name) if observe is not None else None
     try:
-        return ImageOutcome(name, run_build(replace(request, image=name), report))
+        return ImageOutcome(name, run_build(replace(request, image=name, began=None), report))
     except BxcacheError as error:
         result: Any = error.result if isinstance(error, ResultError) else None
         return ImageOutcome(name, result, error)

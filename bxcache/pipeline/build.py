@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +76,8 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         for note in notes if missing is None else ():
             runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)
-        target = Target(prepared, plan, runner, arguments, earlier=earlier)
+        timeline = prepared.start_timeline()
+        target = Target(prepared, plan, runner, arguments, earlier=earlier, timeline=timeline)
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
     if outcome.result is None or outcome.error is not None:
         raise outcome.error or ValueError(outcome)
@@ -96,7 +96,6 @@ def _make_job(prepared: Prepared) -> Job:
 
 def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     """Build open and planned targets: run docker, save, record, judge."""
-    started = time.time()
     with job.docker.asking_buildx() as ask_version:
         ran = job.run(targets)
         ran = _retry_after_collisions(job, targets, ran)
@@ -104,7 +103,7 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
         targets, ran = _retry_without_caches(job, targets, ran)
         trouble, version = job.leave_metadata(), ask_version()
     failed = {name for name, each in ran.items() if has_failed(each)}
-    finish = partial(finish_target, started=started, buildx=version, failed=failed)
+    finish = partial(finish_target, buildx=version, failed=failed)
     runs = [ran[name] for name in targets]
     if len(targets) == 1:
         outcomes = [*map(finish, targets.values(), runs)]

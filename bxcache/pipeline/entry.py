@@ -24,6 +24,7 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
 
     A ConfigError or an EngineError means that nothing was built; a ResultError has the result.
     """
+    request = request.begin()
     with ask_docker(request) as ahead:
         from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415

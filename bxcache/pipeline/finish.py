@@ -12,10 +12,11 @@ from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import limit_metadata
 from bxcache.buildx.run import read_metadata
 from bxcache.buildx.stream.events import Noted, Outcome, Warned
+from bxcache.buildx.stream.phases import Phase
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
-from bxcache.pipeline.record import is_wanted, make_record, remember_build
+from bxcache.pipeline.record import is_wanted, make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import save_build
 from bxcache.store.folders import Folder
@@ -36,7 +37,7 @@ _CANCELED = "context canceled"
 
 
 def finish_target(
-    target: Target, ran: RunResult, *, started: float, buildx: str, failed: AbstractSet[str]
+    target: Target, ran: RunResult, *, buildx: str, failed: AbstractSet[str]
 ) -> ImageOutcome:
     """Save the caches, write the record, check the gates, build the result.
 
@@ -44,16 +45,18 @@ def finish_target(
     other arguments.
     """
     try:
-        for backend in target.prepared.backends:
-            ran = backend.finish_export(target.runner, target.plan.uses, ran)
+        with target.timeline.measure(Phase.RERUN):
+            for backend in target.prepared.backends:
+                ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
         # Optional records are not worth a long wait.
         patience = None if is_wanted(target.prepared) else _PATIENCE
         earlier = target.earlier.wait(patience) if target.earlier is not None else ()
-        record = make_record(target, ran, caches, started, buildx, earlier)
+        record = make_record(target, ran, caches, buildx, earlier)
         record = _judge(target, record, earlier)
         caches = _keep_record(target, record, caches)
+        record = record.model_copy(update=measure_time(target, ran))
     except BxcacheError as error:
         return ImageOutcome(target.name, error=error)
     result = _make_result(target, ran, caches, record, earlier)
@@ -95,7 +98,8 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     trouble = remember_build(prepared, record) if began else None
     for backend in prepared.backends if prepared.trust.writes and began else ():
         saved = caches.saved.get(backend)
-        kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
+        with target.timeline.measure(Phase.COLLECT):
+            kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
         is_kept |= kept.is_kept
         caches = caches.after_record(backend, kept)
         for note in kept.notes:
@@ -121,7 +125,8 @@ def _make_result(
         steps=list_steps(ran.trace, caches.complete(ran.metadata), redact),
         caches=tuple(shown),
         warnings=(*caches.warnings, *caches.advice),
-        seconds=round(ran.seconds, 3),
+        seconds=record.seconds,
+        phases=record.phases,
         record=record,
         earlier=earlier,
         gates=record.gates,

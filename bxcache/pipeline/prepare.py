@@ -21,6 +21,7 @@ from bxcache.pipeline.destinations import check_build
 from bxcache.pipeline.inputs import find_missing
 from bxcache.pipeline.plan import list_candidates
 from bxcache.pipeline.request import STDOUT, BuildRequest
+from bxcache.pipeline.timeline import Timeline
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Scope
 from bxcache.place.trust import Trust, open_setup
@@ -96,6 +97,11 @@ class Prepared:
         """Find what the build lacks so that docker is certain to fail, such as a Dockerfile."""
         config, request = self.setup.config, self.request
         return find_missing(config.build, config.images, request.directory, request.extra)
+
+    def start_timeline(self) -> Timeline:
+        """Measure the time of the build from bxcache's beginning."""
+        began = self.request.began
+        return Timeline() if began is None else Timeline(began)
 
     def list_notes(self) -> Iterator[str]:
         """List the notes of the backends before the build."""

@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.stream.names import Transfer
@@ -49,22 +49,16 @@ if TYPE_CHECKING:
     from bxcache.redaction import Redactor
 
 
-def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about a build
-    target: Target,
-    ran: RunResult,
-    caches: Caches,
-    started: float,
-    buildx: str,
-    earlier: Sequence[Record] = (),
+def make_record(
+    target: Target, ran: RunResult, caches: Caches, buildx: str, earlier: Sequence[Record] = ()
 ) -> Record:
     """Make the record of a build, with secrets masked.
 
-    `started` is in seconds since 1970, `buildx` is buildx's version or empty, and `earlier` has the
-    newest record first.
+    `buildx` is buildx's version or empty, and `earlier` has the newest record first.
     """
     prepared, redact = target.prepared, target.runner.redact
     settings, scope = prepared.setup.config.build, prepared.scope
-    account = _choose_account(ran, caches, settings.target)
+    account = _choose_account(ran, caches, target)
     steps = recall_seconds(list_recorded_steps(account, redact), earlier)
     record = Record(
         version=1,
@@ -75,8 +69,8 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
             platforms=scope.platforms,
             branch=str(scope.owner) or None,
         ),
-        started=round(started, 3),
-        seconds=round(ran.seconds, 3),
+        started=round(target.timeline.began, 3),
+        **measure_time(target, ran),
         exit_status=ran.exit_status,
         steps=steps,
         stages=list_recorded_stages(account, redact),
@@ -95,6 +89,12 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         why_unknown=redact(_explain_unknown(buildx, ran, account) or ""),
     )
     return record.fit(LARGEST_RECORD)
+
+
+def measure_time(target: Target, ran: RunResult) -> dict[str, Any]:
+    """The parts of the record about the build's time until now."""
+    phases = target.timeline.list_phases(ran, time.time())
+    return {"seconds": round(sum(each.seconds for each in phases), 3), "phases": phases}
 
 
 def _describe_cache(
@@ -136,7 +136,7 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
     return f"`{name_call('history')}` will not know this build: {why}" if why else None
 
 
-def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Account:
+def _choose_account(ran: RunResult, caches: Caches, target: Target) -> Account:
     """Choose the run that reports the most layers: only an export reports the layers of a step."""
 
     def count_known(run: RunResult) -> int:
@@ -144,7 +144,9 @@ def _choose_account(ran: RunResult, caches: Caches, target: str | None) -> Accou
 
     saving = (each.run for each in caches.saved.values() if each.run is not None)
     best = max((ran, *saving), key=count_known)
-    return Account(ran.trace, best.trace, best.metadata, target)
+    offset = None if ran.offset is None else ran.offset - target.timeline.began
+    stage = target.prepared.setup.config.build.target
+    return Account(ran.trace, best.trace, best.metadata, stage, offset)
 
 
 def _find_path(prepared: Prepared, path: str) -> str:

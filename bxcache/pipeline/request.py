@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class BuildRequest:
         stdout: the file descriptor for docker's stdout; None discards it.
         with_earlier: also return the records of earlier builds, for a report.
         donor: the one scope to import instead of all others; the build then saves nothing.
+        began: when bxcache began, in seconds since 1970; None for the moment of the call.
         bakes: a bake file says what is built, and not the settings of `[build]`.
     """
 
@@ -54,6 +56,11 @@ class BuildRequest:
     donor: str | None = None
     stop: Stop | None = None
     bakes: bool = False
+    began: float | None = None
+
+    def begin(self) -> BuildRequest:
+        """The request with its beginning, which is now if none is known."""
+        return self if self.began is not None else replace(self, began=time.time())
 
     def as_bake(self) -> BuildRequest:
         """The request for a bake: bake gets the options that docker gets as they are."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.trace import Trace, TracedStep
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
-    from bxcache.insight.record_parts import RecordedLayer, Verdict
+    from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
     from bxcache.insight.report import Report
     from bxcache.redaction import Redactor
 
@@ -69,7 +69,8 @@ class BuildResult:
         steps: every step that was reused, executed or failed, by stage.
         caches: the imported and saved caches.
         warnings: the warnings of bxcache, with secrets masked.
-        seconds: how long `docker buildx build` took.
+        seconds: how long the build took.
+        phases: what the time was spent on; together they are all of it.
         record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
@@ -83,6 +84,7 @@ class BuildResult:
     warnings: tuple[str, ...]
     seconds: float
     record: Record | None = None
+    phases: tuple[RecordedPhase, ...] = ()
     gates: tuple[Verdict, ...] = ()
     earlier: tuple[Record, ...] = ()
 
@@ -137,6 +139,7 @@ class BuildResult:
                 **(_describe_amounts(self.report) if self.report is not None else {}),
                 "gates": [pick(each, "gate", "reason", "fails") for each in self.gates],
                 "seconds": self.seconds,
+                "phases": [pick(each, "name", "seconds", "bytes") for each in self.phases],
             }
         )
 

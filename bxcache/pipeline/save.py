@@ -11,6 +11,7 @@ from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, 
 from bxcache.buildx.extra_flags import find_exports
 from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
+from bxcache.buildx.stream.phases import Phase
 from bxcache.pipeline.borrowing import Known, find_borrowing
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     for save in sorted(plan.saves, key=lambda each: each.apart):
         own = tuple(transfers.get(save.use.place, ()))
         built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
-        found = saved[save.use.backend] = save.use.backend.save(save, built)
+        with target.timeline.measure(Phase.RERUN if save.apart else Phase.COMMIT):
+            found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]
     results = _merge([*imported, *unsaved, *(each.result for each in saved.values())])

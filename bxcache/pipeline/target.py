@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
+from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from bxcache.buildx.run import Runner, RunResult
@@ -23,6 +24,7 @@ class Target:
         name: its name among others; empty for a single build.
         call: the check that docker runs instead of a build; empty for a build.
         earlier: reads the records of earlier builds; None if none are read.
+        timeline: what its time is spent on.
         reason: why it is built without its caches; None if it is built with them.
     """
 
@@ -34,6 +36,7 @@ class Target:
     call: str = ""
     earlier: EarlierBuilds | None = None
     reason: str | None = None
+    timeline: Timeline = field(default_factory=Timeline)
 
     def retry_after_collision(self, ran: RunResult) -> Target:
         """A copy to run again if its own export made it fail; else the target itself."""

@@ -80,7 +80,7 @@ def record_build(prepared: Prepared, ran: RunResult) -> Record:
     )
     plan = BuildPlan(SCOPE, (read,), (Save(written),))
     target = Target(prepared, plan, make_silent_runner(prepared), ARGUMENTS)
-    return make_record(target, ran, Caches((cache,)), time.time(), "v0.29.1")
+    return make_record(target, ran, Caches((cache,)), "v0.29.1")
 
 
 def build_once(folder: Path, steps: int) -> Times:

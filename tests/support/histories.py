@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bxcache.buildx.metadata import parse_metadata
+from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
@@ -14,6 +15,7 @@ from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import RecordedLayer, RecordedScope, RecordedStage, RecordedStep
 from bxcache.insight.record_steps import Account, list_recorded_stages, list_recorded_steps
+from bxcache.pipeline.timeline import Timeline
 from bxcache.redaction import Redactor
 
 STREAMS = Path(__file__).parents[1] / "streams"
@@ -79,4 +81,9 @@ def read_recorded(name: str) -> Record:
     metadata = parse_metadata(path.read_text() if path.exists() else "")
     account = Account(trace, trace, metadata)
     stages = list_recorded_stages(account, Redactor())
-    return make_record(*list_recorded_steps(account, Redactor()), stages=stages)
+    # No time passes before the first and after the last message.
+    ran = RunResult(0, trace, metadata, 0.0, trace.spans, 0.0)
+    began, ended = trace.began or 0.0, max(each.ended for each in trace.spans)
+    phases = Timeline(began).list_phases(ran, ended)
+    steps = list_recorded_steps(account, Redactor())
+    return make_record(*steps, stages=stages, phases=phases, seconds=round(ended - began, 3))

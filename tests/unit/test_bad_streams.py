@@ -38,8 +38,8 @@ from bxcache.buildx.stream.trace import Trace
 from bxcache.buildx.stream.vertices import LONGEST_LINE
 from bxcache.console.live import Board, draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
-from bxcache.console.report.charts import measure_time, place_bars
 from bxcache.console.report.rendering import FORMS, render_report
+from bxcache.console.report.timeline import measure_time, place_bars
 from bxcache.insight.record import parse_record
 from bxcache.insight.record_steps import Account, list_recorded_steps
 from bxcache.insight.reporting import make_report

@@ -166,7 +166,7 @@ def test_the_record_of_5_000_steps_is_kept_beside_another(tmp_path: Path) -> Non
     line = found.to_json()
     assert len(line) <= LARGEST_RECORD
     store.add_record("app", line)
-    store.add_record("app", line.replace(b'"seconds":1.0', b'"seconds":2.0'))
+    store.add_record("app", line.replace(b'"exit_status":1', b'"exit_status":2'))
     assert len(store.read_records("app")) == 2
     steps = parse_record(line, "here").steps
     assert len(steps) == 5_000

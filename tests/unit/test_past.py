@@ -38,7 +38,7 @@ def test_the_last_record_knows_the_times_of_all_earlier_builds(
         ]
         record = make_record(*recall_seconds(steps, [record]))
         expected = {name: last.get(name) if took[name] is None else None for name in NAMES}
-        assert dict(zip(NAMES, (step.saved for step in record.steps), strict=True)) == expected
+        assert dict(zip(NAMES, (step.ran for step in record.steps), strict=True)) == expected
         last |= {name: seconds for name, seconds in took.items() if seconds is not None}
 
 
@@ -48,7 +48,7 @@ def test_failed_steps_and_base_images_save_nothing() -> None:
         make_step("RUN a", 2, layers="a:10", seconds=5.0), make_step("FROM x", 1, layers="x:10")
     )
     steps = [make_step("RUN a", 2, outcome=Outcome.FAILED), make_step("FROM x", 1, layers="x:10")]
-    assert [step.saved for step in recall_seconds(steps, [before])] == [None, None]
+    assert [step.ran for step in recall_seconds(steps, [before])] == [None, None]
 
 
 def test_a_step_is_recognized_by_its_layer_and_kind() -> None:
@@ -61,4 +61,4 @@ def test_a_step_is_recognized_by_its_layer_and_kind() -> None:
         make_step("COPY --from=tools /x /x", 4, layers="a:10", outcome=REUSED),
         make_step("RUN make all", 2, layers="a:10", outcome=REUSED),
     ]
-    assert [step.saved for step in recall_seconds(steps, [before])] == [0.1, 5.0]
+    assert [step.ran for step in recall_seconds(steps, [before])] == [0.1, 5.0]

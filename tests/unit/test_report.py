@@ -68,7 +68,7 @@ def test_seconds_spent_are_added_up() -> None:
 
 
 def test_a_reused_step_saves_the_time_of_its_last_execution() -> None:
-    """A reused step saves the time of its last execution."""
+    """A reused step saves the time of its last execution, less the time to fetch it."""
     builds = [
         earlier(make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=99.0), minutes=1),
         earlier(make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one"), minutes=2),
@@ -76,11 +76,22 @@ def test_a_reused_step_saves_the_time_of_its_last_execution() -> None:
     ]
     report = make_report([LAST, *builds])
     assert {step.text: step.saved for step in report.steps if step.outcome is REUSED} == {
-        "RUN a": 7.0,
+        "RUN a": 6.5,
         "RUN b": None,
     }
-    assert (report.counts.saved, report.counts.unknown) == (7.0, 1)
-    assert (report.stages[0].counts.saved, report.stages[0].counts.unknown) == (7.0, 1)
+    assert [(step.ran, step.fetched) for step in report.steps if step.text == "RUN a"] == [
+        (7.0, 0.5)
+    ]
+    assert (report.counts.saved, report.counts.unknown) == (6.5, 1)
+    assert (report.stages[0].counts.saved, report.stages[0].counts.unknown) == (6.5, 1)
+
+
+def test_reuse_can_cost_time() -> None:
+    """A step whose layers took longer to fetch than it took to run saved less than nothing."""
+    ran = earlier(make_step("RUN a", 2, layers="a:10", seconds=0.2, stage="one"), minutes=1)
+    report = make_report([LAST, ran])
+    assert report.counts.saved == pytest.approx(0.2 - 0.5)
+    assert (report.counts.fetched, report.counts.spent) == (0.5, 9.5)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +135,7 @@ def test_builds_of_another_scope_give_times_but_no_trend() -> None:
     main = RecordedScope(name="image.linux-amd64.other", image="image")
     step = make_step("RUN a", 2, layers="a:10", seconds=7.0, stage="one")
     report = make_report([LAST, earlier(step, minutes=1, scope=main)])
-    assert report.counts.saved == 7.0
+    assert report.counts.saved == 6.5
     assert [build.started for build in report.trend] == [STARTED]
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.console.report.charts import draw_sizes, list_marks, measure_time, place_bars
+from bxcache.console.report.charts import draw_sizes
 from bxcache.console.report.rendering import render_report
+from bxcache.console.report.timeline import list_marks, measure_time, place_bars
 from bxcache.insight.reporting import make_report
 from tests.support.histories import make_record, make_stages, make_step
 from tests.support.synthetic_report import make_builds
@@ -33,10 +34,10 @@ def test_bars_are_side_by_side_at_the_time_of_their_steps(
     report = make_report([make_record(*made, seconds=1.0)])
     whole = measure_time(report)
     bars = place_bars(report.stages[0], report.steps, whole)
-    assert sorted(bar.step for bar in bars) == [*range(len(steps))]
+    assert sorted(bar.at for bar in bars) == [*range(len(steps))]
     rows: dict[int, list[tuple[float, float]]] = {}
     for bar in bars:
-        began, seconds = steps[bar.step]
+        began, seconds = steps[bar.at]
         assert bar.left >= 0
         assert bar.left + bar.width <= 100.02
         assert bar.width >= min(100, 100 * seconds / whole) - 0.01

@@ -72,11 +72,11 @@ class Phase(StrEnum):
     RERUN = "rerun"
     """Another run of docker saves a cache."""
 
-    COMMIT = "commit"
-    """bxcache puts the cache into a store or a registry, and the build's record beside it."""
-
     COLLECT = "collect"
     """A store removes what it no longer needs."""
+
+    COMMIT = "commit"
+    """bxcache puts the cache into a store or a registry, and the build's record beside it."""
 
     START = "start"
     """bxcache prepares the build, before docker runs."""
@@ -95,6 +95,10 @@ class Span:
     phase: Phase
     began: float
     ended: float
+
+    def shift(self, seconds: float) -> Span:
+        """Return the same span by a clock that differs by so many seconds."""
+        return Span(self.phase, self.began + seconds, self.ended + seconds)
 
 
 _LAYER = "sha256:"

@@ -33,6 +33,7 @@ class TracedStep:
         log: the end of its output.
         is_cut: whether output before `log` was dropped; it may then begin within a word.
         began: when it began, in seconds since 1970; None if unknown.
+        inputs: the vertices that it needs.
         reads: the instructions that copy the client's files that it depends on.
         lines: the first lines of its instructions in the Dockerfile, if the build failed and so has
             no metadata.
@@ -47,6 +48,7 @@ class TracedStep:
     log: str = ""
     is_cut: bool = False
     began: float | None = None
+    inputs: tuple[str, ...] = ()
     reads: AbstractSet[str] = frozenset()
     lines: tuple[int, ...] = ()
 
@@ -221,6 +223,7 @@ def _make_step(
         log="".join(part.tail for part in parts[cut:]),
         is_cut=any(part.is_cut for part in parts),
         began=find_beginning(spans),
+        inputs=tuple(dict.fromkeys(each for part in instruction.parts for each in part.inputs)),
         reads=reads.get(instruction.main.digest, frozenset()),
     )
 

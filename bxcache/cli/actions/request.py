@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +42,8 @@ def to_request(values: dict[str, Any], path: str | None = None) -> BuildRequest:
         config_file=values["config_file"],
         raw=mode == "rawjson" or values["log"] is not None,
         stdout=STDERR if values["as_json"] or values["layers"] or mode == "quiet" else STDOUT,
+        # A process that has waited for nothing has only used its processor since it began.
+        began=time.time() - time.process_time(),
         with_earlier=is_wanted(values["reports"]),
     )
 

@@ -18,8 +18,7 @@ from bxcache.console.tables import clean_text, cut_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record_parts import ReportedStep
-    from bxcache.insight.report import Report
+    from bxcache.insight.report import Report, ReportedStep
 
 _MOST_ROWS = 50
 _MOST_FAILED = 5
@@ -44,7 +43,9 @@ def _list_blocks(report: Report) -> Iterator[str]:
     unneeded = ", ".join(map(quote, sections.list_unneeded(report)[:_MOST_ROWS]))
     if unneeded:
         yield f"Not part of this build: {unneeded}"
+    yield from _render_tables(sections.tabulate_phases(report))
     yield from _render_tables(sections.tabulate_slowest(report))
+    yield from _render_tables(sections.tabulate_gains(report))
     yield from _render_tables(sections.tabulate_caches(report))
     if len(report.trend) > 1:
         trend = sections.tabulate_trend(report)

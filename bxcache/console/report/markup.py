@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROW, BAR = 22, 16
+"""The height of a row and of a bar, in pixels."""
 
 
 class Markup(str):
@@ -35,3 +42,18 @@ def join(*children: str) -> Markup:
 def section(title: str, *content: str, **attributes: str) -> Markup:
     """Return a section with its title."""
     return element("section", element("h2", title), *content, **attributes)
+
+
+def draw_row(head: Iterable[str], label: str, height: int, *shapes: Markup) -> Markup:
+    """Draw the shapes of a stage beside its name."""
+    svg = element("svg", *shapes, height=height, width="100%", role="group", aria_label=label)
+    return element("div", element("span", *head, class_="name"), svg, class_="row")
+
+
+def format_percent(number: float) -> str:
+    """Format a position or a width.
+
+    >>> format_percent(12.3456)
+    '12.35%'
+    """
+    return f"{round(number, 2):g}%"

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
-from bxcache.console.report.charts import draw_sizes, draw_timeline, draw_trend
+from bxcache.console.report.charts import draw_sizes, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
+from bxcache.console.report.timeline import draw_shares, draw_timeline
 from bxcache.console.tables import clean_log, clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record_parts import RecordedLayer, ReportedStep
-    from bxcache.insight.report import Report, ReportedCounts, ReportedStage
+    from bxcache.insight.record_parts import RecordedLayer
+    from bxcache.insight.report import Report, ReportedCounts, ReportedStage, ReportedStep
 
-_LEGEND = ("reused", "executed", "failed", "from", "waiting")
+_LEGEND = ("reused", "executed", "failed", "from", "critical", "around", "waiting")
 _SIGNS = {"reused": "↺", "executed": "▶", "failed": "✕", "from": "◇", "unknown": "?"}
 
 
@@ -63,7 +64,11 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     yield _draw_failures(report)
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
+    if report.phases:
+        phases = sections.tabulate_phases(report)
+        yield section(phases.title, draw_shares(report), _draw_cells(phases))
     yield _draw_table(sections.tabulate_slowest(report))
+    yield _draw_table(sections.tabulate_gains(report))
     unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
     note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
     yield _draw_table(sections.tabulate_stages(report), note)
@@ -187,7 +192,9 @@ def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup
 
 def _draw_step(at: int, step: ReportedStep) -> Markup:
     kind = sections.name_kind(step)
-    took = f"{format_seconds(step.saved)} saved" if step.saved else format_seconds(step.seconds)
+    took = format_seconds(step.seconds)
+    if step.saved is not None:
+        took = sections.format_saved(step.saved)
     summary = element(
         "summary",
         element("span", f"{_SIGNS[kind]} {sections.name_outcome(kind)}", class_=f"badge {kind}"),
@@ -204,13 +211,20 @@ def _draw_step_facts(step: ReportedStep) -> Markup:
         ("Dockerfile", f"line {', '.join(map(str, step.lines))}" if step.lines else ""),
         ("Platforms", ", ".join(map(clean_text, step.platforms))),
         ("Began after", format_seconds(step.began) if step.began is not None else ""),
-        ("Took before", format_seconds(step.saved) if step.saved is not None else ""),
+        ("Ran before", format_seconds(step.ran) if step.ran is not None else ""),
+        ("Fetched in", format_seconds(step.fetched) if step.fetched else ""),
+        ("Critical path", _show_gain(step) if step.critical else ""),
         ("Printed", format_size(step.log_bytes) if step.log_bytes else ""),
         *(("Layer", _show_layer(layer)) for layer in step.layers),
         ("Error", clean_text(step.error)),
     ]
     shown = (join(element("dt", name), element("dd", value)) for name, value in facts if value)
     return element("dl", *shown)
+
+
+def _show_gain(step: ReportedStep) -> str:
+    shorter = f"; {format_seconds(step.gain)} shorter without its time" if step.gain else ""
+    return f"the end of the build waited for it{shorter}"
 
 
 def _show_layer(layer: RecordedLayer) -> str:

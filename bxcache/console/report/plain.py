@@ -11,8 +11,7 @@ from bxcache.console.tables import clean_text, render_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.record_parts import ReportedStep
-    from bxcache.insight.report import Report
+    from bxcache.insight.report import Report, ReportedStep
 
 _INDENT = "  "
 
@@ -35,7 +34,9 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from map(_render_failed, sections.list_failed(report))
     tables = (
         sections.tabulate_stages(report),
+        sections.tabulate_phases(report),
         sections.tabulate_slowest(report),
+        sections.tabulate_gains(report),
         sections.tabulate_caches(report),
         sections.tabulate_trend(report),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.json_documents import pick
 from bxcache.config.quantities import format_count, format_ratio, format_size
+from bxcache.console.phases import name_phase
 from bxcache.console.progress import format_seconds
 from bxcache.console.tables import clean_log, cut_text
 
@@ -17,13 +18,24 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from bxcache.insight.record_parts import RecordedCache, ReportedStep, Verdict
-    from bxcache.insight.report import Report, ReportedBuild, ReportedCounts, ReportedStage
+    from bxcache.insight.record_parts import RecordedCache, Verdict
+    from bxcache.insight.report import (
+        Report,
+        ReportedBuild,
+        ReportedCounts,
+        ReportedStage,
+        ReportedStep,
+    )
 
 NO_STAGE = "(no stage)"
 UNKNOWN = "-"
 """Shown for an unknown figure."""
 _LONGEST_STEP = 100
+_KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
+_LEAST_SECONDS = 0.05
+_HOW_GAINS = (
+    "On the critical path: each would have shortened the build by so much if it had been reused."
+)
 
 
 class Quoted(str):
@@ -94,8 +106,11 @@ def explain_shared(count: int) -> str | None:
 
 
 def show_saved(counts: ReportedCounts) -> str | None:
-    """Show the time that the reused steps saved, if it is known for any."""
-    return format_seconds(counts.saved) if counts.reused > counts.unknown else None
+    """Show the time that the reused steps saved, if it is known for any; it can be negative."""
+    if counts.reused <= counts.unknown:
+        return None
+    sign = "-" if round(counts.saved, 1) < 0 else ""
+    return f"{sign}{format_seconds(abs(counts.saved))}"
 
 
 def summarize_saved(counts: ReportedCounts) -> str | None:
@@ -105,7 +120,18 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     if counts.unknown == counts.reused:
         return "time saved unknown: no record of a build that executed them"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    return f"{format_seconds(counts.saved)} saved{unknown}"
+    return f"{format_saved(counts.saved)}{unknown}"
+
+
+def format_saved(seconds: float) -> str:
+    """Format the time that reuse saved or cost.
+
+    >>> format_saved(75.2), format_saved(-2.0)
+    ('1 m 15 s saved', '2.0 s lost, since fetching took longer than running')
+    """
+    if round(seconds, 1) < 0:
+        return f"{format_seconds(-seconds)} lost, since fetching took longer than running"
+    return f"{format_seconds(max(0.0, seconds))} saved"
 
 
 def name_kind(step: ReportedStep) -> str:
@@ -117,7 +143,7 @@ def name_kind(step: ReportedStep) -> str:
 
 def name_outcome(kind: str) -> str:
     """Name the outcome of steps of a kind."""
-    return "base image" if kind == "from" else kind
+    return _KINDS.get(kind, kind)
 
 
 def explain_failure(step: ReportedStep) -> str:
@@ -182,6 +208,37 @@ def tabulate_slowest(report: Report) -> Table:
         for step in (report.steps[at] for at in report.slowest)
     ]
     return Table("Slowest steps", ("Step", "Stage", "Outcome", "Time"), rows, 3)
+
+
+def tabulate_phases(report: Report) -> Table:
+    """Tabulate what the time was spent on, longest first."""
+    whole = sum(each.seconds for each in report.phases)
+    rows = [
+        (
+            name_phase(each.name),
+            format_seconds(each.seconds),
+            format_ratio(each.seconds / whole),
+            format_size(each.bytes) if each.bytes else "",
+        )
+        for each in sorted(report.phases, key=lambda each: -each.seconds)
+        if each.seconds >= _LEAST_SECONDS
+    ]
+    return _drop_empty(Table("Time by phase", ("Phase", "Time", "Share", "Moved"), rows))
+
+
+def tabulate_gains(report: Report) -> Table:
+    """Tabulate the steps whose reuse would have shortened the build most."""
+    rows = [
+        (
+            Quoted(cut_text(step.text, _LONGEST_STEP)),
+            Quoted(label_stage(step.stage, step.platforms)),
+            format_seconds(step.seconds),
+            format_seconds(step.gain),
+        )
+        for step in (report.steps[at] for at in report.gains)
+    ]
+    head = ("Step", "Stage", "Took", "Shorter by")
+    return Table("Steps to cache first", head, rows, 2, _HOW_GAINS)
 
 
 def tabulate_caches(report: Report) -> Table:

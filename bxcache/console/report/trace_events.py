@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.json_documents import pick
+from bxcache.console.phases import name_phase
 from bxcache.console.report.sections import NO_STAGE, label_stage, name_kind
 from bxcache.console.tables import clean_log, clean_text
 from bxcache.place.trace_context import parse_traceparent
@@ -18,8 +19,7 @@ from bxcache.place.trace_context import parse_traceparent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.record_parts import ReportedStep
-    from bxcache.insight.report import Report
+    from bxcache.insight.report import Report, ReportedStep
     from bxcache.place.trace_context import TraceContext
 
     _Track = tuple[str, list[int]]
@@ -52,6 +52,7 @@ def render_trace(report: Report, traceparent: str | None = None) -> str:
         "otherData": about,
         "traceEvents": [
             *_name_tracks(report, tracks),
+            *_draw_phases(report, _BUILD + 1 + len(tracks)),
             _draw_build(report, tracks, about | _identify(report, context, None)),
             *_draw_steps(report, tracks, context),
         ],
@@ -132,7 +133,7 @@ def _name_span(report: Report, context: TraceContext, step: int | None) -> str:
 def _name_tracks(report: Report, tracks: Iterable[_Track]) -> Iterator[dict[str, Any]]:
     """Yield the metadata events that name the process and the tracks, and order the tracks."""
     yield _make_metadata(_BUILD, "process_name", name=clean_text(report.scope.name))
-    names = ("whole build", *(name for name, _ in tracks))
+    names = ("whole build", *(name for name, _ in tracks), *(["phases"] if report.phases else []))
     for number, name in enumerate(names, _BUILD):
         yield _make_metadata(number, "thread_name", name=name)
         yield _make_metadata(number, "thread_sort_index", sort_index=number)
@@ -162,6 +163,16 @@ def _draw_steps(
             yield _draw(number, step.text, name_kind(step), (started + begins, took), args)
 
 
+def _draw_phases(report: Report, track: int) -> Iterator[dict[str, Any]]:
+    """Yield the events of the phases, which can overlap, on a track of their own."""
+    started = _to_microseconds(report.started)
+    for phase in report.phases:
+        for began, ended in phase.spans:
+            span = started + _to_microseconds(began), _to_microseconds(ended - began)
+            args = {"bytes": phase.bytes} if phase.bytes else {}
+            yield _draw(track, name_phase(phase.name), "phase", span, args)
+
+
 def _draw(
     track: int, name: str, kind: str, span: tuple[int, int], args: dict[str, Any]
 ) -> dict[str, Any]:
@@ -177,7 +188,8 @@ def _describe_step(step: ReportedStep) -> dict[str, Any]:
         **pick(step, "lines", "platforms"),
         "bytes": sum(layer.size for layer in step.layers) or None,
         "layers": [pick(layer, "digest", "size") for layer in step.layers],
-        **pick(step, "log_bytes", "saved"),
+        **pick(step, "log_bytes", "ran", "fetched", "saved"),
+        "critical": step.critical or None,
         "error": clean_log(step.error),
     }
     return {key: value for key, value in values.items() if value not in (None, "", (), [])}
