@@ -56,10 +56,11 @@ def finish_target(
         record = make_record(target, ran, caches, buildx, earlier)
         record = _judge(target, record, earlier)
         caches = _keep_record(target, record, caches)
-        record = record.model_copy(update=measure_time(target, ran))
+        took = measure_time(target, ran)
     except BxcacheError as error:
         return ImageOutcome(target.name, error=error)
-    result = _make_result(target, ran, caches, record, earlier)
+    # Storing the record took time, too, which the record itself cannot contain.
+    result = replace(_make_result(target, ran, caches, record, earlier), **took)
     return ImageOutcome(target.name, result, _find_error(target, ran, caches, result, failed))
 
 
@@ -126,7 +127,6 @@ def _make_result(
         caches=tuple(shown),
         warnings=(*caches.warnings, *caches.advice),
         seconds=record.seconds,
-        phases=record.phases,
         record=record,
         earlier=earlier,
         gates=record.gates,
