@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.base import EXPORT, CacheUse, Save, SavedScope, SavePlan
 from bxcache.backends.registry import TOO_EARLY, RemoteBackend
+from bxcache.buildx.command import list_pushed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +54,8 @@ class InlineBackend(RemoteBackend):
             return super().save(save, built)
         exported = built.ran.metadata.image_digest is not None
         build = self.setup.config.build
-        pushes = build.push or any("registry" in each or "push=" in each for each in build.outputs)
         where = f"the image `{save.use.place}` (the final stage)"
-        if not pushes:
+        if not list_pushed(build, ()):
             where = f"the image (the final stage), to be read once it is `{save.use.place}`"
         return SavedScope(replace(save.use.result, exported=exported, where=where))
 

@@ -12,6 +12,7 @@ from bxcache.console.report.sections import (
     label_stage,
     show_outcomes,
     show_saved,
+    summarize_pushed,
     tabulate_work,
 )
 from bxcache.console.tables import clean_text, cut_text
@@ -50,6 +51,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     if names:
         count = format_count(len(names), "warning")
         yield f"{count} from BuildKit, see above: {', '.join(names)}"
+    yield from filter(None, [summarize_pushed(report)])
 
 
 def _render_slow(step: ReportedStep, head: str) -> str:

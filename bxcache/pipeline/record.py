@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.build_history import explain_unknown
+from bxcache.buildx.command import list_pushed
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
@@ -78,6 +79,8 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         started=round(started, 3),
         seconds=round(ran.seconds, 3),
         exit_status=ran.exit_status,
+        image_digest=ran.metadata.image_digest,
+        pushed=tuple(map(redact, _find_pushed(prepared, ran))),
         steps=steps,
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
@@ -95,6 +98,12 @@ def make_record(  # noqa: PLR0913, PLR0917  # a record contains everything about
         why_unknown=redact(_explain_unknown(buildx, ran, account) or ""),
     )
     return record.fit(LARGEST_RECORD)
+
+
+def _find_pushed(prepared: Prepared, ran: RunResult) -> tuple[str, ...]:
+    if ran.exit_status or ran.metadata.image_digest is None:
+        return ()
+    return list_pushed(prepared.setup.config.build, prepared.request.extra)
 
 
 def _describe_cache(

@@ -99,6 +99,11 @@ class BuildResult:
 
         return make_report((self.record, *self.earlier)) if self.record else None
 
+    @property
+    def pushed(self) -> tuple[str, ...]:
+        """The names by which the image was pushed."""
+        return self.record.pushed if self.record is not None else ()
+
     def _count(self, outcome: Outcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)
 
@@ -127,7 +132,7 @@ class BuildResult:
         return make_document(
             {
                 "exit_status": self.exit_status,
-                "image": pick(self, "tags", "digest"),
+                "image": pick(self, "tags", "digest", "pushed"),
                 "steps": [_describe_step(step) for step in self.steps],
                 "stages": [_describe_stage(stage) for stage in self.stages.values()],
                 "counts": pick(self, "reused", "executed", "failed"),

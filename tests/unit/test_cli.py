@@ -346,7 +346,7 @@ def test_the_document_has_the_published_keys() -> None:
     document = RESULT.to_dict()
     assert document["version"] == "1"
     assert document["exit_status"] == 0
-    assert document["image"] == {"tags": ["app:1"], "digest": RESULT.digest}
+    assert document["image"] == {"tags": ["app:1"], "digest": RESULT.digest, "pushed": []}
     assert document["counts"] == {"reused": 1, "executed": 1, "failed": 0}
     first = document["steps"][0]
     assert {key: first[key] for key in ("stage", "text", "line", "outcome", "seconds")} == {
