@@ -64,9 +64,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     """Save the build; a failed build saves nothing and leaves the caches unchanged."""
     plan, runner = target.plan, target.runner
     given = find_exports(target.prepared.request.extra)
-    warnings = [*plan.troubles]
-    for backend in target.prepared.backends:
-        warnings += backend.list_warnings()
+    warnings = [*_list_troubles(target)] if ran.trace.steps or not ran.exit_status else []
     if target.reason is not None:
         warnings.append(target.reason)
     imported = [*judge_imports(plan, ran, warnings)]
@@ -90,6 +88,13 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
     advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
     return replace(caches, advice=(advice,) if advice else ())
+
+
+def _list_troubles(target: Target) -> Iterator[str]:
+    """List why caches could not be used; of no interest after a build that never began."""
+    yield from target.plan.troubles
+    for backend in target.prepared.backends:
+        yield from backend.list_warnings()
 
 
 def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:

@@ -111,6 +111,16 @@ def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     expect_one_warning(every["images"]["app"], "local")
 
 
+def test_a_build_that_never_began_warns_of_no_cache(machines: MakeMachine, project: Path) -> None:
+    """Where docker finds nothing to build, the only message is why."""
+    classic = machines("classic")
+    (project / "wrong").write_text("FROM scratch\nNOTHING\n")
+    for words in (("--target", "none"), ("--file", "none"), ("--file", "wrong"), ("none",)):
+        failed = classic.build(*words, folder=project, status=1)
+        assert (failed["steps"], failed["warnings"]) == ([], []), words
+    expect_one_warning(classic.build("--target", "base", folder=project), "local")
+
+
 def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str, Any]]:
     """Return the caches of a successful build that could not save the declared one."""
     (warning,) = document["warnings"]
