@@ -33,6 +33,7 @@ class BuildPlan:
         notes: why a declared cache is not used.
         troubles: which caches could not be used, and why.
         unsaved: the flags of the caches that cannot be saved now.
+        start: what is built, and from which cache or why from none, in one line; may be empty.
     """
 
     scope: Scope
@@ -42,6 +43,7 @@ class BuildPlan:
     choices: tuple[Choice, ...] = ()
     troubles: tuple[str, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
+    start: str = ""
 
     def without_imports(self) -> BuildPlan:
         return replace(self, imports=(), saves=tuple(each.from_nothing() for each in self.saves))

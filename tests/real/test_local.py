@@ -230,6 +230,21 @@ def mentioned(text: str) -> list[str]:
     return found
 
 
+def test_the_first_line_says_what_a_build_starts_from(machine: Machine, project: Path) -> None:
+    """The first line names the image, its scope and its cache, also for each of several images."""
+    store = project.parent / "store"
+    words = ("--network", "none", "--branch", "main", "--backend", f"type=local,dir={store}")
+    (project / "bxcache.toml").write_text("[images.api]\n[images.web]\n")
+    scope = machine.build(*words[2:], "--image", "api", folder=project)["caches"][0]["scope"]
+    line = f"note: building api, scope `{scope}`, from the local cache `{scope}` in {store}"
+    assert machine.run("build", *words, "api", folder=project).err.splitlines()[0] == line
+    both = machine.run("build", *words, "--all", folder=project).err.splitlines()
+    web = scope.replace("api", "web")
+    assert f"api | {line}" in both
+    assert f"web | note: building web, scope `{web}`, from no cache: the scope has none yet" in both
+    assert machine.run("build", *words, "api", "--quiet", folder=project).err == ""
+
+
 def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     machine: Machine, saved: Saved
 ) -> None:
