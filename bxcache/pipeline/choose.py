@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.capabilities import explain_inline_only
 from bxcache.buildx.command import explain_once, exports_image
 from bxcache.config.wording import name_option
-from bxcache.pipeline.plan import BuildPlan, Choice
+from bxcache.pipeline.plan import BuildPlan, Choice, join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +90,7 @@ def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
         choices=choices,
         troubles=tuple(troubles),
         unsaved=saving.unsaved,
+        why_unsaved=saving.why,
         start=f"building {what}, scope `{wish.scope.name}`, {source}",
     )
 
@@ -155,9 +156,10 @@ def _explain_choice(sight: Sight, *, taken: bool) -> str:
 
 def _plan_saves(prepared: Prepared, wish: Wish, imports: tuple[CacheUse, ...]) -> SavePlan:
     if not prepared.trust.writes:
-        return SavePlan(notes=tuple(filter(None, [prepared.trust.reason])))
+        notes = tuple(filter(None, [prepared.trust.reason]))
+        return SavePlan(notes=notes, why=prepared.trust.denied)
     plans = [
-        SavePlan(notes=(each.read_only,))
+        SavePlan(notes=(each.read_only,), why=f"this build only reads the {each.kind} cache")
         if each.read_only is not None
         else each.plan_save(wish, imports)
         for each in sorted(prepared.backends, key=lambda each: not each.is_remote)
@@ -166,4 +168,5 @@ def _plan_saves(prepared: Prepared, wish: Wish, imports: tuple[CacheUse, ...]) -
         saves=tuple(chain.from_iterable(plan.saves for plan in plans)),
         unsaved=tuple(chain.from_iterable(plan.unsaved for plan in plans)),
         notes=tuple(chain.from_iterable(plan.notes for plan in plans)),
+        why=join_reasons(plan.why for plan in plans) if plans else "no cache is declared",
     )

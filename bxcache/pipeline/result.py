@@ -72,6 +72,7 @@ class BuildResult:
         record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
+        why_unsaved: why no cache has the build, in a few words; empty if one has, or if it failed.
     """
 
     exit_status: int
@@ -84,6 +85,7 @@ class BuildResult:
     record: Record | None = None
     gates: tuple[Verdict, ...] = ()
     earlier: tuple[Record, ...] = ()
+    why_unsaved: str = ""
 
     @cached_property
     def stages(self) -> Mapping[str, Stage]:

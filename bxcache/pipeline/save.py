@@ -12,6 +12,7 @@ from bxcache.buildx.extra_flags import find_exports
 from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.plan import join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +96,19 @@ def _list_troubles(target: Target) -> Iterator[str]:
     yield from target.plan.troubles
     for backend in target.prepared.backends:
         yield from backend.list_warnings()
+
+
+def explain_unsaved(plan: BuildPlan, caches: Caches) -> str:
+    """Explain in a few words why no cache has a successful build; empty if one has."""
+    if any(each.is_kept for each in caches.results):
+        return ""
+    return join_reasons((plan.why_unsaved, *map(_explain_one, caches.saved.values())))
+
+
+def _explain_one(saved: SavedScope) -> str:
+    if saved.result.store_bytes is not None:
+        return "the store has no room for it"
+    return saved.why or ("saving failed" if saved.warnings else "")
 
 
 def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:

@@ -87,6 +87,8 @@ def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
     assert "not supported" in classic.raw(*raw, folder=project, check=False).stderr
     expect_one_warning(classic.build("-t", "app", folder=project), "local")
+    said = classic.run("build", "--network", "none", folder=project).err
+    assert said.splitlines()[-1] == "nothing saved: the builder cannot export it"
     classic.docker("image", "inspect", "app", folder=project)
     seen = classic.run("build", "--dry-run", folder=project)
     assert seen.out.count(CREATE) == 1

@@ -503,6 +503,27 @@ def test_a_build_says_what_it_starts_from(
     assert found.start == f"building r/app:1, scope `{SCOPE.name}`, from {told}"
 
 
+@pytest.mark.parametrize(
+    ("backends", "given", "why"),
+    [
+        ([LOCAL], {}, ""),
+        ([LOCAL, REGISTRY], {"inline_only": "it is classic"}, "the builder cannot export it"),
+        ([LOCAL], {"local": state(trouble="damaged")}, "the store cannot be written"),
+        ([LOCAL], {"local": state(is_writable=False)}, "the store cannot be written"),
+        ([LOCAL], {"read_only": ["local"]}, "this build only reads the local cache"),
+        ([REGISTRY], {"refs": {REF: Trouble.REFUSED}}, "the registry failed"),
+        ([INLINE], {"makes_image": False}, "this build makes no image to hold it"),
+        ([ALL], {"once": "it reads stdin"}, "the stages cannot be built again, as it reads stdin"),
+        ([], {}, "no cache is declared"),
+    ],
+)
+def test_a_cache_that_is_not_saved_has_a_reason(
+    backends: list[dict[str, Any]], given: dict[str, Any], why: str
+) -> None:
+    """The plan has the reason in a few words, once for several caches."""
+    assert plan(*backends, **given).why_unsaved == why
+
+
 def test_the_local_export_comes_last() -> None:
     """The local export is last, since BuildKit writes the last export's digest into its index."""
     found = plan(LOCAL, REGISTRY, INLINE, local=state(), once="it reads stdin")
