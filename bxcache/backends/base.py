@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 IMPORT = "--cache-from"
 EXPORT = "--cache-to"
+NO_EXPORT = "the builder cannot export it"
+NO_LAYER = "no step made a layer"
+REFUSED = "results may come from the builder's own cache"
+"""Why a cache is not saved, in a few words."""
 DECLARED = ("cache", "backends")
 """The config key that declares backends."""
 
@@ -118,11 +122,15 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class SavePlan:
-    """How a backend saves a build; it cannot save `unsaved` now. Notes say why it saves nothing."""
+    """How a backend saves a build; it cannot save `unsaved` now.
+
+    Notes say why it saves nothing, and `why` says so in a few words.
+    """
 
     saves: tuple[Save, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
     notes: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +168,14 @@ class SavedScope:
         run: the separate run that saved it, if any.
         warnings: why saving failed.
         key: the hash key of its last record; None if unknown.
+        why: why it was not saved, in a few words; empty if it was or the warnings say why.
     """
 
     result: CacheResult
     run: RunResult | None = None
     warnings: tuple[str, ...] = ()
     key: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

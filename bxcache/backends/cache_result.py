@@ -47,3 +47,9 @@ class CacheResult:
     seconds: float | None = None
     contents: frozenset[str] | None = None
     where: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the build is in this cache now: saved by it, or there before."""
+        # A cache without layers was evicted at once, and a warning names the size that it needs.
+        return (self.exported or self.aliased or self.unchanged) and self.layers != 0

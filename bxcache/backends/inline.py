@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import EXPORT, CacheUse, Save, SavedScope, SavePlan
+from bxcache.backends.base import EXPORT, REFUSED, CacheUse, Save, SavedScope, SavePlan
 from bxcache.backends.registry import TOO_EARLY, RemoteBackend
+from bxcache.buildx.command import list_pushed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,17 +36,20 @@ class InlineBackend(RemoteBackend):
         if self.keeps_all:
             reason = "every stage is pushed as an image beside it, if anything is new"
         use = CacheUse(EXPORT, self, place, wish.scope.name, (("type", "inline"),), reason)
-        plan, why = SavePlan(saves=(Save(use),)), None
+        plan, why, brief = SavePlan(saves=(Save(use),)), None, ""
         if self.keeps_all:
             plan, cause = self.plan_tag(wish, imports, use), wish.once or wish.unbaked
             if plan.saves and cause:
                 no_rerun = f"this build cannot be run again for them, as {cause}"
                 why = f"the stages are not saved: {no_rerun}"
+                brief = f"the stages cannot be built again, as {cause}"
         elif wish.refuses_borrowed:
             why = f"no inline cache is saved: it is written with the image, {TOO_EARLY}"
+            brief = REFUSED
         elif not wish.makes_image:
-            why = "no inline cache is saved: this build makes no image to hold it"
-        return SavePlan(notes=(why,)) if why else plan
+            brief = "this build makes no image to hold it"
+            why = f"no inline cache is saved: {brief}"
+        return SavePlan(notes=(why,), why=brief) if why else plan
 
     def save(self, save: Save, built: Built) -> SavedScope:
         """Push the stages; the build itself has exported the image."""
@@ -53,11 +57,11 @@ class InlineBackend(RemoteBackend):
             return super().save(save, built)
         exported = built.ran.metadata.image_digest is not None
         build = self.setup.config.build
-        pushes = build.push or any("registry" in each or "push=" in each for each in build.outputs)
         where = f"the image `{save.use.place}` (the final stage)"
-        if not pushes:
+        if not list_pushed(build, ()):
             where = f"the image (the final stage), to be read once it is `{save.use.place}`"
-        return SavedScope(replace(save.use.result, exported=exported, where=where))
+        result = replace(save.use.result, exported=exported, where=where)
+        return SavedScope(result, why="" if exported else "docker reported no image")
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
         """The image, unless every stage has its own."""

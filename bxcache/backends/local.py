@@ -16,6 +16,8 @@ from bxcache.backends.base import (
     DECLARED,
     EXPORT,
     IMPORT,
+    NO_EXPORT,
+    NO_LAYER,
     Backend,
     CacheUse,
     Candidate,
@@ -216,8 +218,10 @@ class LocalBackend(Backend):
         reason = f"every stage is staged there, then linked into the store {self.store.path}"
         place, name = self.find_place(""), wish.scope.name
         use = CacheUse(EXPORT, self, place, name, attributes, reason)
-        usable = self.state.trouble is None and self.state.is_writable and not wish.inline_only
-        return SavePlan(saves=(Save(use),)) if usable else SavePlan(unsaved=(use,))
+        why = NO_EXPORT if wish.inline_only else ""
+        if self.state.trouble is not None or not self.state.is_writable:
+            why = "the store cannot be written"
+        return SavePlan(unsaved=(use,), why=why) if why else SavePlan(saves=(Save(use),))
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
         what = "could not be read" if operation == "reading" else "was not saved"
@@ -285,7 +289,7 @@ class LocalBackend(Backend):
         digests = [each.digest for each in built.transfers if each.digest]
         if self.staging is None or not digests:
             # BuildKit writes no manifest if no step made a layer.
-            return SavedScope(replace(result, contents=frozenset()))
+            return SavedScope(replace(result, contents=frozenset()), why=NO_LAYER)
         first, *others = digests
         try:
             saved = self.store.commit(

@@ -10,6 +10,8 @@ from bxcache.backends.base import (
     DECLARED,
     EXPORT,
     IMPORT,
+    NO_EXPORT,
+    REFUSED,
     Backend,
     CacheUse,
     Candidate,
@@ -151,10 +153,10 @@ class RemoteBackend(Backend):
     def plan_tag(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
         """Plan to save a scope as a tag, after the build if that can run again."""
         if any(each.trouble in (Trouble.SICK, Trouble.REFUSED) for each in self._errors):
-            return SavePlan()
+            return SavePlan(why="the registry failed")
         if wish.once and wish.refuses_borrowed:
             why = f"{self.settings.ref} is not saved: {wish.once}, so it is written {TOO_EARLY}"
-            return SavePlan(notes=(why,))
+            return SavePlan(notes=(why,), why=REFUSED)
         ref = next((each.place for each in imports if each.backend is self), "")
         save = TagSave(
             use=use,
@@ -255,7 +257,7 @@ class RegistryBackend(RemoteBackend):
         reason = "every stage is saved there, if anything is new"
         use = CacheUse(EXPORT, self, ref, wish.scope.name, attributes, reason)
         if wish.inline_only:
-            return SavePlan(unsaved=(use,))
+            return SavePlan(unsaved=(use,), why=NO_EXPORT)
         return self.plan_tag(wish, imports, use)
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:

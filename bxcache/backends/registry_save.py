@@ -17,6 +17,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bxcache.backends.base import NO_LAYER, REFUSED
 from bxcache.backends.inline_push import Export
 from bxcache.backends.inline_stages import copy_stages, export_stages
 from bxcache.backends.registry_tag import SavedTag, TagSave
@@ -76,12 +77,14 @@ def choose_need(save: TagSave, ran: RunResult) -> Need:
 def save_tag(save: TagSave, built: Built) -> SavedTag:
     if built.sound is not None:
         # An export to a registry cannot leave out layers.
-        return SavedTag(save.use.result, save=save)
+        return SavedTag(save.use.result, save=save, why=REFUSED)
     failed = find_failed_import(built.imports, built.ran, save.reference.name)
     if not save.apart:
         return _finish_own(save, built, warns=failed is None)
     # A failed import is already reported, and writing to the same registry would fail too.
-    return SavedTag(save.use.result, save=save) if failed else _save(save, built)
+    if failed:
+        return SavedTag(save.use.result, save=save, why="the registry failed")
+    return _save(save, built)
 
 
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
@@ -190,7 +193,7 @@ def _export(save: TagSave, built: Built) -> SavedTag:
     digests = [each.digest for each in transfers if each.digest]
     if not digests:
         # BuildKit writes no manifest if no step made a layer.
-        return SavedTag(replace(save.use.result, contents=frozenset()), save=save)
+        return SavedTag(replace(save.use.result, contents=frozenset()), save=save, why=NO_LAYER)
     digest, written = _keep_results(save, built, _join_nodes(save, digests)), None
     before = save.source.manifest if save.source is not None else None
     if before is not None and digest == before.digest:
@@ -221,7 +224,7 @@ def _export_stages(save: TagSave, built: Built) -> SavedTag:
     joined, run = export_stages(_to_export(save, built))
     if joined is None:
         # No stage has a layer that an image could hold.
-        return SavedTag(replace(save.use.result, contents=frozenset()), save=save)
+        return SavedTag(replace(save.use.result, contents=frozenset()), save=save, why=NO_LAYER)
     result = replace(_describe(save, joined.manifest), exported=True)
     digest = joined.manifest.digest
     return SavedTag(result, run, save=save, digest=digest, stages=joined.digests)

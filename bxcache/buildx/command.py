@@ -14,11 +14,12 @@ from bxcache.buildx.extra_flags import (
     INLINE,
     LAYERLESS,
     adds_inline,
+    find_short,
     find_values,
     list_flags,
 )
 from bxcache.buildx.metadata import PROVENANCE_VARIABLE
-from bxcache.buildx.option_text import read_options, split_fields
+from bxcache.buildx.option_text import TRUE, read_options, split_fields
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_option
 
@@ -216,6 +217,23 @@ def list_destinations(output: str) -> Iterator[tuple[str, str]]:
         yield "path", posixpath.normpath(path)
     else:
         yield from (("image", name) for name in attributes.get("name", "").split(",") if name)
+
+
+def list_pushed(settings: BuildSettings, extra: Sequence[str]) -> tuple[str, ...]:
+    """List the names by which a build pushes its image; empty if it pushes none."""
+    given = (*settings.outputs, *find_values(extra, "--output"), *find_short(extra, "o"))
+    pushing = [each for each in map(_read_output, given) if _is_pushed(each)]
+    if not (settings.push or pushing or "--push" in list_flags(extra)):
+        return ()
+    tags = (*settings.tags, *find_values(extra, "--tag"), *find_short(extra, "t"))
+    # Docker gives the tags, if there are any, to each output.
+    names = (name for each in pushing for name in each.get("name", "").split(",") if name)
+    return tuple(dict.fromkeys(tags or names))
+
+
+def _is_pushed(output: Mapping[str, str]) -> bool:
+    kind, pushes = output.get("type"), output.get("push")
+    return (kind == "image" and pushes in TRUE) or (kind == "registry" and pushes in (None, *TRUE))
 
 
 def exports_image(settings: BuildSettings, driver: str) -> bool:

@@ -13,7 +13,7 @@ import click
 from bxcache.cli.commands import LazyGroup, add_commands, name_page
 from bxcache.cli.streams import open_streams
 from bxcache.config.wording import Speech, speaking
-from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, StoreError
+from bxcache.errors import EXIT_BUG, EXIT_INTERRUPTED, BxcacheError, GateError, StoreError
 from bxcache.version import __version__
 
 if TYPE_CHECKING:
@@ -75,19 +75,22 @@ def _run(argv: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except GateError as error:
+        # Each line is a gate.
+        return _fail(*error.message.split("\n"), status=error.exit_status)
     except BxcacheError as error:
-        return _fail(str(error), error.exit_status)
+        return _fail(str(error), status=error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; no cache is left half saved", err=True)
         return EXIT_INTERRUPTED
     except OSError as error:
         where = f": `{error.filename}`" if error.filename else ""
-        return _fail(f"{error.strerror or error}{where}", StoreError.exit_status)
+        return _fail(f"{error.strerror or error}{where}", status=StoreError.exit_status)
     except Exception:  # noqa: BLE001  # the last boundary: anything else is a bug
         from traceback import format_exc  # noqa: PLC0415  # only a bug needs it
 
         words = "this is a bug in bxcache; please report it with these lines"
-        return _fail(f"{words}\n\n{format_exc()}", EXIT_BUG)
+        return _fail(f"{words}\n\n{format_exc()}", status=EXIT_BUG)
     return status if isinstance(status, int) else 0
 
 
@@ -100,7 +103,7 @@ def judge_output(status: int, output: Sink) -> int:
     if isinstance(trouble, BrokenPipeError):
         return EXIT_INTERRUPTED
     why = f"stdout cannot be written: {trouble.strerror or trouble}; everything else is done"
-    return _fail(why, StoreError.exit_status)
+    return _fail(why, status=StoreError.exit_status)
 
 
 def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,12 +117,13 @@ def split_extra(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return words[:at], words[at + 1 :]
 
 
-def _fail(message: str, status: int) -> int:
-    """Print an error without its secrets, and return the exit status."""
+def _fail(*messages: str, status: int) -> int:
+    """Print errors without their secrets, and return the exit status."""
     from bxcache.buildx.secrets import find_mentioned, find_secrets  # noqa: PLC0415  # only here
     from bxcache.cli.job_log import say  # noqa: PLC0415  # the same
     from bxcache.redaction import Redactor  # noqa: PLC0415  # the same
 
-    secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(message, os.environ))
-    say(f"{click.style('error:', fg='red')} {Redactor(secrets)(message)}")
+    for each in messages:
+        secrets = (*find_secrets(sys.argv, os.environ), *find_mentioned(each, os.environ))
+        say(f"{click.style('error:', fg='red')} {Redactor(secrets)(each)}")
     return status

@@ -16,7 +16,7 @@ from bxcache.console.tables import render_document
 from bxcache.insight.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bxcache.errors import BxcacheError
     from bxcache.pipeline.result import BuildResult
@@ -46,6 +46,13 @@ def print_layers(result: BuildResult) -> None:
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
     say(render_history(history, stages, chain=False, full=False, places=False), err=False)
+
+
+def note_unknown(results: Iterable[BuildResult]) -> None:
+    """Note once why the printed layers are unknown, if they are."""
+    whys = (each.record.why_unknown for each in results if each.record is not None)
+    for why in dict.fromkeys(filter(None, whys)):
+        say(f"note: the layers are not known: {why}")
 
 
 def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.progress import format_seconds
 from bxcache.console.report.sections import explain_shared, show_outcomes
-from bxcache.console.tables import cut_text, render_table, show_ago, show_text
+from bxcache.console.tables import cut_digest, cut_text, render_table, show_ago, show_text
 from bxcache.insight.history import LayerState
 from bxcache.insight.reporting import count_shared
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WIDTH = 120
 INDENT = "  "
 _SHORTEST_TEXT = 40
-_SHORT_DIGEST = len("sha256:") + 12
 _SHARED_MARK = " *"
 _TEXTS = ("LAYER", "PLATFORM", "INHERITED FROM", "WHERE")
 _FIGURES = ("SIZE", "OUTCOME", "SECONDS", "LINE")
@@ -71,7 +70,7 @@ class _RowWriter:
     def write_layer(self, layer: RecordedLayer) -> Row:
         """Write a layer."""
         state = self._history.find_state(layer)
-        digest = layer.digest if self._full else layer.digest[:_SHORT_DIGEST]
+        digest = layer.digest if self._full else cut_digest(layer.digest)
         # No layer is empty: an engine without the containerd image store does not report sizes.
         size = format_size(layer.size) if layer.size else "?"
         return {

@@ -64,13 +64,24 @@ class StageState:
 
     name: str
     total: int
-    """The number of steps, as far as known: two platforms can share a number."""
+    """The number of steps and, as BuildKit counts it, of an image in `FROM`, as far as known."""
     label: str
+    is_shared: bool = True
+    """Whether its steps are named without a platform."""
+    family: list[StageState] = field(default_factory=list, repr=False, compare=False)
+    """The states of the stage for all platforms, and that of the steps which these share."""
     outcomes: dict[Key, Outcome] = field(default_factory=dict)
     running: dict[Key, RunningStep] = field(default_factory=dict)
     counts: Counter[Outcome] = field(default_factory=Counter)
     known: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The vertices seen for each step number."""
+
+    @property
+    def size(self) -> int:
+        """The number of its own steps; if no step of the stage is the first, that is the `FROM`."""
+        others = (each.known for each in self.family if each.is_shared is not self.is_shared)
+        elsewhere = {index for known in others for index in known} - self.known.keys()
+        return self.total - len(elsewhere | ({1} - self.known.keys()))
 
     def finish(self, step: StepName, outcome: Outcome, vertex: str) -> None:
         """Record the outcome of a step."""
@@ -110,6 +121,8 @@ class Board:
     def __init__(self) -> None:
         # By name, in the order of their first events.
         self.stages: dict[str, StageState] = {}
+        # By label and stage.
+        self._families: defaultdict[tuple[str, str], list[StageState]] = defaultdict(list)
         self.movements: dict[Transfer, Movement] = {}
 
     def take(self, event: Event, now: float, label: str = "") -> None:
@@ -118,6 +131,8 @@ class Board:
             case events.RunStarted():
                 # The stages of an earlier run are gone.
                 self.stages = {n: each for n, each in self.stages.items() if each.label != label}
+                for key in [each for each in self._families if each[0] == label]:
+                    del self._families[key]
             case events.StepStarted(step, vertex):
                 stage = self._find_stage(step, label)
                 stage.running[stage.renew(step, vertex)] = RunningStep(step, now)
@@ -144,7 +159,10 @@ class Board:
     def _find_stage(self, step: StepName, label: str) -> StageState:
         name = " ".join(filter(None, (label, step.platform, step.stage)))
         if name not in self.stages:
-            self.stages[name] = StageState(name, step.total, label)
+            family = self._families[label, step.stage]
+            found = StageState(name, step.total, label, step.platform is None, family)
+            family.append(found)
+            self.stages[name] = found
         return self.stages[name]
 
     def _move(self, moved: events.Transferred, now: float) -> None:
@@ -288,7 +306,7 @@ def _draw_stage(stage: StageState, now: float, names: int, width: int) -> list[L
     if stage.running:
         mark, color = ">", "yellow"
     name = cut_text(show_text(stage.name), names)
-    head = f"{mark} {name:<{names}} {len(stage.outcomes):>3}/{stage.total:<3}"
+    head = f"{mark} {name:<{names}} {len(stage.outcomes):>3}/{stage.size:<3}"
     lines = [(f"{head} {', '.join(f'{stage.counts[each]} {each}' for each in found)}", color)]
     for running in stage.running.values():
         lines += _draw_running(running, now, width)

@@ -36,7 +36,7 @@ def _render_plan(plan: BuildPlan, notes: Sequence[str]) -> list[str]:
     lines += [
         f"after the build: {save.use.place}: {save.use.reason}" for save in plan.saves if save.apart
     ]
-    return [*lines, *notes, *plan.troubles]
+    return [*filter(None, [plan.start]), *lines, *notes, *plan.troubles]
 
 
 def _comment(lines: Sequence[str], command: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from bxcache.console.report.sections import (
     label_stage,
     show_outcomes,
     show_saved,
+    summarize_pushed,
     tabulate_work,
 )
 from bxcache.console.tables import clean_text, cut_text
@@ -49,6 +50,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     if names:
         count = format_count(len(names), "warning")
         yield f"{count} from BuildKit, see above: {', '.join(names)}"
+    yield from filter(None, [summarize_pushed(report)])
 
 
 def _render_slow(step: ReportedStep, head: str) -> str:
@@ -88,12 +90,12 @@ def _list_amounts(report: Report) -> Iterator[str]:
 def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
         return "nothing saved: the build failed; the caches are unchanged"
-    known = [cache for cache in result.caches if cache.exported or cache.aliased or cache.unchanged]
-    # A cache without layers was evicted at once, and a warning names the size that it needs.
-    saved = [_render_cache(cache) for cache in known if not cache.unchanged and cache.layers != 0]
+    known = [cache for cache in result.caches if cache.is_kept]
+    saved = [_render_cache(cache) for cache in known if not cache.unchanged]
     parts = [f"saved {'; '.join(saved)}"] if saved else []
     parts += [f"nothing new for {_render_same(cache)}" for cache in known if cache.unchanged]
-    return "; ".join(parts) or "nothing saved"
+    why = f": {clean_text(result.why_unsaved)}" if result.why_unsaved else ""
+    return "; ".join(parts) or f"nothing saved{why}"
 
 
 def _render_cache(cache: CacheResult) -> str:

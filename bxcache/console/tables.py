@@ -122,6 +122,15 @@ def clean_log(text: str) -> str:
     return "\n".join(show_text(write_over(line).expandtabs()) for line in lines).strip("\n")
 
 
+def cut_digest(digest: str) -> str:
+    """Shorten a digest like docker.
+
+    >>> cut_digest(f"sha256:{'ab' * 32}")
+    'sha256:abababababab'
+    """
+    return digest[: len("sha256:") + 12]
+
+
 def cut_text(text: str, room: int) -> str:
     """Shorten a text to the room available.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from math import isclose
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
@@ -87,7 +88,8 @@ def _judge_limits(
     )
     for name, value, limit, words in judged:
         if limit is not None and value > limit:
-            form = (_format_time, 1, "s") if name == "max_seconds" else (format_size, 1, "B")
+            is_time = name == "max_seconds"
+            form = (_format_time, _count_decimals(limit), "s") if is_time else (format_size, 1, "B")
             shown, most = format_apart(value, limit, *form)
             yield name, f"{words} {shown}; at most {most} allowed"
 
@@ -107,6 +109,11 @@ def _list_sizes(record: Record | None) -> dict[tuple[str, str], int]:
         for each in (record.caches if record is not None else ())
         if each.bytes is not None
     }
+
+
+def _count_decimals(seconds: float) -> int:
+    """The decimals that a limit needs to be shown as it is; at least one."""
+    return next((n for n in range(1, 10) if isclose(round(seconds, n), seconds)), 10)
 
 
 def _format_time(seconds: float, digits: int) -> str:

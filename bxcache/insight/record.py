@@ -6,7 +6,7 @@ Sizes are bytes, times seconds; moments are seconds since 1970.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,9 +27,6 @@ from bxcache.insight.record_parts import (
     RecordedTools,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 VERSION = 1
 _LENGTHS = (400, 100, 40)
@@ -57,6 +54,12 @@ class Record(Part):
 
     phases: tuple[RecordedPhase, ...] = ()
     """What the time was spent on, until the record was written; together they are all of it."""
+
+    image_digest: str | None = None
+    """The image's digest; None if no image was exported."""
+
+    pushed: tuple[Text, ...] = ()
+    """The names by which the image was pushed."""
 
     steps: tuple[RecordedStep, ...] = ()
     """The steps, each after the step that it builds on."""
@@ -127,16 +130,13 @@ class Record(Part):
         return record.model_copy(update={"steps": tuple(steps)})
 
     def _shortened(self, longest: int) -> Record:
+        own, built = self.warnings[:_MOST_WARNINGS], self.build_warnings[:_MOST_WARNINGS]
         update = {
             "steps": tuple(step.shortened(longest) for step in self.steps),
-            "warnings": _shorten_each(self.warnings, longest),
-            "build_warnings": _shorten_each(self.build_warnings, longest),
+            "warnings": tuple(shorten(text, longest) for text in own),
+            "build_warnings": tuple(shorten(text, longest) for text in built),
         }
         return self.model_copy(update=update)
-
-
-def _shorten_each(texts: Iterable[str], longest: int) -> tuple[str, ...]:
-    return tuple(shorten(text, longest) for text in texts)[:_MOST_WARNINGS]
 
 
 class _Head(BaseModel):

@@ -165,6 +165,12 @@ class Report(Document):
     exit_status: int = 0
     """Docker's exit status; 0 is success."""
 
+    image_digest: str | None = None
+    """The image's digest; None if no image was exported."""
+
+    pushed: tuple[Text, ...] = ()
+    """The names by which the image was pushed."""
+
     counts: ReportedCounts
     """The counts of all steps, each once."""
 

@@ -154,11 +154,11 @@ class _Run:
         with open_pool(stop, MOST_AT_ONCE) as pool:
             plans = [*pool.map(plan_target, declared, prepared)]
         targets = [*map(self._make_target, declared, prepared, plans)]
+        for each in targets:
+            for note in filter(None, (each.plan.start, *each.plan.notes)):
+                each.runner.report(Noted(note))
         for note in (*self.bake.base.notes, *_note_backends(prepared)):
             self._report_for("")(Noted(note))
-        for each in targets:
-            for note in each.plan.notes:
-                each.runner.report(Noted(note))
         return {each.name: each for each in targets}
 
     def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:

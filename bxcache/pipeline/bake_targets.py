@@ -194,7 +194,8 @@ def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
     """Choose the caches of a target."""
     if target.keeps_cache:
         note = "it has a `cache-to` of its own; its caches are left to bake"
-        return BuildPlan(prepared.scope, notes=(note,))
+        why = "the target has a `cache-to` of its own"
+        return BuildPlan(prepared.scope, notes=(note,), why_unsaved=why)
     plan = plan_build(prepared)
     if target.cache_from and plan.imports:
         note = "it has a `cache-from` of its own, which is imported too"

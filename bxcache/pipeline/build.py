@@ -72,7 +72,7 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         report, repeat = redacting(observe, redact), prepared.render_save
         missing = prepared.find_missing()
         runner = replace(prepared.make_runner(redact, report, repeat, stdin), missing=missing)
-        notes = (*prepared.notes, *prepared.list_notes(), *plan.notes)
+        notes = (plan.start, *prepared.notes, *prepared.list_notes(), *plan.notes)
         for note in notes if missing is None else ():
             runner.report(Noted(note))
         earlier = begin_earlier(prepared, plan)

@@ -13,17 +13,17 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from bxcache.backends.base import SavePlan, Wish
+from bxcache.backends.base import Candidate, SavePlan, Wish
 from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.capabilities import explain_inline_only
 from bxcache.buildx.command import explain_once, exports_image
 from bxcache.config.wording import name_option
-from bxcache.pipeline.plan import BuildPlan, Choice
+from bxcache.pipeline.plan import BuildPlan, Choice, join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.backends.base import Backend, CacheUse, Candidate, Sight
+    from bxcache.backends.base import Backend, CacheUse, Sight
     from bxcache.pipeline.prepare import Prepared
 
 
@@ -71,11 +71,13 @@ def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
         for trouble in each.list_troubles(saves=trust.writes and each.read_only is None)
     ]
     imports, choices = _choose_imports(prepared)
-    notes = []
-    if prepared.setup.config.build.no_cache:
-        notes.append(f"no cache is imported: `{name_option('no_cache', value=True)}`")
-    elif not imports and not troubles:
-        notes.append(f"no cache is imported: {_explain_nothing(backends, wish.scope.name)}")
+    build = prepared.setup.config.build
+    source = _describe_imports(imports)
+    if build.no_cache:
+        source = f"from no cache: `{name_option('no_cache', value=True)}`"
+    elif not imports:
+        source = f"from no cache: {_explain_nothing(backends, has_trouble=bool(troubles))}"
+    what = next(iter(build.tags), wish.scope.image)
     saving = _plan_saves(prepared, wish, imports)
     if saving.unsaved and wish.inline_only:
         kinds = " or ".join(sorted({f"`{use.backend.kind}`" for use in saving.unsaved}))
@@ -84,10 +86,12 @@ def make_plan(prepared: Prepared, wish: Wish) -> BuildPlan:
         scope=wish.scope,
         imports=imports,
         saves=saving.saves,
-        notes=(*notes, *saving.notes),
+        notes=saving.notes,
         choices=choices,
         troubles=tuple(troubles),
         unsaved=saving.unsaved,
+        why_unsaved=saving.why,
+        start=f"building {what}, scope `{wish.scope.name}`, {source}",
     )
 
 
@@ -102,12 +106,25 @@ def _look_further(prepared: Prepared, wish: Wish, plan: BuildPlan) -> BuildPlan:
     return replace(plan, notes=(*plan.notes, *(note for _, notes in found for note in notes)))
 
 
-def _explain_nothing(backends: Sequence[Backend], scope: str) -> str:
+def _describe_imports(imports: Sequence[CacheUse]) -> str:
+    """Describe what the build starts from; a cache that docker may not find is not called there."""
+    names = (f"the {use.backend.kind} cache {use.backend.name_cache(use.scope)}" for use in imports)
+    unsure = "" if all(_is_seen(use) for use in imports) else ", if docker finds it"
+    return f"from {' and '.join(names)}{unsure}"
+
+
+def _is_seen(use: CacheUse) -> bool:
+    return use.backend.judge(Candidate(use.backend, use.scope, "")).there is True
+
+
+def _explain_nothing(backends: Sequence[Backend], *, has_trouble: bool) -> str:
     """Why there is nothing to import. A cache that could not be looked up is not called absent."""
+    if not backends:
+        return "none is declared"
+    if has_trouble:
+        return "none could be used"
     error = next(filter(None, (each.find_error() for each in backends)), None)
-    if error is not None:
-        return f"none was seen for the scope `{scope}`; {error}"
-    return f"the scope `{scope}` has none yet"
+    return "the scope has none yet" if error is None else f"none was seen; {error}"
 
 
 def _choose_imports(prepared: Prepared) -> tuple[tuple[CacheUse, ...], tuple[Choice, ...]]:
@@ -139,9 +156,10 @@ def _explain_choice(sight: Sight, *, taken: bool) -> str:
 
 def _plan_saves(prepared: Prepared, wish: Wish, imports: tuple[CacheUse, ...]) -> SavePlan:
     if not prepared.trust.writes:
-        return SavePlan(notes=tuple(filter(None, [prepared.trust.reason])))
+        notes = tuple(filter(None, [prepared.trust.reason]))
+        return SavePlan(notes=notes, why=prepared.trust.denied)
     plans = [
-        SavePlan(notes=(each.read_only,))
+        SavePlan(notes=(each.read_only,), why=f"this build only reads the {each.kind} cache")
         if each.read_only is not None
         else each.plan_save(wish, imports)
         for each in sorted(prepared.backends, key=lambda each: not each.is_remote)
@@ -150,4 +168,5 @@ def _plan_saves(prepared: Prepared, wish: Wish, imports: tuple[CacheUse, ...]) -
         saves=tuple(chain.from_iterable(plan.saves for plan in plans)),
         unsaved=tuple(chain.from_iterable(plan.unsaved for plan in plans)),
         notes=tuple(chain.from_iterable(plan.notes for plan in plans)),
+        why=join_reasons(plan.why for plan in plans) if plans else "no cache is declared",
     )

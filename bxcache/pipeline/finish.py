@@ -18,7 +18,7 @@ from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.record import is_wanted, make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
-from bxcache.pipeline.save import save_build
+from bxcache.pipeline.save import explain_unsaved, save_build
 from bxcache.store.folders import Folder
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _make_result(
         record=record,
         earlier=earlier,
         gates=record.gates,
+        why_unsaved="" if ran.exit_status else redact(explain_unsaved(target.plan, caches)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bxcache.backends.base import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bxcache.backends.base import Backend, CacheUse, Save
     from bxcache.config.models import Config
@@ -33,6 +33,8 @@ class BuildPlan:
         notes: why a declared cache is not used.
         troubles: which caches could not be used, and why.
         unsaved: the flags of the caches that cannot be saved now.
+        start: what is built, and from which cache or why from none, in one line; may be empty.
+        why_unsaved: why caches are not saved, in a few words; empty if all are.
     """
 
     scope: Scope
@@ -42,6 +44,8 @@ class BuildPlan:
     choices: tuple[Choice, ...] = ()
     troubles: tuple[str, ...] = ()
     unsaved: tuple[CacheUse, ...] = ()
+    start: str = ""
+    why_unsaved: str = ""
 
     def without_imports(self) -> BuildPlan:
         return replace(self, imports=(), saves=tuple(each.from_nothing() for each in self.saves))
@@ -55,6 +59,11 @@ class BuildPlan:
     def uses(self) -> tuple[CacheUse, ...]:
         """The cache flags of the build, in order."""
         return (*self.imports, *self.exports)
+
+
+def join_reasons(reasons: Iterable[str]) -> str:
+    """Join reasons in a few words, each once."""
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def list_candidates(

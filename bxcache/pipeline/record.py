@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.build_history import explain_unknown
+from bxcache.buildx.command import list_pushed
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
@@ -72,6 +73,8 @@ def make_record(
         started=round(target.timeline.began, 3),
         **measure_time(target, ran),
         exit_status=ran.exit_status,
+        image_digest=ran.metadata.image_digest,
+        pushed=tuple(map(redact, _find_pushed(prepared, ran))),
         steps=steps,
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
@@ -95,6 +98,12 @@ def measure_time(target: Target, ran: RunResult) -> dict[str, Any]:
     """The parts of the record about the build's time until now."""
     phases = target.timeline.list_phases(ran, time.time())
     return {"seconds": round(sum(each.seconds for each in phases), 3), "phases": phases}
+
+
+def _find_pushed(prepared: Prepared, ran: RunResult) -> tuple[str, ...]:
+    if ran.exit_status or ran.metadata.image_digest is None:
+        return ()
+    return list_pushed(prepared.setup.config.build, prepared.request.extra)
 
 
 def _describe_cache(

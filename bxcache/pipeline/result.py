@@ -74,6 +74,7 @@ class BuildResult:
         record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
+        why_unsaved: why no cache has the build, in a few words; empty if one has, or if it failed.
     """
 
     exit_status: int
@@ -87,6 +88,7 @@ class BuildResult:
     phases: tuple[RecordedPhase, ...] = ()
     gates: tuple[Verdict, ...] = ()
     earlier: tuple[Record, ...] = ()
+    why_unsaved: str = ""
 
     @cached_property
     def stages(self) -> Mapping[str, Stage]:
@@ -101,6 +103,11 @@ class BuildResult:
         from bxcache.insight.reporting import make_report  # noqa: PLC0415  # rarely needed
 
         return make_report((self.record, *self.earlier)) if self.record else None
+
+    @property
+    def pushed(self) -> tuple[str, ...]:
+        """The names by which the image was pushed."""
+        return self.record.pushed if self.record is not None else ()
 
     def _count(self, outcome: Outcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)
@@ -130,7 +137,7 @@ class BuildResult:
         return make_document(
             {
                 "exit_status": self.exit_status,
-                "image": pick(self, "tags", "digest"),
+                "image": pick(self, "tags", "digest", "pushed"),
                 "steps": [_describe_step(step) for step in self.steps],
                 "stages": [_describe_stage(stage) for stage in self.stages.values()],
                 "counts": pick(self, "reused", "executed", "failed"),

@@ -13,6 +13,7 @@ from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.buildx.stream.phases import Phase
 from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.plan import join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,9 +66,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     """Save the build; a failed build saves nothing and leaves the caches unchanged."""
     plan, runner = target.plan, target.runner
     given = find_exports(target.prepared.request.extra)
-    warnings = [*plan.troubles]
-    for backend in target.prepared.backends:
-        warnings += backend.list_warnings()
+    warnings = [*_list_troubles(target)] if ran.trace.steps or not ran.exit_status else []
     if target.reason is not None:
         warnings.append(target.reason)
     imported = [*judge_imports(plan, ran, warnings)]
@@ -92,6 +91,26 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
     advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
     return replace(caches, advice=(advice,) if advice else ())
+
+
+def _list_troubles(target: Target) -> Iterator[str]:
+    """List why caches could not be used; of no interest after a build that never began."""
+    yield from target.plan.troubles
+    for backend in target.prepared.backends:
+        yield from backend.list_warnings()
+
+
+def explain_unsaved(plan: BuildPlan, caches: Caches) -> str:
+    """Explain in a few words why no cache has a successful build; empty if one has."""
+    if any(each.is_kept for each in caches.results):
+        return ""
+    return join_reasons((plan.why_unsaved, *map(_explain_one, caches.saved.values())))
+
+
+def _explain_one(saved: SavedScope) -> str:
+    if saved.result.store_bytes is not None:
+        return "the store has no room for it"
+    return saved.why or ("saving failed" if saved.warnings else "")
 
 
 def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:

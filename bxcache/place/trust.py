@@ -44,6 +44,7 @@ class Trust:
         reason: why it saves its cache, or why not.
         refused: settings of the config file that do not count.
         found: the place according to the CI system and git alone, without the configuration.
+        denied: why it does not save its cache, in a few words; empty if it does.
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Trust:
     notes: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     found: Place | None = None
+    denied: str = ""
 
     @property
     def is_guarded(self) -> bool:
@@ -135,11 +137,12 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     setup, refused = _guard(setup, directory, trusted=found.trusted)
     place = _override(found, setup)
     write = setup.config.cache.write
-    writes = write == "always" or (write == "trusted" and place.trusted)
+    denied = _deny(write, place)
     notes = (*found.notes, *([_explain_refused(refused)] if refused else ()))
-    if writes and place.provider == CHECKOUT and place.branch is None and place.tag is None:
+    if not denied and place.provider == CHECKOUT and place.branch is None and place.tag is None:
         notes = (*notes, _DETACHED.format(name_option("branch")))
-    return setup, Trust(place, writes, _explain(write, place), notes, refused, found)
+    reason = _explain(write, place, denied)
+    return setup, Trust(place, not denied, reason, notes, refused, found, denied)
 
 
 def describe_place(trust: Trust) -> list[tuple[str, Any, str]]:
@@ -187,14 +190,21 @@ def _override(found: Place, setup: Setup) -> Place:
     return replace(found, **values, sources=sources)
 
 
-def _explain(write: str, place: Place) -> str:
+def _deny(write: str, place: Place) -> str:
+    """Why a build does not save its cache; empty if it does."""
     if write == "never":
-        return 'no cache is saved: `cache.write = "never"`'
+        return '`cache.write = "never"`'
+    if write == "always" or place.trusted:
+        return ""
+    return f"the build is not trusted, {place.reason}"
+
+
+def _explain(write: str, place: Place, denied: str) -> str:
+    if denied:
+        return f"no cache is saved: {denied}{_advise(place) if write != 'never' else ''}"
     if write == "always":
         return 'the cache is saved: `cache.write = "always"`'
-    if place.trusted:
-        return f"the cache is saved: the build is trusted, {place.reason}"
-    return f"no cache is saved: the build is not trusted, {place.reason}{_advise(place)}"
+    return f"the cache is saved: the build is trusted, {place.reason}"
 
 
 def _advise(place: Place) -> str:

@@ -33,7 +33,7 @@ def test_a_build_that_reuses_too_little_fails_and_is_saved(machine: Machine, pro
     assert json.loads(report.read_text())["gates"] == told
     first_line, second_line = failed.err.splitlines()[-2:]
     assert first_line.startswith("error: gate `min_hit_ratio` failed")
-    assert second_line.startswith("gate `require_cached` failed")
+    assert second_line.startswith("error: gate `require_cached` failed")
     saved = machine.build(*words, folder=project)
     assert count(saved)[1] == 0
 

@@ -230,6 +230,46 @@ def mentioned(text: str) -> list[str]:
     return found
 
 
+def test_the_first_line_says_what_a_build_starts_from(machine: Machine, project: Path) -> None:
+    """The first line names the image, its scope and its cache, also for each of several images."""
+    store = project.parent / "store"
+    words = ("--network", "none", "--branch", "main", "--backend", f"type=local,dir={store}")
+    (project / "bxcache.toml").write_text("[images.api]\n[images.web]\n")
+    scope = machine.build(*words[2:], "--image", "api", folder=project)["caches"][0]["scope"]
+    line = f"note: building api, scope `{scope}`, from the local cache `{scope}` in {store}"
+    assert machine.run("build", *words, "api", folder=project).err.splitlines()[0] == line
+    both = machine.run("build", *words, "--all", folder=project).err.splitlines()
+    web = scope.replace("api", "web")
+    assert f"api | {line}" in both
+    assert f"web | note: building web, scope `{web}`, from no cache: the scope has none yet" in both
+    assert machine.run("build", *words, "api", "--quiet", folder=project).err == ""
+
+
+def test_the_last_line_says_why_nothing_is_saved(
+    machine: Machine, registry: Registry, project: Path
+) -> None:
+    """The last line of a successful build has the reason if no cache has it."""
+    (project / "bxcache.toml").write_text("[cache]\nbackends = []\n")
+    store = f"type=local,dir={project.parent / 'store'}"
+    inline = f"type=inline,ref={registry.address}/{project.parent.name.lower()}"
+    for words, why in (
+        ((), "no cache is declared"),
+        (("--backend", store, "--write", "never"), '`cache.write = "never"`'),
+        (("--backend", store, "--untrusted"), "the build is not trusted, set by --trusted"),
+        (("--backend", f"{store},max_size=1kB"), "the store has no room for it"),
+        (("--backend", "type=registry,ref=127.0.0.1:1/c"), "the registry failed"),
+        (
+            ("--backend", inline, "-o", "type=cacheonly"),
+            "this build makes no image to hold it",
+        ),
+    ):
+        ran = machine.run("build", "--network", "none", *words, folder=project)
+        assert ran.err.splitlines()[-1] == f"nothing saved: {why}", words
+    (project / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    ran = machine.run("build", "--backend", store, folder=project)
+    assert ran.err.splitlines()[-1] == "nothing saved: no step made a layer"
+
+
 def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     machine: Machine, saved: Saved
 ) -> None:

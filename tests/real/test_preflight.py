@@ -87,6 +87,8 @@ def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     raw = ("--cache-to", f"type=local,dest={tmp_path / 'x'}", ".")
     assert "not supported" in classic.raw(*raw, folder=project, check=False).stderr
     expect_one_warning(classic.build("-t", "app", folder=project), "local")
+    said = classic.run("build", "--network", "none", folder=project).err
+    assert said.splitlines()[-1] == "nothing saved: the builder cannot export it"
     classic.docker("image", "inspect", "app", folder=project)
     seen = classic.run("build", "--dry-run", folder=project)
     assert seen.out.count(CREATE) == 1
@@ -109,6 +111,16 @@ def test_the_classic_store_builds_and_reads_but_saves_no_cache(
     (project / "bxcache.toml").write_text('[images.app]\nnetwork = "none"\n')
     every = json.loads(classic.run("build", "--all", "--json", folder=project).out)
     expect_one_warning(every["images"]["app"], "local")
+
+
+def test_a_build_that_never_began_warns_of_no_cache(machines: MakeMachine, project: Path) -> None:
+    """Where docker finds nothing to build, the only message is why."""
+    classic = machines("classic")
+    (project / "wrong").write_text("FROM scratch\nNOTHING\n")
+    for words in (("--target", "none"), ("--file", "none"), ("--file", "wrong"), ("none",)):
+        failed = classic.build(*words, folder=project, status=1)
+        assert (failed["steps"], failed["warnings"]) == ([], []), words
+    expect_one_warning(classic.build("--target", "base", folder=project), "local")
 
 
 def expect_one_warning(document: dict[str, Any], backend: str) -> list[dict[str, Any]]:

@@ -111,6 +111,25 @@ def test_inline_reuses_the_final_stages_chain(
     assert "base" in chain
 
 
+@pytest.mark.parametrize("kind", ["docker", "classic", "oldest", *more("docker-container")])
+def test_a_build_says_what_it_pushed(
+    kind: str, machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
+) -> None:
+    """One line has each tag and the registry's digest; a build that pushes nothing has none."""
+    name, machine = tmp_path.name.lower(), machines(kind)
+    tags = [f"{registry.address}/{name}:{tag}" for tag in ("one", "two")]
+    words = ("build", "--network", "none", "-t", tags[0])
+    loaded = machine.run(*words, folder=project)
+    assert "pushed" not in loaded.err
+    pushed = machine.run(*words, "-t", tags[1], "--push", folder=project)
+    kinds = ("oci.image.index.v1", "oci.image.manifest.v1", "docker.distribution.manifest.v2")
+    accept = ", ".join(f"application/vnd.{kind}+json" for kind in kinds)
+    for tag in ("one", "two"):
+        answer = registry.ask("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": accept})
+        digest = answer.headers["Docker-Content-Digest"]
+        assert f"pushed {', '.join(tags)} {digest[:19]}" in pushed.err.splitlines()
+
+
 def test_a_local_store_and_a_registry_hold_the_same(
     machines: MakeMachine, registry: Registry, project: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bxcache.buildx.command import (
     exports_image,
+    list_pushed,
     quote_command,
     reads_dockerfile,
     render_build,
@@ -139,6 +140,33 @@ def test_builds_that_make_an_image_are_recognized(
 ) -> None:
     """Only the docker driver makes an image by default."""
     assert exports_image(BuildSettings.model_validate(settings), driver) is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra", "expected"),
+    [
+        ({"tags": ["r/a:1", "r/a:2"], "push": True}, (), ["r/a:1", "r/a:2"]),
+        ({"tags": ["r/a:1"], "outputs": ["type=registry"]}, (), ["r/a:1"]),
+        ({"outputs": ["type=registry,name=r/a:1"]}, (), ["r/a:1"]),
+        ({"outputs": ['type=image,"name=r/a:1,r/a:2",push=true']}, (), ["r/a:1", "r/a:2"]),
+        # Docker names each output by the tags.
+        ({"tags": ["r/a:1"], "outputs": ["type=image,push=1,name=r/b"]}, (), ["r/a:1"]),
+        ({"outputs": ["type=image,name=r/a,push=true,push-by-digest=true"]}, (), ["r/a"]),
+        ({"tags": ["r/a:1"]}, ("--push",), ["r/a:1"]),
+        ({}, ("--output=type=registry", "-t", "r/a:1"), ["r/a:1"]),
+        ({"tags": ["r/a:1"]}, ("-o", "type=registry"), ["r/a:1"]),
+        ({"tags": ["r/a:1"]}, (), []),
+        ({"tags": ["r/a:1"], "load": True}, (), []),
+        ({"tags": ["r/a:1"], "outputs": ["type=image,push=false"]}, (), []),
+        ({"tags": ["r/a:1"], "outputs": ["type=oci,dest=push=true"]}, (), []),
+        ({"tags": ["r/a:1"], "outputs": ["registry"]}, (), []),
+    ],
+)
+def test_the_names_of_a_pushed_image_are_known(
+    settings: dict[str, object], extra: tuple[str, ...], expected: list[str]
+) -> None:
+    """The names of an image are listed if the build pushes it, however that is requested."""
+    assert [*list_pushed(BuildSettings.model_validate(settings), extra)] == expected
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,22 @@ def test_the_steps_of_two_platforms_are_counted_separately() -> None:
                 (done if each.get("completed") else begun).add(each["digest"])
         assert (board.running, board.count(Outcome.EXECUTED)) == (len(begun - done), len(done))
     assert len(done) == 20
-    totals = {name: (len(each.outcomes), each.total) for name, each in board.stages.items()}
-    assert totals["base"] == totals["deps"] == (2, 3)
+    for name, stage in board.stages.items():
+        assert len(stage.outcomes) == stage.size, name
+    assert board.stages["base"].size == board.stages["deps"].size == 2
+
+
+@pytest.mark.parametrize(
+    ("indexes", "counts"), [((1, 2, 3), ["1/3", "2/3", "3/3"]), ((2, 3), ["1/2", "2/2"])]
+)
+def test_an_image_in_from_is_not_a_step(indexes: tuple[int, ...], counts: list[str]) -> None:
+    """A finished stage shows all of its steps as done, though BuildKit counts its image too."""
+    board, shown = Board(), []
+    for index in indexes:
+        board.take(StepFinished(step("a", index), Outcome.EXECUTED, 1.0), 1.0)
+        ((line,),) = draw_board(board, 1.0, 80)
+        shown.append(line[0].split()[2])
+    assert shown == counts
 
 
 def test_a_second_run_resets_the_steps_of_its_image() -> None:

@@ -328,10 +328,10 @@ def test_an_unseen_cache_is_not_reported_as_present(trouble: Trouble) -> None:
     refs: dict[str, bool | Trouble] = {ref_of("topic"): trouble, ref_of("main"): trouble}
     found = plan(REGISTRY, refs=refs, at=place("topic"))
     told = [*(use.reason for use in found.imports), *(each.verdict for each in found.choices)]
-    told += [*found.notes, *found.troubles]
+    told += [found.start, *found.notes, *found.troubles]
     assert not [each for each in told if "has a cache there," in each or "none yet" in each]
     assert all("it is ill" in each.verdict for each in found.choices)
-    assert any("it is ill" in each for each in (*found.notes, *found.troubles)) or found.imports
+    assert any("it is ill" in each for each in (found.start, *found.troubles)) or found.imports
     for use in found.imports:
         assert use.reason == "whether the registry has a cache there is not known: it is ill"
         assert "not seen: it is ill; left to docker" in found.choices[0].verdict
@@ -472,7 +472,56 @@ def test_no_cache_imports_nothing_and_saves_all() -> None:
     found = plan(LOCAL, REGISTRY, local=state(SCOPE.name), build={"no_cache": True})
     assert not found.imports
     assert [each.use.backend.kind for each in found.saves] == ["registry", "local"]
-    assert "`no_cache=True`" in found.notes[0]
+    assert found.start.endswith(", from no cache: `no_cache=True`")
+
+
+@pytest.mark.parametrize(
+    ("backends", "given", "told"),
+    [
+        ([LOCAL], {"local": state(SCOPE.name)}, f"the local cache `{SCOPE.name}` in /store"),
+        ([REGISTRY], {"refs": {REF: True}}, f"the registry cache {REF}"),
+        ([REGISTRY], {"refs": {REF: False}}, "no cache: the scope has none yet"),
+        (
+            [REGISTRY],
+            {"refs": {REF: Trouble.UNREACHABLE}},
+            f"the registry cache {REF}, if docker finds it",
+        ),
+        ([LOCAL], {"local": state(trouble="damaged")}, "no cache: none could be used"),
+        ([], {}, "no cache: none is declared"),
+        (
+            [LOCAL, REGISTRY],
+            {"local": state(SCOPE.name), "refs": {REF: True}, "cache": {"read_all": True}},
+            f"the local cache `{SCOPE.name}` in /store and the registry cache {REF}",
+        ),
+    ],
+)
+def test_a_build_says_what_it_starts_from(
+    backends: list[dict[str, Any]], given: dict[str, Any], told: str
+) -> None:
+    """One line has the image, the scope, and the cache that is imported or why none is."""
+    found = plan(*backends, **given, build={"tags": ["r/app:1", "r/app:2"]})
+    assert found.start == f"building r/app:1, scope `{SCOPE.name}`, from {told}"
+
+
+@pytest.mark.parametrize(
+    ("backends", "given", "why"),
+    [
+        ([LOCAL], {}, ""),
+        ([LOCAL, REGISTRY], {"inline_only": "it is classic"}, "the builder cannot export it"),
+        ([LOCAL], {"local": state(trouble="damaged")}, "the store cannot be written"),
+        ([LOCAL], {"local": state(is_writable=False)}, "the store cannot be written"),
+        ([LOCAL], {"read_only": ["local"]}, "this build only reads the local cache"),
+        ([REGISTRY], {"refs": {REF: Trouble.REFUSED}}, "the registry failed"),
+        ([INLINE], {"makes_image": False}, "this build makes no image to hold it"),
+        ([ALL], {"once": "it reads stdin"}, "the stages cannot be built again, as it reads stdin"),
+        ([], {}, "no cache is declared"),
+    ],
+)
+def test_a_cache_that_is_not_saved_has_a_reason(
+    backends: list[dict[str, Any]], given: dict[str, Any], why: str
+) -> None:
+    """The plan has the reason in a few words, once for several caches."""
+    assert plan(*backends, **given).why_unsaved == why
 
 
 def test_the_local_export_comes_last() -> None:

@@ -15,6 +15,7 @@ from bxcache.console.history import render_history
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
 from bxcache.console.report.sections import tabulate_slowest, tabulate_trend
+from bxcache.console.summary import render_summary
 from bxcache.errors import RecordError
 from bxcache.insight.history import History, view_stages
 from bxcache.insight.record import Record
@@ -28,6 +29,7 @@ from bxcache.insight.record_parts import (
 )
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
+from bxcache.pipeline.result import BuildResult
 from tests.support.histories import STARTED, make_record, make_stages, make_step, read_recorded
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "bxcache-report.schema.json"
@@ -276,6 +278,22 @@ def test_the_stages_add_up_or_a_note_explains_the_difference(name: str) -> None:
     forms.append(render_history(history, history.stages, chain=False, full=True, places=False))
     for text in forms:
         assert ("shared by several stages and counted in each" in text) is bool(platforms)
+
+
+def test_a_pushed_image_is_named_at_the_top() -> None:
+    """Every form and the summary say on one line what was pushed, and nothing if nothing was."""
+    pushed = {"pushed": ("r.io/a:1", "r.io/a:\x1b[2J2"), "image_digest": f"sha256:{'ab' * 32}"}
+    record = LAST.model_copy(update=pushed)
+    report, line = make_report([record]), "pushed r.io/a:1, r.io/a:2 sha256:abababababab"
+    assert render_plain(report).splitlines()[2] == line
+    assert render_report(report, "md").split("\n\n")[2] == (
+        "pushed `r.io/a:1`, `r.io/a:2` `sha256:abababababab`"
+    )
+    assert f"<p>{line}</p>" in render_report(report, "html").partition("</header>")[0]
+    result = BuildResult(0, None, (), (), (), (), 1.0, record=record)
+    assert line in render_summary(result).splitlines()
+    for form in (render_plain, lambda each: render_report(each, "md")):
+        assert "pushed" not in form(make_report([LAST]))
 
 
 def test_each_step_names_its_platforms() -> None:

@@ -99,6 +99,12 @@ def test_a_cache_that_was_evicted_is_not_reported_as_saved() -> None:
     assert render_summary(replace(RESULT, caches=(cache,))).endswith("nothing saved")
 
 
+def test_a_build_that_is_in_no_cache_says_why() -> None:
+    """The last line has the reason if no cache has the build."""
+    result = replace(RESULT, caches=(), why_unsaved="the builder cannot export it")
+    assert render_summary(result).endswith("\nnothing saved: the builder cannot export it")
+
+
 def test_a_failed_build_shows_its_stages() -> None:
     """The summary of a failed build shows BuildKit's names of stages, without a Dockerfile."""
     steps = [

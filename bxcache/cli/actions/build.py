@@ -116,6 +116,7 @@ def _build(request: BuildRequest, values: dict[str, Any]) -> int:
         )
         if values["layers"]:
             results.print_layers(result)
+            results.note_unknown([result])
         results.annotate(result, failure, failures.list_words() or said)
         report_build(result, values["reports"], values["trace"])
         if failure is not None and not isinstance(failure, BuildFailedError):

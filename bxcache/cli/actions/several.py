@@ -16,7 +16,7 @@ from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.files import check_outside, report_build, to_file
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
-from bxcache.cli.results import annotate, print_layers, print_warnings
+from bxcache.cli.results import annotate, note_unknown, print_layers, print_warnings
 from bxcache.console.batch import IMAGES, TARGETS, render_batch
 from bxcache.console.failures import Failures
 from bxcache.console.preview import render_preview
@@ -193,4 +193,6 @@ def _leave_files(
             report_build(result, own.reports, own.trace)
         except StoreError as error:
             trouble = error
+    if with_layers:
+        note_unknown(results.values())
     return trouble

@@ -36,6 +36,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield f"### {mark} {quote(report.scope.name)} {sections.summarize_build(report)}"
     counts = f"**{sections.summarize_counts(report.counts)}**"
     yield "; ".join(filter(None, (counts, sections.summarize_saved(report.counts))))
+    yield from filter(None, [sections.summarize_pushed(report, quote)])
     yield from (f"❌ {quote(refusal)}" for refusal in refusals[:_MOST_ROWS])
     yield from (f"⚠️ {quote(each)}" for each in sections.list_warnings(report)[:_MOST_ROWS])
     yield from map(_render_failed, sections.list_failed(report)[:_MOST_FAILED])

@@ -95,7 +95,9 @@ def _draw_head(report: Report) -> Markup:
         *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
     ]
     shown = element("div", *notes, class_="warnings", role="note") if notes else ""
-    return element("header", title, element("p", end), _draw_tiles(report), shown)
+    pushed = sections.summarize_pushed(report)
+    ends = [element("p", each) for each in (end, pushed) if each]
+    return element("header", title, *ends, _draw_tiles(report), shown)
 
 
 def _draw_tiles(report: Report) -> Markup:

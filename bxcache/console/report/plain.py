@@ -27,6 +27,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     lines = [
         f"{clean_text(report.scope.name)}: {end}, {started}",
         "; ".join(filter(None, totals)),
+        *filter(None, [sections.summarize_pushed(report)]),
         *(f"failed: {clean_text(refusal)}" for refusal in sections.list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in sections.list_warnings(report)),
     ]

@@ -12,11 +12,11 @@ from bxcache.config.json_documents import pick
 from bxcache.config.quantities import format_count, format_ratio, format_size
 from bxcache.console.phases import name_phase
 from bxcache.console.progress import format_seconds
-from bxcache.console.tables import clean_log, cut_text
+from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bxcache.insight.record_parts import RecordedCache, Verdict
     from bxcache.insight.report import (
@@ -63,6 +63,14 @@ def summarize_build(report: Report) -> str:
     refusals = len(list_refusals(report))
     end = f", failed by {format_count(refusals, 'gate')}" if refusals else ""
     return f"{verb} {format_seconds(report.seconds)}{end}"
+
+
+def summarize_pushed(report: Report, quote: Callable[[str], str] = clean_text) -> str | None:
+    """Show by which names the image was pushed, each `quote`d, and its digest; or None."""
+    if not report.pushed:
+        return None
+    names = ", ".join(map(quote, report.pushed))
+    return f"pushed {names} {quote(cut_digest(report.image_digest or ''))}".rstrip()
 
 
 def list_refusals(report: Report) -> list[str]:
