@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.events import Noted as Noted
     from bxcache.buildx.stream.events import Observer as Observer
     from bxcache.buildx.stream.events import Outcome as Outcome
+    from bxcache.buildx.stream.events import Phase as Phase
+    from bxcache.buildx.stream.events import Recalled as Recalled
     from bxcache.buildx.stream.events import RunStarted as RunStarted
     from bxcache.buildx.stream.events import Said as Said
     from bxcache.buildx.stream.events import StepFinished as StepFinished
+    from bxcache.buildx.stream.events import StepListed as StepListed
     from bxcache.buildx.stream.events import StepLogged as StepLogged
     from bxcache.buildx.stream.events import StepShown as StepShown
     from bxcache.buildx.stream.events import StepStarted as StepStarted
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.events import Streamed as Streamed
     from bxcache.buildx.stream.events import Transferred as Transferred
     from bxcache.buildx.stream.events import Warned as Warned
+    from bxcache.buildx.stream.events import Worked as Worked
     from bxcache.buildx.stream.names import Transfer as Transfer
     from bxcache.console.report.rendering import render_report as render_report
     from bxcache.console.report.trace_events import render_trace as render_trace
@@ -101,8 +105,8 @@ _NAMES = {
     "backends.cache_result": "CacheResult",
     "buildx.metadata": "Layer",
     "buildx.stream.events": (
-        "Event Noted Observer Outcome RunStarted Said StepFinished StepLogged StepShown "
-        "StepStarted StepStopped Streamed Transferred Warned"
+        "Event Noted Observer Outcome Phase Recalled RunStarted Said StepFinished StepListed "
+        "StepLogged StepShown StepStarted StepStopped Streamed Transferred Warned Worked"
     ),
     "buildx.stream.names": "Transfer",
     "console.report.rendering": "render_report",

@@ -16,8 +16,8 @@ from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.causes import prepend_cause
-from bxcache.buildx.stream.events import Outcome, RunStarted, StepStarted, Streamed
-from bxcache.buildx.stream.phases import Phase, Span
+from bxcache.buildx.stream.events import Outcome, Phase, RunStarted, StepStarted, Streamed
+from bxcache.buildx.stream.phases import Span
 from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.config.paths import LARGEST_DOCKERFILE

@@ -240,3 +240,17 @@ Duration = Annotated[
     _writes(write_time),
     _shows(_DURATION, "10m", type="number", exclusiveMinimum=0),
 ]
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration for people.
+
+    >>> format_seconds(0.31), format_seconds(75.2), format_seconds(4000)
+    ('0.3 s', '1 m 15 s', '1 h 06 m')
+    """
+    if seconds < 59.95:  # noqa: PLR2004  # more would round up to 60.0
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004  # an hour
+        return f"{minutes} m {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} m"

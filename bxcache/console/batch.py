@@ -5,8 +5,8 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
-from bxcache.config.quantities import format_count
-from bxcache.console.progress import PlainProgress, format_seconds
+from bxcache.config.quantities import format_count, format_seconds
+from bxcache.console.progress import PlainProgress
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
 

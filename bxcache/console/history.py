@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_size
-from bxcache.console.progress import format_seconds
+from bxcache.config.quantities import format_count, format_seconds, format_size
 from bxcache.console.report.sections import explain_shared, show_outcomes
 from bxcache.console.tables import cut_digest, cut_text, render_table, show_ago, show_text
 from bxcache.insight.history import LayerState

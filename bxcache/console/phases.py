@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.phases import Phase
-from bxcache.console.progress import format_seconds
+from bxcache.buildx.stream.events import Phase
+from bxcache.config.quantities import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

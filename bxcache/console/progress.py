@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, TextIO
 
 from bxcache.buildx.stream import events
 from bxcache.buildx.stream.events import Event, Outcome
+from bxcache.config.quantities import format_seconds
+from bxcache.console.phases import name_phase
 from bxcache.console.tables import defuse_json, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bxcache.buildx.stream.events import Phase
     from bxcache.buildx.stream.names import StepName
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 _COLORS = {Outcome.REUSED: "cyan", Outcome.EXECUTED: "green", Outcome.FAILED: "red"}
 _STATE_WIDTH = 8
+_LEAST_WORK = 1.0
+"""In seconds. Shorter work beside the steps is not worth a line."""
 _TIME_WIDTH = 8
 _INDENT = " " * (_STATE_WIDTH + _TIME_WIDTH + 2)
 
@@ -58,16 +63,30 @@ class PlainProgress:
                 return self._line("stopped", format_seconds(seconds), step)
             case events.StepLogged(step, line):
                 return f"{_INDENT}{self._paint(step.label, 'dim')} {line}"
+            case events.Worked(phase, _, seconds):
+                return self._describe_work(phase, seconds)
             case events.Said(line):
                 return line
-            case events.Warned(text):
-                return f"{self._paint('warning:', 'yellow')} {text}"
-            case events.Noted(text):
-                return f"{self._paint('note:', 'dim')} {text}"
+            case events.Warned(text) | events.Noted(text):
+                is_warning = isinstance(event, events.Warned)
+                head = ("warning:", "yellow") if is_warning else ("note:", "dim")
+                return f"{self._paint(*head)} {text}"
             case (
-                events.RunStarted() | events.StepShown() | events.Streamed() | events.Transferred()
+                events.RunStarted()
+                | events.StepListed()
+                | events.StepShown()
+                | events.Streamed()
+                | events.Transferred()
+                | events.Recalled()
             ):
                 return None
+
+    def _describe_work(self, phase: Phase, seconds: float | None) -> str | None:
+        """Describe work beside the steps that took long."""
+        if seconds is None or seconds < _LEAST_WORK:
+            return None
+        shown = self._paint(f"{'done':<{_STATE_WIDTH}}", "dim")
+        return f"{shown} {format_seconds(seconds):>{_TIME_WIDTH}} {name_phase(phase)}"
 
     def _line(self, state: str, took: str, step: StepName, color: str = "dim") -> str:
         shown = self._paint(f"{state:<{_STATE_WIDTH}}", color)
@@ -133,17 +152,3 @@ class QuietProgress:
         """Keep docker's own output."""
         if isinstance(event, events.Said):
             self.said.append(event.line)
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration for people.
-
-    >>> format_seconds(0.31), format_seconds(75.2), format_seconds(4000)
-    ('0.3 s', '1 m 15 s', '1 h 06 m')
-    """
-    if seconds < 59.95:  # noqa: PLR2004  # more would round up to 60.0
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004  # an hour
-        return f"{minutes} m {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} m"

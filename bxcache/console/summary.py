@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_size
-from bxcache.console.progress import format_seconds
+from bxcache.config.quantities import format_count, format_seconds, format_size
 from bxcache.console.report.plain import render_rows
 from bxcache.console.report.sections import (
     label_stage,

@@ -71,6 +71,11 @@ class EarlierBuilds:
         with suppress(BxcacheError, OSError):
             self._found = read_earlier(list_holders(setup), query)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all records have been read."""
+        return not self._thread.is_alive()
+
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
         """Return all the records, or none if reading takes longer; None waits forever."""
         self._thread.join(seconds)

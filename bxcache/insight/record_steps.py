@@ -294,6 +294,20 @@ def recall_seconds(
     return tuple(map(recall, steps))
 
 
+def list_last_times(earlier: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """How long each step ran when it was last executed, by its stage and its text.
+
+    The records of earlier builds begin with the last one.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for record in earlier:
+        for step in record.steps:
+            ran = step.seconds if step.outcome is Outcome.EXECUTED else step.ran
+            if ran is not None:
+                found.setdefault((step.stage, step.text), ran)
+    return found
+
+
 def _list_times(record: Record) -> dict[_Key, float]:
     """The time of the last execution of each step, as far as a build knows it, by all its keys."""
     times: dict[_Key, float] = {}

@@ -25,7 +25,7 @@ from bxcache.pipeline.bake_targets import (
     prepare_target,
     render_words,
 )
-from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, redacting
+from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, recalling, redacting
 from bxcache.pipeline.entry import ask_docker
 from bxcache.pipeline.finish import leave_metadata
 from bxcache.pipeline.prepare import prepare, read_setup
@@ -162,10 +162,10 @@ class _Run:
         return {each.name: each for each in targets}
 
     def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
-        name, report = declared.name, self._report_for(declared.name)
+        name, earlier = declared.name, begin_earlier(prepared, plan)
+        report = recalling(self._report_for(name), earlier)
         runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
-        arguments, earlier = describe_arguments(declared), begin_earlier(prepared, plan)
-        timeline = prepared.start_timeline()
+        arguments, timeline = describe_arguments(declared), prepared.start_timeline()
         return Target(
             *(prepared, plan, runner, arguments),
             name=name,

@@ -13,9 +13,10 @@ from bxcache.buildx.command import reads_context
 from bxcache.buildx.extra_flags import CACHE_TO, find_values
 from bxcache.buildx.run import run_build, take_stdin
 from bxcache.buildx.secrets import find_secrets
-from bxcache.buildx.stream.events import Noted, Warned, redact_event
+from bxcache.buildx.stream.events import Noted, Recalled, Warned, redact_event
 from bxcache.config.wording import name_option
 from bxcache.errors import OutputError
+from bxcache.insight.record_steps import list_last_times
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.finish import finish_target, has_failed, leave_metadata
 from bxcache.pipeline.record import begin_earlier
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.events import Event, Observer
+    from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.result import BuildResult, ImageOutcome
 
@@ -69,13 +71,13 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        report, repeat = redacting(observe, redact), prepared.render_save
+        earlier = begin_earlier(prepared, plan)
+        report, repeat = recalling(redacting(observe, redact), earlier), prepared.render_save
         missing = prepared.find_missing()
         runner = replace(prepared.make_runner(redact, report, repeat, stdin), missing=missing)
         notes = (plan.start, *prepared.notes, *prepared.list_notes(), *plan.notes)
         for note in notes if missing is None else ():
             runner.report(Noted(note))
-        earlier = begin_earlier(prepared, plan)
         timeline = prepared.start_timeline()
         target = Target(prepared, plan, runner, arguments, earlier=earlier, timeline=timeline)
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
@@ -166,6 +168,22 @@ def _add_trouble(
         return outcomes
     error = OutputError(f"the {job.what} is done, but {trouble}", result=outcomes[done].result)
     return {**outcomes, done: replace(outcomes[done], error=error)}
+
+
+def recalling(
+    report: Callable[[Event], None], earlier: EarlierBuilds | None
+) -> Callable[[Event], None]:
+    """Wrap an observer so that it gets the times of earlier builds once they are known."""
+    waiting = [earlier] if earlier is not None else []
+
+    def recall(event: Event) -> None:
+        if waiting and waiting[0].has_ended:
+            times = list_last_times(waiting.pop().wait())
+            if times:
+                report(Recalled(times))
+        report(event)
+
+    return recall
 
 
 def redacting(observe: Observer | None, redact: Redactor) -> Callable[[Event], None]:

@@ -11,8 +11,7 @@ from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import limit_metadata
 from bxcache.buildx.run import read_metadata
-from bxcache.buildx.stream.events import Noted, Outcome, Warned
-from bxcache.buildx.stream.phases import Phase
+from bxcache.buildx.stream.events import Noted, Outcome, Phase, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
@@ -45,7 +44,7 @@ def finish_target(
     other arguments.
     """
     try:
-        with target.timeline.measure(Phase.RERUN):
+        with target.measure(Phase.RERUN):
             for backend in target.prepared.backends:
                 ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
@@ -99,7 +98,7 @@ def _keep_record(target: Target, record: Record, caches: Caches) -> Caches:
     trouble = remember_build(prepared, record) if began else None
     for backend in prepared.backends if prepared.trust.writes and began else ():
         saved = caches.saved.get(backend)
-        with target.timeline.measure(Phase.COLLECT):
+        with target.measure(Phase.COLLECT, backend.kind):
             kept = backend.keep_record(prepared.scope, data, record.arguments.key, saved)
         is_kept |= kept.is_kept
         caches = caches.after_record(backend, kept)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from bxcache.backends.base import Built
 from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, match_exports
 from bxcache.buildx.extra_flags import find_exports
-from bxcache.buildx.stream.events import Noted
+from bxcache.buildx.stream.events import Noted, Phase
 from bxcache.buildx.stream.names import CacheVertex
-from bxcache.buildx.stream.phases import Phase
 from bxcache.pipeline.borrowing import Known, find_borrowing
 from bxcache.pipeline.plan import join_reasons
 
@@ -83,7 +82,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     for save in sorted(plan.saves, key=lambda each: each.apart):
         own = tuple(transfers.get(save.use.place, ()))
         built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
-        with target.timeline.measure(Phase.RERUN if save.apart else Phase.COMMIT):
+        with target.measure(Phase.RERUN if save.apart else Phase.COMMIT, save.use.place):
             found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]

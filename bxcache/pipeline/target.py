@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
+from bxcache.buildx.stream.events import Phase, Worked
 from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
@@ -37,6 +42,17 @@ class Target:
     earlier: EarlierBuilds | None = None
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
+
+    @contextmanager
+    def measure(self, phase: Phase, item: str = "") -> Iterator[None]:
+        """Measure and report the block as work of a phase."""
+        self.runner.report(Worked(phase, item))
+        begun = time.monotonic()
+        try:
+            with self.timeline.measure(phase):
+                yield
+        finally:
+            self.runner.report(Worked(phase, item, time.monotonic() - begun))
 
     def retry_after_collision(self, ran: RunResult) -> Target:
         """A copy to run again if its own export made it fail; else the target itself."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.phases import Phase, Span, share_time
+from bxcache.buildx.stream.events import Phase
+from bxcache.buildx.stream.phases import Span, share_time
 from bxcache.insight.record_parts import RecordedPhase
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from bxcache.buildx.stream.raw import StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader, parse_status
 from bxcache.buildx.stream.trace import Trace
 from bxcache.buildx.stream.vertices import LONGEST_LINE
-from bxcache.console.live import Board, draw_board, fit_lines
+from bxcache.console.board import Board
+from bxcache.console.drawing import draw_board, fit_lines
 from bxcache.console.progress import PlainProgress
 from bxcache.console.report.rendering import FORMS, render_report
 from bxcache.console.report.timeline import measure_time, place_bars

@@ -20,7 +20,8 @@ from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Event, Outcome, Said, StepFinished, Streamed, Warned
 from bxcache.buildx.stream.names import StepName
 from bxcache.cli.main import run
-from bxcache.console.progress import DocumentLog, format_seconds
+from bxcache.config.quantities import format_seconds
+from bxcache.console.progress import DocumentLog
 from bxcache.console.summary import render_totals
 from bxcache.errors import BuildFailedError, CacheError, EngineError, GateError
 from bxcache.insight.record_parts import Verdict

@@ -18,7 +18,8 @@ from bxcache.buildx.stream.events import Outcome, StepFinished, StepStarted
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Reads, Trace
-from bxcache.console.live import Board, draw_board, fit_lines
+from bxcache.console.board import Board
+from bxcache.console.drawing import draw_board, fit_lines
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import StoreError
 from bxcache.insight.record import Record, parse_record

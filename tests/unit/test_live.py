@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import (
     Outcome,
+    Phase,
+    Recalled,
     RunStarted,
     StepFinished,
+    StepListed,
     StepLogged,
     StepShown,
     StepStarted,
     StepStopped,
     Transferred,
+    Worked,
 )
 from bxcache.buildx.stream.names import StepName, Transfer
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.cli.progress import is_live
-from bxcache.console.live import Board, draw_board, fit_lines
+from bxcache.console.board import Board
+from bxcache.console.drawing import draw_board, draw_tally, fit_lines
 from bxcache.console.progress import PlainProgress
 from tests.support.replay import STREAMS
 
@@ -135,8 +140,8 @@ def test_the_steps_of_two_platforms_are_counted_separately() -> None:
         assert (board.running, board.count(Outcome.EXECUTED)) == (len(begun - done), len(done))
     assert len(done) == 20
     for name, stage in board.stages.items():
-        assert len(stage.outcomes) == stage.size, name
-    assert board.stages["base"].size == board.stages["deps"].size == 2
+        assert len(stage.outcomes) == len(stage.listed), name
+    assert len(board.stages["base"].listed) == len(board.stages["deps"].listed) == 2
 
 
 @pytest.mark.parametrize(
@@ -146,10 +151,108 @@ def test_an_image_in_from_is_not_a_step(indexes: tuple[int, ...], counts: list[s
     """A finished stage shows all of its steps as done, though BuildKit counts its image too."""
     board, shown = Board(), []
     for index in indexes:
+        board.take(StepListed(step("a", index)), 0.0)
+    for index in indexes:
         board.take(StepFinished(step("a", index), Outcome.EXECUTED, 1.0), 1.0)
         ((line,),) = draw_board(board, 1.0, 80)
         shown.append(line[0].split()[2])
     assert shown == counts
+
+
+def read_lines(board: Board, now: float, room: int | None = None) -> list[str]:
+    blocks = draw_board(board, now, 80, room)
+    return [words.strip() for block in blocks for words, _ in block]
+
+
+def test_stages_that_wait_are_listed() -> None:
+    """Stages that have not begun are in one line, and their steps in the tally."""
+    board = Board()
+    for stage, index in (("deps", 1), ("test", 1), ("test", 2), ("app", 1)):
+        board.take(StepListed(step(stage, index)), 0.0)
+    board.take(StepStarted(step("deps", 1)), 0.0)
+    assert read_lines(board, 2.0) == ["> deps   0/1", "2.0 s RUN make", "waiting: test, app"]
+    assert draw_tally(board, 2.0)[0] == "1 running, 3 waiting, 2.0 s"
+    # The stage that begins moves up, and one whose only step was reused has begun, too.
+    board.take(StepFinished(step("app", 1), Outcome.REUSED, 0.0), 2.0)
+    assert [*board.stages] == ["deps", "app", "test"]
+    assert read_lines(board, 2.0)[-1] == "waiting: test"
+
+
+def test_work_beside_the_steps_is_shown() -> None:
+    """What goes on when no step runs is shown with its time, a transfer with its bytes instead."""
+    board = Board()
+    board.take(Worked(Phase.LAYERS, "exporting layers"), 1.0)
+    assert read_lines(board, 3.5) == ["2.5 s compressing layers"]
+    board.take(Worked(Phase.LAYERS, "exporting layers", 2.5), 3.5)
+    board.take(Worked(Phase.PUSH, "pushing layers"), 3.5)
+    assert read_lines(board, 4.0) == ["0.5 s pushing the image"]
+    board.take(Transferred(Transfer.PUSH, "a", 500, 1_000, done=False), 4.0)
+    assert read_lines(board, 4.5) == ["pushing 1 layer [##########----------] 500 B of 1.0 kB"]
+    board.take(RunStarted(), 5.0)
+    assert not board.works
+
+
+def test_short_work_beside_running_steps_is_not_shown() -> None:
+    """Work that has just begun would only flicker beside a running step."""
+    board = Board()
+    board.take(StepStarted(step("a", 1)), 0.0)
+    board.take(Worked(Phase.CONTEXT, "load build context"), 0.0)
+    assert "sending the context" not in " ".join(read_lines(board, 0.1))
+    assert "sending the context" in " ".join(read_lines(board, 0.6))
+
+
+def test_a_running_step_shows_how_long_it_took_before() -> None:
+    """A step shows the time of its last execution beside its own, for its own image alone."""
+    board = Board()
+    board.take(Recalled({("a", "RUN make"): 18.4}), 0.0, "api")
+    for label in ("api", "web"):
+        board.take(StepStarted(step("a", 1)), 0.0, label)
+    lines = read_lines(board, 12.3)
+    assert [line for line in lines if "make" in line] == [
+        "12.3 s (last 18.4 s) RUN make",
+        "12.3 s RUN make",
+    ]
+
+
+def test_the_output_of_running_steps_uses_the_height_that_is_there() -> None:
+    """A tall terminal shows more of what a step prints; a progress bar takes one line."""
+    board, running = Board(), step("a", 1)
+    board.take(StepStarted(running), 0.0)
+    for number in range(30):
+        board.take(StepLogged(running, f"line {number}"), 1.0)
+    for share in ("10 %", "20 %"):
+        board.take(StepShown(running, share), 1.0)
+    assert read_lines(board, 2.0, 12)[2:] == [*(f"line {n}" for n in range(24, 30)), "20 %"]
+    assert read_lines(board, 2.0, 4)[2:] == ["20 %"]
+    assert len(fit_lines(draw_board(board, 2.0, 80, 12), 11)) <= 10
+
+
+@pytest.mark.parametrize("name", ["docker-28-cold", "fresh-builder-source-edit", "two-platforms"])
+def test_work_that_begins_ends(name: str) -> None:
+    """In a recorded stream, all work that begins also ends, and took as long as it was shown."""
+    reader, begun = TraceReader(), set[tuple[str, str]]()
+    ended = dict[tuple[str, str], float]()
+    for line in (STREAMS / f"{name}.ndjson").read_text().splitlines():
+        for event in reader.feed(line):
+            if isinstance(event, Worked) and event.seconds is None:
+                begun.add((event.phase, event.item))
+            elif isinstance(event, Worked) and event.seconds is not None:
+                ended[event.phase, event.item] = event.seconds
+    assert begun == ended.keys()
+    if name == "docker-28-cold":
+        # exporting layers 1.214-1.245, exporting cache 1.282-1.378
+        assert ended["layers", "exporting layers"] == pytest.approx(0.031, abs=0.001)
+        assert ended["save", "exporting cache to client directory"] == pytest.approx(
+            0.096, abs=0.001
+        )
+
+
+def test_long_work_has_a_line_in_the_log() -> None:
+    """Work beside the steps that took a second is a line of the log; shorter work is none."""
+    log = PlainProgress(io.StringIO())
+    assert log.render(Worked(Phase.SAVE, "x", 12.34)) == "done       12.3 s exporting the cache"
+    assert log.render(Worked(Phase.SAVE, "x", 0.9)) is None
+    assert log.render(Worked(Phase.SAVE, "x")) is None
 
 
 def test_a_second_run_resets_the_steps_of_its_image() -> None:

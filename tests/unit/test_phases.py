@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.metadata import Metadata
 from bxcache.buildx.run import RunResult, Stopwatch, join_spans
-from bxcache.buildx.stream.events import RunStarted
-from bxcache.buildx.stream.phases import Phase, Span, share_time
+from bxcache.buildx.stream.events import Phase, RunStarted
+from bxcache.buildx.stream.phases import Span, share_time
 from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.reader import TraceReader
 from bxcache.buildx.stream.trace import Trace

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bxcache.buildx.stream.names import StepName, Transfer
     from bxcache.redaction import Redactor
 
@@ -25,9 +27,87 @@ class Outcome(StrEnum):
     """Run in this build, and ended with an error."""
 
 
+class Phase(StrEnum):
+    """A named part of a build's time.
+
+    Their order is a ranking: of several phases at one moment, the first is what the build waits
+    for.
+    """
+
+    STEPS = "steps"
+    """Steps run."""
+
+    PULL = "pull"
+    """Base images are downloaded and unpacked."""
+
+    FETCH = "fetch"
+    """Layers of reused steps are downloaded and unpacked."""
+
+    CONTEXT = "context"
+    """The build context is sent to the builder."""
+
+    IMPORT = "import"
+    """The manifests of caches are read."""
+
+    RESOLVE = "resolve"
+    """Base images are looked up in their registries."""
+
+    DEFINITION = "definition"
+    """The Dockerfile, its frontend and the ignore file are loaded."""
+
+    LAYERS = "layers"
+    """The image's layers are compressed."""
+
+    IMAGE = "image"
+    """The image's manifest is written, and named."""
+
+    UNPACK = "unpack"
+    """The image is unpacked in docker's image store."""
+
+    LOAD = "load"
+    """The image or the files are sent to docker or to a directory."""
+
+    PUSH = "push"
+    """The image is pushed to a registry."""
+
+    SAVE = "save"
+    """A cache is exported by the build itself."""
+
+    RERUN = "rerun"
+    """Another run of docker saves a cache."""
+
+    COLLECT = "collect"
+    """A store removes what it no longer needs."""
+
+    COMMIT = "commit"
+    """bxcache puts the cache into a store or a registry, and the build's record beside it."""
+
+    START = "start"
+    """bxcache prepares the build, before docker runs."""
+
+    DOCKER = "docker"
+    """Docker starts, connects to the builder, and ends."""
+
+    OTHER = "other"
+    """Nothing of the above is known to happen."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     """Docker runs for the build, possibly again; earlier steps belong to an earlier run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepListed:
+    """A step is part of the build; it may wait for others before it begins, or never begin.
+
+    Attributes:
+        step: its name, as in `StepStarted`.
+        vertex: BuildKit's digest for it.
+    """
+
+    step: StepName
+    vertex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +209,32 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Worked:
+    """Work beside the steps begins or ends, such as the export of the image's layers.
+
+    Attributes:
+        phase: the phase that it belongs to.
+        item: BuildKit's or bxcache's name for it.
+        seconds: how long it took; None if it begins now.
+    """
+
+    phase: Phase
+    item: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The times of the steps in earlier builds are known now.
+
+    Attributes:
+        seconds: how long each step ran when it was last executed, by its stage and its text.
+    """
+
+    seconds: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """Docker printed something outside steps: its own error, an excerpt of the Dockerfile.
 
@@ -172,8 +278,8 @@ class Streamed:
     line: str
 
 
-StepEvent = StepStarted | StepFinished | StepStopped | StepLogged | StepShown
-Event = RunStarted | StepEvent | Transferred | Said | Warned | Noted | Streamed
+StepEvent = StepListed | StepStarted | StepFinished | StepStopped | StepLogged | StepShown
+Event = RunStarted | StepEvent | Transferred | Worked | Recalled | Said | Warned | Noted | Streamed
 Observer = Callable[[Event], None]
 """A caller's function that receives a build's events."""
 
@@ -183,14 +289,16 @@ def redact_event(event: Event, redact: Redactor) -> Event:
     match event:
         case StepLogged(step, line, vertex) | StepShown(step, line, vertex):
             return type(event)(_redact_step(step, redact), redact(line), vertex)
-        case StepStarted() | StepStopped():
+        case StepListed() | StepStarted() | StepStopped():
             return replace(event, step=_redact_step(event.step, redact))
         case StepFinished():
             step = _redact_step(event.step, redact)
             return replace(event, step=step, error=redact(event.error))
         case Said(text) | Warned(text) | Noted(text):
             return type(event)(redact(text))
-        case RunStarted() | Streamed() | Transferred():
+        case Worked():
+            return replace(event, item=redact(event.item))
+        case RunStarted() | Streamed() | Transferred() | Recalled():
             return event
 
 

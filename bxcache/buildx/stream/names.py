@@ -49,6 +49,11 @@ class StepName:
     text: str
 
     @property
+    def is_counted(self) -> bool:
+        """Whether it counts as a step: not a `FROM`, and not the second half of a `COPY --link`."""
+        return not (self.is_base or self.is_link)
+
+    @property
     def is_base(self) -> bool:
         """Whether it is a `FROM`, which makes no layer."""
         return self.text.startswith("FROM ")

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.events import Outcome, Phase
 from bxcache.buildx.stream.names import CacheVertex, is_local
 from bxcache.buildx.stream.times import parse_spans
 
@@ -21,71 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from bxcache.buildx.stream.vertices import Vertex
-
-
-class Phase(StrEnum):
-    """A named part of a build's time.
-
-    Their order is a ranking: of several phases at one moment, the first is what the build waits
-    for.
-    """
-
-    STEPS = "steps"
-    """Steps run."""
-
-    PULL = "pull"
-    """Base images are downloaded and unpacked."""
-
-    FETCH = "fetch"
-    """Layers of reused steps are downloaded and unpacked."""
-
-    CONTEXT = "context"
-    """The build context is sent to the builder."""
-
-    IMPORT = "import"
-    """The manifests of caches are read."""
-
-    RESOLVE = "resolve"
-    """Base images are looked up in their registries."""
-
-    DEFINITION = "definition"
-    """The Dockerfile, its frontend and the ignore file are loaded."""
-
-    LAYERS = "layers"
-    """The image's layers are compressed."""
-
-    IMAGE = "image"
-    """The image's manifest is written, and named."""
-
-    UNPACK = "unpack"
-    """The image is unpacked in docker's image store."""
-
-    LOAD = "load"
-    """The image or the files are sent to docker or to a directory."""
-
-    PUSH = "push"
-    """The image is pushed to a registry."""
-
-    SAVE = "save"
-    """A cache is exported by the build itself."""
-
-    RERUN = "rerun"
-    """Another run of docker saves a cache."""
-
-    COLLECT = "collect"
-    """A store removes what it no longer needs."""
-
-    COMMIT = "commit"
-    """bxcache puts the cache into a store or a registry, and the build's record beside it."""
-
-    START = "start"
-    """bxcache prepares the build, before docker runs."""
-
-    DOCKER = "docker"
-    """Docker starts, connects to the builder, and ends."""
-
-    OTHER = "other"
-    """Nothing of the above is known to happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +76,8 @@ _PARTS = (
     ("transferring ", Phase.CONTEXT),
     ("writing layer ", Phase.SAVE),
 )
+WORK = (Phase.LAYERS, Phase.UNPACK, Phase.PUSH, Phase.LOAD)
+"""The phases of parts that take time of their own, and that nothing else reports."""
 _MOVES = (Phase.FETCH, Phase.CONTEXT, Phase.SAVE)
 _MOVING = (Phase.PULL, Phase.CONTEXT, Phase.DEFINITION, Phase.IMPORT, Phase.SAVE)
 """The phases that consist of such transfers; in other phases, a transfer is a phase of its own."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.stream import events
 from bxcache.buildx.stream.names import WRITTEN, Transfer, find_transfer, is_local, parse_step_name
-from bxcache.buildx.stream.phases import count_bytes, find_part, list_spans
+from bxcache.buildx.stream.phases import WORK, count_bytes, find_part, find_phase, list_spans
 from bxcache.buildx.stream.raw import decode_base64
 from bxcache.buildx.stream.times import find_beginning, measure_spans
 from bxcache.buildx.stream.trace import Trace, list_sources, list_steps, list_transfers
@@ -32,7 +32,7 @@ from bxcache.buildx.values import as_list, read_count, read_items, read_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from bxcache.buildx.stream.events import Event, Outcome
+    from bxcache.buildx.stream.events import Event, Outcome, Phase
 
 _DECODER = json.JSONDecoder()
 # Parallel exports collide on a blob and are retried; the build succeeds.
@@ -126,15 +126,20 @@ class TraceReader:
         vertex = self._vertex(message, "digest")
         if vertex is None:
             return
-        if not vertex.name:
+        is_new = not vertex.name
+        if is_new:
             vertex.name = read_text(message, "name")
             vertex.step = parse_step_name(vertex.name)
         inputs = as_list(message.get("inputs"))
         if inputs and not vertex.inputs:
             vertex.inputs = tuple(each for each in inputs if isinstance(each, str))
             vertex.reported_as = self._find_reported(vertex)
+        if is_new and vertex.step is not None and vertex.step.is_counted:
+            yield events.StepListed(vertex.step, vertex.reported_as)
         outcome, started = vertex.outcome, vertex.started
         advance(vertex, message)
+        if vertex.step is None or vertex.step.is_base:
+            yield from _report_work(vertex, find_phase(vertex), vertex.name, message)
         if vertex.outcome is not outcome or vertex.started is not started:
             yield from _report_change(vertex, outcome, started=started)
 
@@ -148,7 +153,7 @@ class TraceReader:
         written = WRITTEN.fullmatch(status)
         if written is not None and (vertex := self._vertex(message, "vertex")) is not None:
             vertex.written = written["digest"]
-        self._read_part(message, status)
+        yield from self._read_part(message, status)
         moved = find_transfer(status)
         if moved is not None:
             kind, item = moved
@@ -161,15 +166,18 @@ class TraceReader:
             is_context = kind is Transfer.SEND and sender is not None and is_local(sender.name)
             yield events.Transferred(kind, item, current, total, done, is_context)
 
-    def _read_part(self, message: dict[str, Any], status: str) -> None:
+    def _read_part(self, message: dict[str, Any], status: str) -> Iterator[Event]:
         vertex = self.vertices.get(read_text(message, "vertex"))
-        if vertex is None or find_part(status) is None:
+        phase = find_part(status)
+        if vertex is None or phase is None:
             return
         part = vertex.parts.setdefault(status, Part())
         part.bytes = max(part.bytes, read_count(message, "current"))
         started, completed = read_text(message, "started"), read_text(message, "completed")
         if started and completed:
             part.spans[started] = completed
+        if phase in WORK:
+            yield from _report_work(part, phase, status, message)
 
     def _read_log(self, message: dict[str, Any]) -> Iterator[Event]:
         vertex = self._vertex(message, "vertex")
@@ -200,9 +208,22 @@ class TraceReader:
     )
 
 
+def _report_work(
+    work: Vertex | Part, phase: Phase, item: str, message: dict[str, Any]
+) -> Iterator[Event]:
+    """Yield the beginning or the end of work that is no step."""
+    started, completed = read_text(message, "started"), read_text(message, "completed")
+    is_running = bool(started) and not completed
+    if is_running and not work.is_running:
+        yield events.Worked(phase, item)
+    elif completed and work.is_running:
+        yield events.Worked(phase, item, measure_spans({started: completed}))
+    work.is_running = is_running
+
+
 def _report_change(vertex: Vertex, outcome: Outcome | None, *, started: bool) -> Iterator[Event]:
     step = vertex.step
-    if step is None or step.is_base or step.is_link:
+    if step is None or not step.is_counted:
         return
     if vertex.started and not started and vertex.outcome is None:
         yield events.StepStarted(step, vertex.reported_as)

@@ -19,7 +19,8 @@ from bxcache.buildx.stream.times import find_beginning, measure_spans
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from bxcache.buildx.stream.phases import Phase, Span
+    from bxcache.buildx.stream.events import Phase
+    from bxcache.buildx.stream.phases import Span
     from bxcache.buildx.stream.vertices import Vertex
 
 

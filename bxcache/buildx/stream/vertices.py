@@ -107,6 +107,7 @@ class Part:
 
     spans: dict[str, str] = field(default_factory=dict)
     bytes: int = 0
+    is_running: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +121,7 @@ class Vertex:
         spans: the times of its work, ends by starts.
         parts: the parts of its work that BuildKit reports by a status, by the status's name.
         tail: the end of its output; `is_cut` if output before was dropped.
+        is_running: whether its work goes on, as far as it is no step.
         reported_as: the digest in its step's events; another vertex's if the step has several.
     """
 
@@ -140,6 +142,7 @@ class Vertex:
     printing: dict[int, LineReader] = field(default_factory=lambda: defaultdict(LineReader))
     tail: str = ""
     is_cut: bool = False
+    is_running: bool = False
     reported_as: str = ""
 
     def __post_init__(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_size
-from bxcache.console.progress import format_seconds
+from bxcache.config.quantities import format_count, format_seconds, format_size
 from bxcache.console.report import sections
 from bxcache.console.report.markup import BAR, ROW, Markup, draw_row, element, join
 from bxcache.console.tables import clean_text, cut_text

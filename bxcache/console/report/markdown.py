@@ -10,7 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from bxcache.console.progress import format_seconds
+from bxcache.config.quantities import format_seconds
 from bxcache.console.report import sections
 from bxcache.console.report.sections import UNKNOWN, Quoted
 from bxcache.console.tables import clean_text, cut_text

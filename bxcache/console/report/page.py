@@ -13,8 +13,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_size
-from bxcache.console.progress import format_seconds
+from bxcache.config.quantities import format_count, format_seconds, format_size
 from bxcache.console.report import sections
 from bxcache.console.report.charts import draw_sizes, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.json_documents import pick
-from bxcache.config.quantities import format_count, format_ratio, format_size
+from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
 from bxcache.console.phases import name_phase
-from bxcache.console.progress import format_seconds
 from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.phases import Phase
+from bxcache.buildx.stream.events import Phase
+from bxcache.config.quantities import format_seconds
 from bxcache.console.phases import name_phase
-from bxcache.console.progress import format_seconds
 from bxcache.console.report import sections
 from bxcache.console.report.markup import BAR, ROW, Markup, draw_row, element, format_percent
 from bxcache.console.tables import clean_text, cut_text
