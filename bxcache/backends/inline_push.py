@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from threading import Event as Signal
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from bxcache.buildx.bake.stages import (
     Repetition,
     StageExport,
     list_refs,
+    needs_allowance,
     needs_new_bake,
+    render_network,
     render_stage_push,
     render_stages,
 )
@@ -28,13 +31,13 @@ from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
+from bxcache.config.wording import name_option
 from bxcache.errors import RegistryError, StoppedError, Trouble
 from bxcache.place.scope import name_stage
 from bxcache.process import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from bxcache.backends.base import Built, CacheUse
     from bxcache.backends.registry_tag import TagSave
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 _Document = dict[str, dict[str, object]]
 _NAME = "bxcache-stage"
+_NETWORK = "network.yml"
 _MORE_ATTEMPTS = 2
 _MOST_AT_ONCE = 4
 
@@ -122,11 +126,7 @@ def push_stages(
     )
     listed = ", ".join(f"`{each.label}`" for each in new)
     runner.report(Noted(f"saving the cache to {save.use.place}: {listed}"))
-    if needs_new_bake(settings, runner.extra):
-        found = parse_version(runner.docker.ask_buildx_version())
-        if found is not None and found < OLDEST_BAKE:
-            why = "buildx before 0.17 cannot build stages side by side with a network of their own"
-            raise refuse(save, why, "update buildx, or leave `network` out")
+    _suit_old_bake(export, len(new))
     documents = [
         render_stages(
             repetition,
@@ -144,6 +144,22 @@ def push_stages(
     first, *others = _bake_all(runner, save.use, documents)
     metadata = first.metadata.completed(each.metadata for each in others)
     return restore_names(replace(first, metadata=metadata), text, names)
+
+
+def _suit_old_bake(export: Export, count: int) -> None:
+    """Write the Compose file that an old bake needs; RegistryError if none helps."""
+    runner = export.built.runner
+    network = runner.settings.network
+    if not needs_new_bake(runner.settings, runner.extra):
+        return
+    found = parse_version(runner.docker.ask_buildx_version())
+    if found is None or found >= OLDEST_BAKE:
+        return
+    if needs_allowance(runner.extra):
+        name = name_option("allow")
+        why = f"bake of buildx before 0.17 cannot grant what `{name}` allows"
+        raise refuse(export.save, why, f"update buildx, or leave `{name}` out")
+    (runner.folder / _NETWORK).write_text(json.dumps(render_network(network or "", count)))
 
 
 def _write_files(
@@ -226,7 +242,8 @@ def _bake(
 ) -> RunResult:
     builder, (has_come, has_gone) = runner.capabilities.builder, turn
     metadata, targets = runner.name_metadata(), tuple(document["target"])
-    arguments = render_stage_push(runner.settings, metadata, targets, runner.extra)
+    files = filter(Path.exists, [runner.folder / _NETWORK])
+    arguments = render_stage_push(runner.settings, metadata, targets, runner.extra, files)
     command = Command(arguments, metadata, VARIABLES, targets)
     seconds = use.backend.settings.timeout
 
@@ -261,5 +278,8 @@ def _bake(
 
 
 def refuse(save: TagSave, why: str, hint: str) -> RegistryError:
+    """The error for stages that cannot be pushed; the registry has no part in it."""
     operation, trouble = f"saving `{save.use.place}`", Trouble.REFUSED
-    return RegistryError(save.reference.host, operation, why, trouble=trouble, hint=hint)
+    error = RegistryError(save.reference.host, operation, why, trouble=trouble, hint=hint)
+    error.message = f"the stages are not saved to `{save.use.place}`: {why}"
+    return error

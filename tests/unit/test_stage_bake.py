@@ -18,6 +18,7 @@ from bxcache.buildx.bake.stages import (
     StageExport,
     explain_unbaked,
     needs_new_bake,
+    render_network,
     render_stage_push,
     render_stages,
 )
@@ -233,8 +234,16 @@ def test_settings_that_need_a_new_bake_are_known(
     extra: tuple[str, ...],
     expected: bool,  # noqa: FBT001
 ) -> None:
-    """Network and entitlements need the bake of buildx 0.17."""
+    """Network and entitlements are read from a bake file since buildx 0.17."""
     assert needs_new_bake(BuildSettings.model_validate(settings), extra) is expected
+
+
+def test_the_network_of_stages_is_a_compose_file() -> None:
+    """An old bake reads the network of each stage from a Compose file, below the definition."""
+    services = {f"stage-{n}": {"build": {"context": ".", "network": "a$$b"}} for n in range(2)}
+    assert render_network("a$b", 2) == {"services": services}
+    words = render_stage_push(BuildSettings(), Path("/m"), ["stage-0"], (), [Path("/n.yml")])
+    assert words[-5:] == ("--file", "/n.yml", "--file", "-", "stage-0")
 
 
 def test_the_command_has_the_builder_and_the_entitlements() -> None:

@@ -74,8 +74,19 @@ def explain_unbaked(settings: BuildSettings, extra: Sequence[str]) -> str | None
 
 
 def needs_new_bake(settings: BuildSettings, extra: Sequence[str]) -> bool:
-    """Whether only newer versions of bake can express the build; older ones ignore parts of it."""
-    return bool(settings.network) or "--allow" in list_flags(extra)
+    """Whether older versions of bake ignore parts of a bake file that has all of the build."""
+    return bool(settings.network) or needs_allowance(extra)
+
+
+def needs_allowance(extra: Sequence[str]) -> bool:
+    """Whether the build has entitlements, which older versions of bake cannot grant."""
+    return "--allow" in list_flags(extra)
+
+
+def render_network(network: str, count: int) -> dict[str, Any]:
+    """Render a Compose file with the network of so many stages, which old versions of bake read."""
+    build = {"context": ".", "network": network.replace("$", "$$")}
+    return {"services": {f"stage-{number}": {"build": build} for number in range(count)}}
 
 
 def render_stages(repetition: Repetition, exports: Iterable[StageExport]) -> dict[str, Any]:
@@ -102,14 +113,22 @@ def list_refs(document: Mapping[str, Any]) -> list[str]:
 
 
 def render_stage_push(
-    settings: BuildSettings, metadata: Path, targets: Iterable[str], extra: Sequence[str] = ()
+    settings: BuildSettings,
+    metadata: Path,
+    targets: Iterable[str],
+    extra: Sequence[str] = (),
+    files: Iterable[Path] = (),
 ) -> tuple[str, ...]:
-    """Render the arguments after `docker` to push the stages of a bake file from stdin."""
+    """Render the arguments after `docker` to push the stages of a bake file from stdin.
+
+    It overrides what other `files` say.
+    """
     allowed = find_values(extra, "--allow")
     return (
         *("buildx", "bake", "--progress", "rawjson", "--metadata-file", str(metadata)),
         *(("--builder", settings.builder) if settings.builder else ()),
         *(word for value in allowed for word in ("--allow", value)),
+        *(word for file in files for word in ("--file", str(file))),
         *("--file", "-"),
         *targets,
     )
