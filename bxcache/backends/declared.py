@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bxcache.backends.inline import InlineBackend
-from bxcache.backends.local import LocalBackend
-from bxcache.backends.registry import RegistryBackend
 from bxcache.config.models import add_settings
 
 if TYPE_CHECKING:
@@ -15,26 +13,34 @@ if TYPE_CHECKING:
     from bxcache.config.backends import Declaration
     from bxcache.config.loading import Setup
 
-BACKENDS: dict[str, type[Backend]] = {
-    each.kind: each for each in (LocalBackend, RegistryBackend, InlineBackend)
-}
-"""Every backend by its declared type; `config.backends.SETTINGS` has their settings."""
+_HOMES = {"local": "LocalBackend", "registry": "RegistryBackend", "inline": "InlineBackend"}
+"""The class of every backend, by its declared type, which is also the name of its module;
+`config.backends.SETTINGS` has their settings."""
+_EXTERNAL: dict[str, type[Backend]] = {}
 
 
 def register(settings: type[Declaration], backend: type[Backend]) -> None:
     """Register an external backend, before a configuration is loaded, with its settings class."""
     add_settings(backend.kind, settings)
-    BACKENDS[backend.kind] = backend
+    _EXTERNAL[backend.kind] = backend
+
+
+def load_backend(kind: str) -> type[Backend]:
+    """Return the backend of a declared type; a build loads only those that it uses."""
+    if kind in _EXTERNAL:
+        return _EXTERNAL[kind]
+    found: type[Backend] = getattr(import_module(f"bxcache.backends.{kind}"), _HOMES[kind])
+    return found
 
 
 def is_remote(kind: str) -> bool:
     """Whether a backend type needs a network; true for an unknown type."""
-    return kind not in BACKENDS or BACKENDS[kind].is_remote
+    return kind not in {*_HOMES, *_EXTERNAL} or load_backend(kind).is_remote
 
 
 def list_backends(setup: Setup) -> tuple[Backend, ...]:
     """The backends that a configuration declares, in its order, for one build."""
-    return tuple(BACKENDS[each.type](each, setup) for each in setup.config.cache.backends)
+    return tuple(load_backend(each.type)(each, setup) for each in setup.config.cache.backends)
 
 
 def list_holders(setup: Setup) -> list[Holder]:

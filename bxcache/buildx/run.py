@@ -11,7 +11,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypeGuard
 
-from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
@@ -29,6 +28,7 @@ from bxcache.process import read_stdin, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bxcache.buildx.bake.stream import BakeReader
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.stream.events import Event
@@ -192,8 +192,8 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
     return data
 
 
-def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
-    """Run the build and report its events."""
+def run_build(runner: Runner, arguments: tuple[str, ...], begin: Callable[[], None]) -> RunResult:
+    """Run the build and report its events; `begin` is called once docker has started."""
     reader, watch = TraceReader(), Stopwatch()
 
     def take(line: str) -> None:
@@ -201,7 +201,7 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
             watch.take(event)
             runner.report(event)
 
-    status = run_docker(runner, arguments, take)
+    status = run_docker(runner, arguments, take, begin)
     for event in reader.end():
         runner.report(event)
     command = Command(arguments, runner.metadata_file)
@@ -210,8 +210,16 @@ def run_build(runner: Runner, arguments: tuple[str, ...]) -> RunResult:
     return watch.place(ran, ran.trace.began)
 
 
-def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], None]) -> int:
-    """Run docker for a build and return its exit status; `take` gets each line of the stream."""
+def run_docker(
+    runner: Runner,
+    arguments: Sequence[str],
+    take: Callable[[str], None],
+    begin: Callable[[], None],
+) -> int:
+    """Run docker for a build and return its exit status.
+
+    `begin` is called once docker has started, and `take` gets each line of the stream.
+    """
     mask = StreamRedactor(runner.redact)
     with run(
         (*runner.docker.command, *arguments),
@@ -223,6 +231,7 @@ def run_docker(runner: Runner, arguments: Sequence[str], take: Callable[[str], N
     ) as process:
         if runner.stdin is not None:
             process.feed(runner.stdin)
+        begin()
         for line in join_documents(process.read_lines()):
             if runner.raw:
                 runner.report(Streamed(mask(line)))
@@ -247,6 +256,8 @@ def run_quietly(
     The run ends if it executes a step: a builder that evicted a step must not build it twice.
     `feed` is called once docker runs, and returns the text for its stdin.
     """
+    from bxcache.buildx.bake.stream import BakeReader  # noqa: PLC0415  # after the build
+
     reader, begun, ended = BakeReader(command.targets or (_ONLY,)), time.monotonic(), ""
     with run(
         (*runner.docker.command, *command.arguments),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bxcache.backends.declared import list_holders
 from bxcache.errors import BxcacheError, RecordError
-from bxcache.insight.record import parse_record
 from bxcache.oci.documents import MOST_RECORDS
 
 if TYPE_CHECKING:
@@ -58,12 +57,15 @@ def read_earlier(holders: Iterable[Holder], query: EarlierQuery) -> tuple[Record
 
 
 class EarlierBuilds:
-    """Reads the records of earlier builds in the background."""
+    """Reads the records of earlier builds in the background, once it is started."""
 
     def __init__(self, setup: Setup, query: EarlierQuery) -> None:
         self._found: tuple[Record, ...] = ()
         # A registry that does not answer must not keep the process from ending.
         self._thread = Thread(target=self._read, args=(setup, query), daemon=True)
+
+    def start(self) -> None:
+        """Start to read."""
         self._thread.start()
 
     def _read(self, setup: Setup, query: EarlierQuery) -> None:
@@ -74,15 +76,18 @@ class EarlierBuilds:
     @property
     def has_ended(self) -> bool:
         """Whether all records have been read."""
-        return not self._thread.is_alive()
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def wait(self, seconds: float | None = None) -> tuple[Record, ...]:
         """Return all the records, or none if reading takes longer; None waits forever."""
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         return self._found
 
 
 def _read_records(holder: Holder, scope: str, most: int) -> Iterator[Record]:
+    from bxcache.insight.record import parse_record  # noqa: PLC0415  # docker starts first
+
     succeeded = 0
     with suppress(BxcacheError):
         content = holder.read(scope)

@@ -26,12 +26,11 @@ from bxcache.pipeline.bake_targets import (
     render_words,
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, recalling, redacting
+from bxcache.pipeline.earlier import ask_earlier
 from bxcache.pipeline.entry import ask_docker
-from bxcache.pipeline.finish import leave_metadata
 from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.question import relay_answer
-from bxcache.pipeline.record import begin_earlier
 from bxcache.pipeline.result import TargetOutcomes
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
@@ -83,7 +82,7 @@ def bake_targets(
             accept(tuple(bake.targets))
         run = _Run(bake, bake.find_secrets(), observe)
         own = {name for name, each in bake.targets.items() if each.keeps_cache}
-        job = Job("bake", base.docker, stop, run.run, partial(leave_metadata, base, own))
+        job = Job("bake", base, stop, run.run, own)
         return TargetOutcomes(build_targets(job, run.open(stop, stack)))
 
 
@@ -162,7 +161,7 @@ class _Run:
         return {each.name: each for each in targets}
 
     def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
-        name, earlier = declared.name, begin_earlier(prepared, plan)
+        name, earlier = declared.name, ask_earlier(prepared, plan)
         report = recalling(self._report_for(name), earlier)
         runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
         arguments, timeline = describe_arguments(declared), prepared.start_timeline()
@@ -178,7 +177,7 @@ class _Run:
         observe = self.observe
         return redacting(None if observe is None else partial(observe, name), self.redact)
 
-    def run(self, targets: Mapping[str, Target]) -> dict[str, RunResult]:
+    def run(self, targets: Mapping[str, Target], begin: Callable[[], None]) -> dict[str, RunResult]:
         plans = {name: each.plan for name, each in targets.items()}
         stages = {name: self.bake.targets[name].settings.target for name in targets}
         reader = BakeReader(tuple(targets), stages)
@@ -194,7 +193,7 @@ class _Run:
 
         # All runners share the settings of the bake; use the first.
         first = next(iter(targets.values())).runner
-        status = run_docker(first, self.bake.render(plans, file), take)
+        status = run_docker(first, self.bake.render(plans, file), take, begin)
         for name, event in reader.end():
             report[name](event)
         seconds = watch.seconds

@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import check_buildx
@@ -16,16 +17,14 @@ from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Recalled, Warned, redact_event
 from bxcache.config.wording import name_option
 from bxcache.errors import OutputError
-from bxcache.insight.record_steps import list_last_times
 from bxcache.pipeline.choose import plan_build
-from bxcache.pipeline.finish import finish_target, has_failed, leave_metadata
-from bxcache.pipeline.record import begin_earlier
+from bxcache.pipeline.earlier import ask_earlier
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from bxcache.buildx.driver import Docker
     from bxcache.buildx.run import RunResult
@@ -49,15 +48,18 @@ _ONCE = (
 class Job:
     """A job that docker builds in one run: one image, or the targets of a bake.
 
-    `run` runs docker for targets, and reports its events; `leave_metadata` writes the caller's
-    metadata file, and returns why that failed, or None.
+    Attributes:
+        prepared: what all of them share.
+        run: runs docker for targets, and reports its events. It calls the function once docker
+            has started, and so has time.
+        caching: the targets for which the caller exports a cache; the name of an image is empty.
     """
 
     what: str
-    docker: Docker
+    prepared: Prepared
     stop: Stop
-    run: Callable[[Mapping[str, Target]], dict[str, RunResult]]
-    leave_metadata: Callable[[], str | None]
+    run: Callable[[Mapping[str, Target], Callable[[], None]], dict[str, RunResult]]
+    caching: Container[str] = ()
 
 
 def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
@@ -71,7 +73,7 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        earlier = begin_earlier(prepared, plan)
+        earlier = ask_earlier(prepared, plan)
         report, repeat = recalling(redacting(observe, redact), earlier), prepared.render_save
         missing = prepared.find_missing()
         runner = replace(prepared.make_runner(redact, report, repeat, stdin), missing=missing)
@@ -87,23 +89,30 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
 
 
 def _make_job(prepared: Prepared) -> Job:
-    def run(targets: Mapping[str, Target]) -> dict[str, RunResult]:
+    def run(targets: Mapping[str, Target], begin: Callable[[], None]) -> dict[str, RunResult]:
         ((name, each),) = targets.items()
-        return {name: run_build(each.runner, prepared.render_arguments(each.plan.uses))}
+        return {name: run_build(each.runner, prepared.render_arguments(each.plan.uses), begin)}
 
     caching = [""] if find_values(prepared.request.extra, CACHE_TO) else ()
-    stop = prepared.request.stop or Stop()
-    return Job("build", prepared.docker, stop, run, partial(leave_metadata, prepared, caching))
+    return Job("build", prepared, prepared.request.stop or Stop(), run, caching)
 
 
 def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     """Build open and planned targets: run docker, save, record, judge."""
-    with job.docker.asking_buildx() as ask_version:
-        ran = job.run(targets)
+    with ExitStack() as stack:
+        begin = _Beginning(job.prepared.docker, targets, stack)
+        ran = job.run(targets, begin)
         ran = _retry_after_collisions(job, targets, ran)
         _check_stream(job, ran)
         targets, ran = _retry_without_caches(job, targets, ran)
-        trouble, version = job.leave_metadata(), ask_version()
+        version = begin.wait_for_version()
+    from bxcache.pipeline.finish import (  # noqa: PLC0415  # loaded while docker started
+        finish_target,
+        has_failed,
+        leave_metadata,
+    )
+
+    trouble = leave_metadata(job.prepared, job.caching)
     failed = {name for name, each in ran.items() if has_failed(each)}
     finish = partial(finish_target, buildx=version, failed=failed)
     runs = [ran[name] for name in targets]
@@ -113,6 +122,25 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
         with open_pool(job.stop, MOST_AT_ONCE) as pool:
             outcomes = [*pool.map(finish, targets.values(), runs)]
     return _add_trouble(job, {each.image: each for each in outcomes}, trouble)
+
+
+class _Beginning:
+    """What is done once docker has started, and takes as long to reach BuildKit anyway."""
+
+    def __init__(self, docker: Docker, targets: Mapping[str, Target], stack: ExitStack) -> None:
+        self._docker, self._targets, self._stack = docker, targets, stack
+        self._ask_version: Callable[[], str] | None = None
+
+    def __call__(self) -> None:
+        if self._ask_version is None:
+            for target in self._targets.values():
+                if target.earlier is not None:
+                    target.earlier.start()
+            import_module("bxcache.pipeline.finish")
+            self._ask_version = self._stack.enter_context(self._docker.asking_buildx())
+
+    def wait_for_version(self) -> str:
+        return self._ask_version() if self._ask_version is not None else ""
 
 
 def _retry_after_collisions(
@@ -131,7 +159,7 @@ def _check_stream(job: Job, ran: Mapping[str, RunResult]) -> None:
     """Refuse a buildx that does not support the requested stream, and so built nothing."""
     output = [each.trace.said[:3] for each in ran.values() if each.exit_status]
     if any("progress" in line or "rawjson" in line for lines in output for line in lines):
-        check_buildx(job.docker.ask_buildx_version())
+        check_buildx(job.prepared.docker.ask_buildx_version())
 
 
 def _retry_without_caches(
@@ -156,7 +184,8 @@ def run_again(
     job: Job, targets: Mapping[str, Target], first: Mapping[str, RunResult]
 ) -> dict[str, RunResult]:
     """Run again, and merge each result with that of the first run."""
-    return {name: each.after(first[name]) for name, each in job.run(targets).items()}
+    again = job.run(targets, lambda: None)
+    return {name: each.after(first[name]) for name, each in again.items()}
 
 
 def _add_trouble(
@@ -178,6 +207,8 @@ def recalling(
 
     def recall(event: Event) -> None:
         if waiting and waiting[0].has_ended:
+            from bxcache.insight.record_steps import list_last_times  # noqa: PLC0415  # as above
+
             times = list_last_times(waiting.pop().wait())
             if times:
                 report(Recalled(times))

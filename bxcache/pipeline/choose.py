@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -58,6 +57,8 @@ def _look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:
         for backend, own in asked.items():
             backend.look(own)
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # few builds need it
+
     with ThreadPoolExecutor(len(asked)) as pool:
         list(pool.map(lambda backend: backend.look(asked[backend]), asked))
 

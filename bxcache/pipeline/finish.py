@@ -15,7 +15,8 @@ from bxcache.buildx.stream.events import Noted, Outcome, Phase, Warned
 from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
-from bxcache.pipeline.record import is_wanted, make_record, measure_time, remember_build
+from bxcache.pipeline.earlier import is_wanted
+from bxcache.pipeline.record import make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import explain_unsaved, save_build
 from bxcache.store.folders import Folder

@@ -14,7 +14,6 @@ from bxcache.buildx.command import list_pushed
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
-from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import (
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
-    from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
@@ -187,21 +185,3 @@ def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
     labels = (each.key for each in caches.saved.values() if each.key)
     key = next(chain(stored, labels), secrets.token_hex(16))
     return hash_arguments(target.arguments, os.environ, key)
-
-
-def begin_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
-    """Start to read the records of earlier builds; a build without caches reads nothing.
-
-    Read all records if a report or a gate needs them; otherwise the last of each scope, which has
-    the durations of its steps.
-    """
-    if not (prepared.trust.writes or plan.imports):
-        return None
-    scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
-    last = EarlierQuery(scopes, now, most=1, everywhere=False)
-    return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)
-
-
-def is_wanted(prepared: Prepared) -> bool:
-    """Whether a report or a gate needs the records of earlier builds."""
-    return prepared.request.with_earlier or prepared.setup.config.gate.is_set

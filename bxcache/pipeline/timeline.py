@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Phase
 from bxcache.buildx.stream.phases import Span, share_time
-from bxcache.insight.record_parts import RecordedPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bxcache.buildx.run import RunResult
+    from bxcache.insight.record_parts import RecordedPhase
 
 _MOST_SPANS = 40
 
@@ -46,6 +46,8 @@ class Timeline:
         first = min((each.began for each in ran.spans), default=now)
         last = max((each.ended for each in ran.spans), default=now)
         edges = Span(Phase.START, self.began, first), Span(Phase.COMMIT, last, now)
+        from bxcache.insight.record_parts import RecordedPhase  # noqa: PLC0415  # docker starts first
+
         spans = [*edges, *ran.spans, *self.spans]
         shares = share_time(spans, self.began, now)
         found = [

@@ -13,14 +13,12 @@ from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.oci.documents import Descriptor, Index
 from bxcache.store.catalog import Catalog, check_known
-from bxcache.store.collection import Collected, Collector, Limits
 from bxcache.store.directory import LOSS_WARNING, Adopted, Directory, read_foreign_index
 from bxcache.store.identity import identify_scopes
 from bxcache.store.inventory import Usage, measure_usage, read_inventory
 from bxcache.store.journal import Work
 from bxcache.store.layout import read_manifest
 from bxcache.store.locks import hold_lock
-from bxcache.store.packing import Packed, Unpacked, Unpacking, write_pack
 from bxcache.store.staging import (
     Saved,
     Staging,
@@ -49,6 +47,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
+
+    from bxcache.store.collection import Collected
+    from bxcache.store.packing import Packed, Unpacked
 
 logger = logging.getLogger("bxcache.store")
 
@@ -230,6 +231,8 @@ class Store:
         Concurrent builds and collections do not affect it. An unknown or broken scope is a
         StoreError, an archive that cannot be written an OSError.
         """
+        from bxcache.store.packing import write_pack  # noqa: PLC0415  # no build needs it
+
         with self.snapshot(draw_name()) as staging:
             index = self._pin(staging, scopes)
             return write_pack(target, staging.layout, index, self._open())
@@ -256,6 +259,8 @@ class Store:
         The archive is read once. A scope that the store has in a later version is unchanged. What
         is not a packed store, or is damaged or unreadable, is a StoreError.
         """
+        from bxcache.store.packing import Unpacked, Unpacking  # noqa: PLC0415  # no build needs it
+
         self.check()
         with self.snapshot(draw_name()) as staging:
             unpacking = Unpacking(staging.layout)
@@ -301,6 +306,8 @@ class Store:
         The size is in bytes, the age in seconds since the last use. A dry run changes nothing.
         Unwanted scopes are removed, too; if one does not exist, it is a StoreError, and nothing is.
         """
+        from bxcache.store.collection import Collector, Limits  # noqa: PLC0415  # after the build
+
         limits = Limits(max_size, max_age)
         if dry_run:
             with self._reading() as catalog:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from bxcache.backends.base import EXPORT, IMPORT, Backend, CacheUse, Save
-from bxcache.backends.declared import BACKENDS
+from bxcache.backends.declared import load_backend
 from bxcache.config.backends import BackendSettings
 from bxcache.config.loading import Setup
 from bxcache.pipeline.plan import BuildPlan
@@ -25,7 +25,7 @@ def make_backend(declared: dict[str, Any]) -> Backend:
         root=Path("/project"), directory=Path.cwd(), is_guarded=False, is_callers=lambda _key: True
     )
     settings = PARSER.validate_python(declared)
-    return BACKENDS[settings.type](settings, cast("Setup", setup))
+    return load_backend(settings.type)(settings, cast("Setup", setup))
 
 
 def plan_uses(scope: Scope, uses: Sequence[CacheUse]) -> BuildPlan:

@@ -191,7 +191,7 @@ def test_a_step_executed_in_the_first_of_two_runs_counts_as_executed(base: Prepa
         return RunResult(status, Trace(steps=(step,)), Metadata(), 2.0)
 
     second = {"api": hear(Outcome.REUSED, 0), "web": hear(Outcome.REUSED, 1)}
-    bake = Job("bake", base.docker, Stop(), lambda _: second, lambda: None)
+    bake = Job("bake", base, Stop(), lambda *_: second)
     first = {"api": hear(Outcome.EXECUTED, 1), "web": hear(Outcome.EXECUTED, 0)}
     ran = run_again(bake, {}, first)
     assert [each.outcome for each in ran["api"].trace.steps] == [Outcome.EXECUTED]

@@ -114,9 +114,10 @@ def test_earlier_builds_are_read_in_the_background(store: Store, project: Path) 
     """The configured backends are read in the background, and `wait` returns the records."""
     keep(store, record(OWN, 1.0))
     setup = load_setup(project, {})
-    assert [each.started for each in EarlierBuilds(setup, EarlierQuery((OWN,), 9.0)).wait()] == [
-        1.0
-    ]
+    asking = EarlierBuilds(setup, EarlierQuery((OWN,), 9.0))
+    assert asking.wait() == ()
+    asking.start()
+    assert [each.started for each in asking.wait()] == [1.0]
 
 
 def test_a_slow_read_is_not_awaited(
@@ -127,6 +128,7 @@ def test_a_slow_read_is_not_awaited(
     going_on = Event()
     monkeypatch.setattr(DirectoryHolder, "read", lambda *_: going_on.wait(30) and None)
     asking = EarlierBuilds(load_setup(project, {}), EarlierQuery((OWN,), 9.0))
+    asking.start()
     assert asking.wait(0.01) == ()
     going_on.set()
     assert asking.wait() == ()
