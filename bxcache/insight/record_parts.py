@@ -10,9 +10,10 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Digest, Document, Part, Text, shorten
-from bxcache.place.origin import keep_link
+from bxcache.place.origin import keep_commit, keep_link
 
-# A record may come from anywhere, and a report makes a link of it.
+# A record may come from anywhere, and a report shows these without doubt.
+Commit = Annotated[Text, AfterValidator(keep_commit)]
 Link = Annotated[Text, AfterValidator(keep_link)]
 
 
@@ -181,7 +182,7 @@ class RecordedPlace(Part):
     """The repository as the CI system names it, such as `team/app`; in a checkout elsewhere the
     host and path of the remote `origin`. Empty if unknown."""
 
-    commit: Text = ""
+    commit: Commit = ""
     """The full hash of the commit that was checked out; empty if unknown."""
 
     job_url: Link = ""

@@ -114,8 +114,8 @@ def read_origin(
     variables = Variables(environment)
     names = _NAMES.get(read_provider(variables)[0] or "", _Names())
     repository = Repository(directory, ask_git)
-    commits = (text.lower() for text in _fill(variables, names.commit))
-    commit = next(filter(_COMMIT.fullmatch, commits), None) or repository.find_commit()
+    commits = map(keep_commit, _fill(variables, names.commit))
+    commit = next(filter(None, commits), None) or repository.find_commit()
     projects = map(_name_project, _fill(variables, names.project))
     project = next(filter(None, projects), None) or name_remote(repository.find_remote() or "")
     is_alike = any(map(variables.is_on, _LIKE_GITHUB))
@@ -162,6 +162,11 @@ def name_remote(url: str) -> str:
         host, path = match["host"], match["path"]
     path = path.strip("/").removesuffix(".git")
     return f"{host}/{path}" if host and path else ""
+
+
+def keep_commit(text: str) -> str:
+    """Return the full hash of a commit, else an empty text, as for `HEAD`."""
+    return text if _COMMIT.fullmatch(text) else ""
 
 
 def keep_link(url: str) -> str:
