@@ -1,12 +1,13 @@
-"""The head of a report: what was built, and what changed since an earlier build."""
+"""What a report shows about the whole build: what was built, where, and what changed since."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Phase
-from bxcache.config.quantities import format_age, format_seconds
-from bxcache.console.report.sections import Quoted, show_phase
+from bxcache.config.json_documents import pick
+from bxcache.config.quantities import format_age, format_seconds, format_size
+from bxcache.console.report.sections import Quoted, format_moment, show_phase
 from bxcache.console.tables import clean_text, cut_text
 
 if TYPE_CHECKING:
@@ -34,6 +35,33 @@ def list_origin(report: Report) -> list[tuple[str, str]]:
         ("Pull request", place.pull_request),
     )
     return [(name, value) for name, value in found if value]
+
+
+def list_facts(report: Report) -> list[tuple[str, str]]:
+    """List where and with what the image was built, as far as known."""
+    scope, place, tools = report.scope, report.place, report.tools
+    found = (
+        ("Scope", scope.name),
+        ("Started", format_moment(report.started)),
+        ("Image", scope.image),
+        ("Target", scope.target),
+        ("Platforms", ", ".join(scope.platforms)),
+        ("Branch", scope.branch or place.branch),
+        ("Tag", place.tag),
+        ("Pull request", place.pull_request),
+        ("Base branch", place.base),
+        ("Project", place.project),
+        ("Commit", place.commit),
+        ("Built on", place.provider),
+        ("Fetched", format_size(report.pulled_bytes) if report.pulled_bytes else None),
+        ("Context sent", format_size(report.sent_bytes) if report.sent_bytes else None),
+        *pick(tools, "bxcache", "docker", "engine", "buildx").items(),
+        ("BuildKit", tools.buildkit),
+        ("Driver", tools.driver),
+    )
+    images = [f"{each.name}@{each.digest}" if each.digest else each.name for each in report.images]
+    known = [(name, value) for name, value in found if value]
+    return [*known, *(("Base image", image) for image in images)]
 
 
 def summarize_compared(report: Report, quote: Callable[[str], str] = clean_text) -> str | None:

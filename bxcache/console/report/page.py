@@ -80,7 +80,7 @@ def _list_sections(report: Report) -> Iterator[Markup]:
         yield section(trend.title, draw_trend(report), table)
     yield _draw_table(sections.tabulate_caches(report))
     yield _draw_steps(report)
-    facts = (_draw_pair(name, clean_text(value)) for name, value in sections.list_facts(report))
+    facts = (_draw_pair(name, clean_text(value)) for name, value in head.list_facts(report))
     yield section("Where and with what", element("dl", *facts, class_="facts"))
 
 

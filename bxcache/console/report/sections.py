@@ -8,7 +8,6 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.config.json_documents import pick
 from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
 from bxcache.console.phases import PHASE_NAMES
 from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
@@ -128,17 +127,19 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     if counts.unknown == counts.reused:
         return "time saved unknown: no record of a build that executed them"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    return f"{format_saved(counts.saved)}{unknown}"
+    is_lost = round(counts.saved, 1) < 0
+    why = ", since fetching took longer than running" if is_lost else ""
+    return f"{format_saved(counts.saved)}{why}{unknown}"
 
 
 def format_saved(seconds: float) -> str:
     """Format the time that reuse saved or cost.
 
     >>> format_saved(75.2), format_saved(-2.0)
-    ('1 m 15 s saved', '2.0 s lost, since fetching took longer than running')
+    ('1 m 15 s saved', '2.0 s lost')
     """
     if round(seconds, 1) < 0:
-        return f"{format_seconds(-seconds)} lost, since fetching took longer than running"
+        return f"{format_seconds(-seconds)} lost"
     return f"{format_seconds(max(0.0, seconds))} saved"
 
 
@@ -326,33 +327,6 @@ def name_end(build: ReportedBuild) -> str:
     if build.exit_status:
         return "failed"
     return "gate failed" if build.refused else "built"
-
-
-def list_facts(report: Report) -> list[tuple[str, str]]:
-    """List where and with what the image was built, as far as known."""
-    scope, place, tools = report.scope, report.place, report.tools
-    found = (
-        ("Scope", scope.name),
-        ("Started", format_moment(report.started)),
-        ("Image", scope.image),
-        ("Target", scope.target),
-        ("Platforms", ", ".join(scope.platforms)),
-        ("Branch", scope.branch or place.branch),
-        ("Tag", place.tag),
-        ("Pull request", place.pull_request),
-        ("Base branch", place.base),
-        ("Project", place.project),
-        ("Commit", place.commit),
-        ("Built on", place.provider),
-        ("Fetched", format_size(report.pulled_bytes) if report.pulled_bytes else None),
-        ("Context sent", format_size(report.sent_bytes) if report.sent_bytes else None),
-        *pick(tools, "bxcache", "docker", "engine", "buildx").items(),
-        ("BuildKit", tools.buildkit),
-        ("Driver", tools.driver),
-    )
-    images = [f"{each.name}@{each.digest}" if each.digest else each.name for each in report.images]
-    known = [(name, value) for name, value in found if value]
-    return [*known, *(("Base image", image) for image in images)]
 
 
 def list_unneeded(report: Report) -> list[str]:
