@@ -31,6 +31,7 @@ from bxcache.buildx.faults import explain_transfer, is_transient
 from bxcache.buildx.run import run_quietly
 from bxcache.buildx.stream.events import Noted, Transferred
 from bxcache.buildx.stream.names import Transfer
+from bxcache.config.wording import name_option
 from bxcache.errors import RegistryError, StoppedError, Trouble
 from bxcache.place.scope import name_stage
 from bxcache.process import Stop
@@ -155,8 +156,9 @@ def _suit_old_bake(export: Export, count: int) -> None:
     if found is None or found >= OLDEST_BAKE:
         return
     if needs_allowance(runner.extra):
-        why = "bake of buildx before 0.17 cannot grant what `--allow` allows"
-        raise refuse(export.save, why, "update buildx, or leave `--allow` out")
+        name = name_option("allow")
+        why = f"bake of buildx before 0.17 cannot grant what `{name}` allows"
+        raise refuse(export.save, why, f"update buildx, or leave `{name}` out")
     (runner.folder / _NETWORK).write_text(json.dumps(render_network(network or "", count)))
 
 

@@ -102,7 +102,10 @@ def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
     exports = built.ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     try:
         own = _choose_own(save, [each.digest for each in exports if each.digest])
-        digest = _keep_results(save, built, _join_nodes(save, own)) if own else digest
+        if own:
+            digest = _join_nodes(save, own)
+            kept = _keep_results(save, built, digest)
+            digest = kept.digest if kept is not None else digest
     except RegistryError as failure:
         return replace(saved, result=result, warnings=(str(failure),), digest=digest)
     return replace(saved, result=replace(result, digest=digest), digest=digest)
@@ -194,22 +197,30 @@ def _export(save: TagSave, built: Built) -> SavedTag:
     if not digests:
         # BuildKit writes no manifest if no step made a layer.
         return SavedTag(replace(save.use.result, contents=frozenset()), save=save, why=NO_LAYER)
-    digest, written = _keep_results(save, built, _join_nodes(save, digests)), None
-    before = save.source.manifest if save.source is not None else None
-    if before is not None and digest == before.digest:
+    digest = _join_nodes(save, digests)
+    written, before = _keep_results(save, built, digest), _find_before(save)
+    if before is None:
+        with suppress(RegistryError):
+            written = _find_repository(save).read_manifest(digest)
+    elif written is not None and written.digest == before.digest:
         return _stay(save, before, ran)
-    with suppress(RegistryError):
-        written = _find_repository(save).read_manifest(digest) if save.source else None
+    digest = written.digest if written is not None else digest
     result = replace(_describe(save, written), digest=digest, exported=True)
     return SavedTag(result, ran, save=save, digest=digest)
 
 
-def _keep_results(save: TagSave, built: Built, digest: str) -> str:
-    before = save.source.manifest if save.source is not None else None
+def _keep_results(save: TagSave, built: Built, digest: str) -> RemoteManifest | None:
+    """The scope's manifest after an export of this digest; None if it is not read."""
+    before = _find_before(save)
     if before is None:
-        return digest
+        return None
     repository = _find_repository(save)
     return keep_results(repository, save.tag, digest, before, executed=built.executed)
+
+
+def _find_before(save: TagSave) -> RemoteManifest | None:
+    """The manifest that the build started from, if it is in the same repository."""
+    return save.source.manifest if save.source is not None else None
 
 
 def _stay(save: TagSave, before: RemoteManifest, ran: RunResult) -> SavedTag:
@@ -296,7 +307,7 @@ def _describe(save: TagSave, manifest: RemoteManifest | None) -> CacheResult:
 
 
 def _read_known(save: TagSave) -> Mapping[str, int] | None:
-    return _read_sizes(save, save.source.manifest if save.source is not None else None)
+    return _read_sizes(save, _find_before(save))
 
 
 def _read_sizes(save: TagSave, manifest: RemoteManifest | None) -> Mapping[str, int] | None:

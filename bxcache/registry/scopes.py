@@ -27,13 +27,14 @@ from bxcache.registry.labels import (
     render_label,
     render_leaving,
 )
+from bxcache.registry.repository import RemoteManifest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from bxcache.oci.documents import CacheManifest
     from bxcache.oci.merging import Merged
-    from bxcache.registry.repository import RemoteManifest, Repository
+    from bxcache.registry.repository import Repository
 
 _AT_ONCE = 8
 OVERWRITTEN, GONE = "another client has overwritten it", "its cache no longer exists"
@@ -149,31 +150,33 @@ def join_scopes(repository: Repository, tag: str, digests: Iterable[str]) -> str
         if cache is None:
             raise StoreError(f"`{digest}` is no longer a cache")
         caches.append(cache)
-    return _write_merged(repository, tag, caches[0][0], merge_caches(caches))
+    return _write_merged(repository, tag, caches[0][0], merge_caches(caches)).digest
 
 
 def keep_results(
     repository: Repository, tag: str, digest: str, before: RemoteManifest, *, executed: bool
-) -> str:
+) -> RemoteManifest | None:
     """Give a tag the results that its new manifest, of this digest, lost from an earlier one.
 
-    Return the digest of the tag's manifest after that. If one of both is not in BuildKit's format,
-    the new one stays as it is.
+    Return the tag's manifest after that; None if the new one does not exist. If one of both is not
+    in BuildKit's format, the new one stays as it is.
     """
-    cache, after = (
-        _read_cache(repository, each) for each in (before, repository.read_manifest(digest))
-    )
+    if digest == before.digest:
+        return before
+    written = repository.read_manifest(digest)
+    cache, after = (_read_cache(repository, each) for each in (before, written))
     if cache is None or after is None:
-        return digest
+        return written
     try:
         successor = choose_successor(cache, after, executed=executed)
     except StoreError:
-        return digest
-    if successor.is_before and digest != before.digest:
+        return written
+    if successor.is_before:
         copy_scope(repository, before, tag)
-    elif successor.merged is not None:
+        return before
+    if successor.merged is not None:
         return _write_merged(repository, tag, after[0], successor.merged)
-    return before.digest if successor.is_before else digest
+    return written
 
 
 def _read_cache(
@@ -185,10 +188,12 @@ def _read_cache(
     return None if content is None or config is None else (content, config)
 
 
-def _write_merged(repository: Repository, tag: str, first: CacheManifest, merged: Merged) -> str:
+def _write_merged(
+    repository: Repository, tag: str, first: CacheManifest, merged: Merged
+) -> RemoteManifest:
     kind = first.media_type or MANIFEST_TYPE
     repository.write_with_config(tag, merged.manifest, kind, merged.config)
-    return compute_digest(merged.manifest)
+    return RemoteManifest(compute_digest(merged.manifest), kind, merged.manifest)
 
 
 def list_scopes(repository: Repository) -> list[RemoteScope]:

@@ -79,12 +79,19 @@ def test_an_unchanged_build_writes_nothing(
 def test_a_change_is_saved_to_its_own_branch_alone(
     machines: MakeMachine, registry: Registry, ref: str, project: Path, tmp_path: Path
 ) -> None:
-    """A branch's change is saved and reused on that branch; the default branch's cache stays."""
+    """A branch's change is saved and reused on that branch; the default branch's cache stays.
+
+    What the branch's build has exported is read back once.
+    """
     backend = ("--backend", f"type=registry,ref={ref}")
     main = machines().build(*backend, folder=project, **push("main", tmp_path / "ci"))
     (project / "src" / "main.c").write_text("// changed\n")
+    mark = len(registry.requests())
     topic = machines().build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
     assert count(topic) == (STEPS - CHANGED, CHANGED)
+    read = [each.path for each in registry.requests(mark) if each.method == "GET"]
+    digests = [path for path in read if "/manifests/sha256:" in path]
+    assert len([each for each in digests if not each.endswith(main["caches"][0]["digest"])]) == 1
     assert topic["caches"][-1]["exported"]
     again = machines().build(*backend, folder=project, **pull("topic", tmp_path / "ci"))
     assert count(again) == (STEPS, 0)

@@ -74,6 +74,33 @@ def test_only_changed_stages_are_pushed(
     assert (count(again), told(again)) == ((STEPS, 0), UNCHANGED)
 
 
+def test_an_engine_with_all_steps_pushes_only_what_the_scope_lacks(
+    machines: MakeMachine, shelf: Shelf, project: Path
+) -> None:
+    """An engine that has every step itself pushes nothing, unless the scope lacks one.
+
+    The scope lacks a step that only plain docker built, even if the layer is one that the scope
+    has: two steps that change nothing have the same layer. An emptied scope lacks all.
+    """
+    machine, dockerfile = machines("classic"), project / "Dockerfile"
+    text, reused = dockerfile.read_text(), (STEPS + 1, 0)
+    dockerfile.write_text(f"{text}RUN true\n")
+    machine.build(*shelf.backend(), folder=project)
+    before = shelf.tags()
+    again = machine.build(*shelf.backend(), folder=project)
+    assert (count(again), told(again), shelf.tags()) == (reused, UNCHANGED, before)
+    dockerfile.write_text(f"{text}RUN :\n")
+    machine.raw(".", folder=project)
+    other = machine.build(*shelf.backend(), folder=project)
+    assert (count(other), told(other)) == (reused, (True, True, False, False))
+    fresh = machines("classic").build(*shelf.backend(), folder=project)
+    assert (count(fresh), told(fresh)) == (reused, UNCHANGED)
+    RegistryCache(shelf.ref).prune(max_age=0)
+    assert shelf.tags() == {}
+    emptied = machine.build(*shelf.backend(), folder=project)
+    assert (count(emptied), told(emptied), shelf.stages()) == (reused, SAVED, STAGES)
+
+
 @pytest.mark.parametrize("kind", ["classic", "docker"])
 def test_the_image_of_a_stage_has_plain_dockers_layers(
     kind: str, machines: MakeMachine, shelf: Shelf, project: Path

@@ -26,7 +26,7 @@ BUILD = STREAMS / "shop"
 COMMAND = "bxcache build shop"
 MOMENT = 9.8
 """How many seconds the build had been running when the picture of it was taken."""
-COLUMNS, ROWS = 100, 24
+COLUMNS, ROWS = 100, 17
 WIDTH, HEIGHT = 860, 510
 """Of the report's picture, in CSS pixels."""
 _TIME = re.compile(r'"(?:started|completed|timestamp)":"([^"]+)"')

@@ -40,7 +40,7 @@ def test_the_live_view_has_no_shortened_line() -> None:
     assert lines[0] == "bxcache build shop"
     assert not any("…" in line for line in lines)
     assert max(map(len, lines)) <= COLUMNS
-    assert re.fullmatch(r"8 reused, 5 executed, 2 running, [\d.]+ s", lines[-1])
+    assert re.fullmatch(r"8 reused, 5 executed, 2 running, 2 waiting, [\d.]+ s", lines[-1])
 
 
 def test_the_report_shows_the_figures_of_its_build() -> None:

@@ -20,7 +20,7 @@ def test_a_failed_gate_is_distinguished_from_a_warning(suffix: str, fails: str, 
     text = render_golden("source-edit", suffix)
     assert f"{fails}gate max_seconds: " in text
     assert f"{warns}gate max_growth: " in text
-    assert "built in 12.3 s, failed by 1 gate" in text
+    assert "built in 1.7 s, failed by 1 gate" in text
     assert "failed by" not in render_golden("cold", suffix)
 
 

@@ -256,11 +256,12 @@ def test_a_tag_keeps_lost_results(
     if executed is None:
         del registry.shelf().blobs[digest_of(make(WHOLE)[1])]
     exported = put(make(LOST))
-    digest = keep_results(repository, "main", exported, before, executed=executed is not False)
-    assert digest == repository.read_digest("main")
-    assert [digest == first, digest == exported] == [executed is False, executed is None]
-    saved = repository.read_manifest("main")
-    content = saved.parse() if saved is not None else None
+    saved = keep_results(repository, "main", exported, before, executed=executed is not False)
+    assert saved == repository.read_manifest("main")
+    assert saved is not None
+    kept = [saved.digest == first, saved.digest == exported]
+    assert kept == [executed is False, executed is None]
+    content = saved.parse()
     assert content is not None
     assert content.cache_config is not None
     assert read((content, registry.shelf().blobs[content.cache_config.digest])) == expected

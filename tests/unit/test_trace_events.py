@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.trace_events import render_trace
-from bxcache.insight.record_parts import RecordedScope, RecordedStep
+from bxcache.insight.record_parts import RecordedPhase, RecordedScope, RecordedStep
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.support.golden import BUILDS, make_golden
@@ -91,8 +91,8 @@ def list_complete(document: Document) -> list[Document]:
 
 
 def list_steps(document: Document) -> list[Document]:
-    """List the events of steps: all but the first, which is the build's."""
-    return list_complete(document)[1:]
+    """List the events of steps: the first is the build's, and those of phases come last."""
+    return [event for event in list_complete(document)[1:] if event["cat"] != "phase"]
 
 
 def name_tracks(document: Document) -> dict[int, str]:
@@ -248,7 +248,26 @@ def test_tracks_are_in_the_order_of_the_dockerfile() -> None:
             for stage in ("base", "deps", "build", "test", "stage-4")
             for platform in ("linux/amd64", "linux/amd64/v2")
         ),
+        "phases",
     ]
+
+
+def test_the_phases_have_a_track() -> None:
+    """Each span of a phase is an event on the last track, at its own time."""
+    phases = (
+        RecordedPhase(name="steps", seconds=3.0, spans=((1.0, 4.0),)),
+        RecordedPhase(name="push", seconds=1.0, bytes=77, spans=((2.0, 2.5), (4.0, 5.0))),
+    )
+    document = read(make_report([make_record(phases=phases, stages=HEADS)]))
+    (track,) = [number for number, name in name_tracks(document).items() if name == "phases"]
+    events = [event for event in list_complete(document) if event["tid"] == track]
+    began = [(event["name"], event["ts"] / 1e6 - STARTED, event["dur"] / 1e6) for event in events]
+    assert began == [
+        ("running steps", 1.0, 3.0),
+        ("pushing the image", 2.0, 0.5),
+        ("pushing the image", 4.0, 1.0),
+    ]
+    assert [event["args"] for event in events] == [{}, {"bytes": 77}, {"bytes": 77}]
 
 
 def test_steps_side_by_side_are_on_tracks_of_their_own() -> None:

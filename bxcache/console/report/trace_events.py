@@ -52,9 +52,9 @@ def render_trace(report: Report, traceparent: str | None = None) -> str:
         "otherData": about,
         "traceEvents": [
             *_name_tracks(report, tracks),
-            *_draw_phases(report, _BUILD + 1 + len(tracks)),
             _draw_build(report, tracks, about | _identify(report, context, None)),
             *_draw_steps(report, tracks, context),
+            *_draw_phases(report, _BUILD + 1 + len(tracks)),
         ],
     }
     return json.dumps(document, indent=2) + "\n"
