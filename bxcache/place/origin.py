@@ -12,7 +12,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from bxcache.place.providers import read_provider
+from bxcache.place.providers import name_providers
 from bxcache.place.repository import Ask, Repository, ask_git
 from bxcache.place.statement import Variables
 
@@ -112,7 +112,7 @@ def read_origin(
     It never fails; malformed values count as unknown.
     """
     variables = Variables(environment)
-    names = _NAMES.get(read_provider(variables)[0] or "", _Names())
+    names = _NAMES.get("".join(name_providers(variables)[:1]), _Names())
     repository = Repository(directory, ask_git)
     commits = map(keep_commit, _fill(variables, names.commit))
     commit = next(filter(None, commits), None) or repository.find_commit()
