@@ -372,3 +372,8 @@ def _list_heads(record: Record) -> Iterator[Stage]:
 def is_for(step: RecordedStep, platforms: Sequence[str | None]) -> bool:
     """Whether a step is for one of these platforms; None stands for any."""
     return not step.platforms or not {*platforms} - {None} or bool({*step.platforms} & {*platforms})
+
+
+def choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, ...]:
+    """The steps of a build for a platform, or all."""
+    return tuple(each for each in record.steps if is_for(each, (platform,)))

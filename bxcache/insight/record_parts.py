@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Digest, Document, Part, Text, shorten
+from bxcache.place.origin import keep_commit, keep_link
+
+# A record may come from anywhere, and a report shows these without doubt.
+Commit = Annotated[Text, AfterValidator(keep_commit)]
+Link = Annotated[Text, AfterValidator(keep_link)]
 
 
 class RecordedLayer(Part):
@@ -153,7 +158,7 @@ class RecordedArguments(Part):
 
 
 class RecordedPlace(Part):
-    """Where the build ran, as in `bxcache config show`."""
+    """Where the build ran, as in `bxcache config show`, and what it built."""
 
     provider: Text = ""
     """The CI system, such as `github`; `git` in a checkout elsewhere, `none` without either."""
@@ -172,6 +177,16 @@ class RecordedPlace(Part):
 
     trusted: bool = False
     """Whether the code is from people who may write to the repository; false if unknown."""
+
+    project: Text = ""
+    """The repository as the CI system names it, such as `team/app`; in a checkout elsewhere the
+    host and path of the remote `origin`. Empty if unknown."""
+
+    commit: Commit = ""
+    """The full hash of the commit that was checked out; empty if unknown."""
+
+    job_url: Link = ""
+    """The page of the CI job; empty if unknown. It is http or https, without a user."""
 
 
 class RecordedTools(Part):

@@ -140,6 +140,48 @@ class ReportedBuild(Document):
     """The size of its layers without duplicates; None if unknown, as for a failed build."""
 
 
+class ComparedPhase(Document):
+    """A phase that took longer or shorter than in an earlier build."""
+
+    name: Text
+    """`steps`, `fetch`, `save`, or another one of the documented names."""
+
+    slower: NetSeconds
+    """How much longer it took; negative if it took less time."""
+
+
+class ComparedBuild(Document):
+    """The earlier build that a build is compared with, and what changed since in time."""
+
+    started: float
+    """When the earlier build began."""
+
+    scope: Text
+    """The name of its scope: that of the build, or else one that it imported."""
+
+    branch: Text = ""
+    """Its branch or tag; empty if unknown."""
+
+    commit: Text = ""
+    """The full hash of its commit; empty if unknown."""
+
+    seconds: Seconds
+    """How long it took."""
+
+    slower: NetSeconds
+    """How much longer the build took than the earlier one; negative if it took less time."""
+
+    phases: tuple[ComparedPhase, ...] = ()
+    """The phases that took longer or shorter, the most different one first; empty if one of the
+    two records has no phases."""
+
+    more_executed: int = 0
+    """How many more steps were executed; negative if fewer were."""
+
+    first_executed: Position | None = None
+    """The position of the first executed step that was reused before; None if there is none."""
+
+
 class Report(Document):
     """The report of a build."""
 
@@ -219,6 +261,10 @@ class Report(Document):
 
     place: RecordedPlace = RecordedPlace()
     """The CI system and the branch for which the build ran."""
+
+    compared: ComparedBuild | None = None
+    """The last build of the scope before this one, or else of the imported scopes, with what
+    changed since in time. Failed builds are left out; None for one, and if there is no other."""
 
     trend: tuple[ReportedBuild, ...] = ()
     """The last builds of the scope, the oldest first and this one last."""

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.insight.history import Stage, is_for, list_layers, view_stages
+from bxcache.insight.history import Stage, choose_steps, list_layers, view_stages
 from bxcache.insight.record_steps import recall_seconds
 from bxcache.insight.report import (
     Report,
@@ -16,6 +16,7 @@ from bxcache.insight.report import (
     ReportedStage,
     ReportedStep,
 )
+from bxcache.insight.time_difference import compare_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +49,7 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
     record, *earlier = records
     record = record.model_copy(update={"steps": recall_seconds(record.steps, earlier)})
     views = view_stages(record, platform)
-    chosen = _choose_steps(record, platform)
+    chosen = choose_steps(record, platform)
     steps = [*map(_report_step, chosen)]
     own = (each for each in records if each.scope.name == record.scope.name)
     figures = {
@@ -60,6 +61,7 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         "steps": steps,
         "slowest": _find_slowest(steps),
         "gains": _find_gains(steps),
+        "compared": compare_times(records, platform),
         "trend": tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
     }
     return Report.model_validate(dict(record) | figures)
@@ -94,10 +96,6 @@ def count_shared(stages: Iterable[Iterable[RecordedStep]]) -> int:
     """Count the steps of several stages: equal instructions on equal results run once."""
     having = Counter(id(step) for steps in stages for step in steps if step.outcome is not None)
     return sum(count > 1 for count in having.values())
-
-
-def _choose_steps(record: Record, platform: str | None) -> tuple[RecordedStep, ...]:
-    return tuple(each for each in record.steps if is_for(each, (platform,)))
 
 
 def _report_stages(
@@ -162,7 +160,7 @@ def _measure_layers(steps: Iterable[RecordedStep]) -> int | None:
 
 
 def _report_build(record: Record, platform: str | None) -> ReportedBuild:
-    chosen = _choose_steps(record, platform)
+    chosen = choose_steps(record, platform)
     return ReportedBuild(
         started=record.started,
         seconds=record.seconds,

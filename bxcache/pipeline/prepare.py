@@ -23,6 +23,7 @@ from bxcache.pipeline.plan import list_candidates
 from bxcache.pipeline.request import STDOUT, BuildRequest
 from bxcache.pipeline.timeline import Timeline
 from bxcache.place.image_name import find_image
+from bxcache.place.origin import Origin, read_origin
 from bxcache.place.scope import Scope
 from bxcache.place.trust import Trust, open_setup
 from bxcache.store.staging import draw_name
@@ -50,6 +51,7 @@ class Prepared:
         setup: the configuration, guarded for the place where the build runs.
         candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
+        origin: the repository and commit that are built, as they were before the build.
         metadata_wish: the path where the caller wants docker's metadata file, or None.
     """
 
@@ -63,6 +65,7 @@ class Prepared:
     candidates: tuple[Candidate, ...]
     name: str
     notes: tuple[str, ...]
+    origin: Origin
     metadata_wish: Path | None = None
 
     @property
@@ -202,6 +205,7 @@ def prepare(
         candidates=list_candidates(setup.config, scope, trust, backends, request.donor),
         name=draw_name(),
         notes=(*setup.notes, *trust.notes),
+        origin=read_origin(os.environ, request.directory),
         metadata_wish=request.directory / wish if wish else None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def make_record(
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
-        place=RecordedPlace.model_validate(prepared.trust.place, from_attributes=True),
+        place=_describe_place(prepared, redact),
         tools=_describe_tools(prepared, buildx),
         caches=tuple(_describe_cache(each, steps, redact) for each in caches.results),
         pulled_bytes=ran.trace.moved.get(Transfer.PULL, 0),
@@ -90,6 +90,12 @@ def make_record(
         why_unknown=redact(_explain_unknown(buildx, ran, account) or ""),
     )
     return record.fit(LARGEST_RECORD)
+
+
+def _describe_place(prepared: Prepared, redact: Redactor) -> RecordedPlace:
+    found = RecordedPlace.model_validate(prepared.trust.place, from_attributes=True)
+    origin = {name: redact(text) for name, text in asdict(prepared.origin).items()}
+    return RecordedPlace.model_validate(dict(found) | origin)
 
 
 def measure_time(target: Target, ran: RunResult) -> dict[str, Any]:

@@ -102,6 +102,10 @@ class Repository:
             return Found(head, _ORIGIN_HEAD)
         return next((Found(ref.rpartition("/")[2], ref) for ref in _USUAL if ref in refs), None)
 
+    def find_commit(self) -> str | None:
+        """Find the full hash of the commit at HEAD; None if there is no commit."""
+        return self._read("rev-parse", "--verify", "--quiet", "HEAD", fine=_DETACHED) or None
+
     def find_remote(self) -> str | None:
         """Find the URL of the remote `origin`, as its settings have it."""
         return self._read("config", "--get", "remote.origin.url", fine=_DETACHED) or None

@@ -23,7 +23,7 @@ for (const element of document.querySelectorAll("body *")) {
   const own = [...element.childNodes].some((each) => each.nodeType === 3 && each.data.trim());
   if (!own || !element.getClientRects().length || element.closest("script, style, title")) continue;
   const style = getComputedStyle(element);
-  const bar = element.closest("a.bar");
+  const bar = element.closest("a.bar, .phase");
   const fill = bar && getComputedStyle(bar.querySelector("rect")).fill;
   const pattern = fill && (fill.match(/#([\w-]+)/) || [])[1];
   const drawn = pattern ? getComputedStyle(document.querySelector(`#${pattern} rect`)).fill : fill;

@@ -12,6 +12,7 @@ from tests.engines import Registry
 from tests.real.conftest import STEPS, MakeMachine
 from tests.real.machines import Machine
 from tests.real.manifests import stored_layers
+from tests.real.repositories import git
 
 FORMS = ("json", "md", "html")
 
@@ -61,6 +62,11 @@ def test_a_report_matches_the_build(
     assert warm["counts"]["saved"] == pytest.approx(saved, abs=0.05)
     assert warm["counts"]["unknown"] == 0
     assert [build["hit_ratio"] for build in warm["trend"]] == [0.0, 1.0]
+    compared = warm["compared"]
+    assert (compared["started"], compared["seconds"]) == (cold["started"], cold["seconds"])
+    assert compared["slower"] == pytest.approx(warm["seconds"] - cold["seconds"], abs=0.01)
+    assert (compared["more_executed"], compared["first_executed"]) == (-STEPS, None)
+    assert cold["compared"] is None
 
 
 @pytest.mark.parametrize("kept", ["local", "registry"])
@@ -102,18 +108,21 @@ def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_pa
     machine.build(*backend, folder=project)
     text = (project / "Dockerfile").read_text()
     broken = text.replace("RUN echo done > /done", "RUN echo the reason; exit 7")
+    line = 1 + broken.splitlines().index("RUN echo the reason; exit 7")
     (project / "Dockerfile").write_text(broken)
     built = machine.build(*backend, *words_for(tmp_path), folder=project, status=1)
     report = read(tmp_path)
     (failed,) = [step for step in report["steps"] if step["outcome"] == "failed"]
     assert failed["log"] == "the reason\n"
     assert "exit code: 7" in failed["error"]
+    assert failed["lines"] == [line]
     assert report["exit_status"] == built["exit_status"] == 1
     assert [bool(build["exit_status"]) for build in report["trend"]] == [False, True]
     for form in ("md", "html"):
         text = (tmp_path / f"r.{form}").read_text()
         assert "the reason" in text
         assert "exit code: 7" in text
+        assert f"Dockerfile:{line}" in text
     ask(machine, project, store, tmp_path / "past")
     for form in FORMS:
         wrote = (tmp_path / f"r.{form}").read_bytes()
@@ -123,7 +132,11 @@ def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_pa
 def test_the_first_build_of_a_branch_knows_what_it_saved(
     machine: Machine, project: Path, tmp_path: Path
 ) -> None:
-    """The times come from the default branch's build, whose scope it imports."""
+    """The times come from the default branch's build, whose scope it imports, and is compared."""
+    git(project, "init", "-q", "-b", "main")
+    git(project, "add", ".")
+    git(project, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "-m", "one")
+    commit = (project / ".git/refs/heads/main").read_text().strip()
     store = tmp_path / "store"
     words = ("--backend", f"type=local,dir={store}", "--trusted", "--default-branch", "main")
     main = machine.build(*words, "--branch", "main", folder=project)
@@ -137,6 +150,9 @@ def test_the_first_build_of_a_branch_knows_what_it_saved(
     assert counts["unknown"] == 0
     assert counts["saved"] == pytest.approx(sum(s["seconds"] for s in main["steps"]), abs=0.05)
     assert len(read(tmp_path)["trend"]) == 1
+    compared = read(tmp_path)["compared"]
+    assert [compared[key] for key in ("scope", "branch", "commit")] == [*scopes[0], "main", commit]
+    assert f"than `main@{commit[:7]}` (" in (tmp_path / "r.md").read_text()
 
 
 def test_github_has_the_report_on_the_summary_page(

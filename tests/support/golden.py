@@ -13,7 +13,7 @@ from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import Form, render_report
 from bxcache.console.report.trace_events import render_trace
 from bxcache.insight.record import Record
-from bxcache.insight.record_parts import RecordedCache, RecordedScope, Verdict
+from bxcache.insight.record_parts import RecordedCache, RecordedPlace, RecordedScope, Verdict
 from bxcache.insight.report import Report
 from bxcache.insight.reporting import make_report
 from tests.support.histories import STARTED, read_recorded
@@ -36,6 +36,8 @@ HOUR = 3600.0
 SCOPE = RecordedScope(
     name="app.linux-amd64.main", image="app", platforms=("linux/amd64",), branch="main"
 )
+COMMITS = ("9f2c1e5b7a6d4c3b2a190817161514131211100f", "3f2a1bc00d5c4e6a8b7f1122334455667788990a")
+"""Of the build, and of the one before."""
 CACHE = RecordedCache(
     backend="local", place="/var/cache/app", scope=SCOPE.name, bytes=2_467_000, exported=True
 )
@@ -48,8 +50,17 @@ def make_golden(name: str) -> Report:
 
 def _read(stream: str, hours: int) -> Record:
     status = int("failing" in stream)
+    place = RecordedPlace(
+        provider="gitlab",
+        branch="main",
+        trusted=True,
+        project="team/app",
+        commit=COMMITS[hours],
+        job_url=f"https://gitlab.example.com/team/app/-/jobs/{91100 - hours}",
+    )
     known = {
         "scope": SCOPE,
+        "place": place,
         "started": STARTED - hours * HOUR,
         "exit_status": status,
         "caches": () if status else (CACHE,),

@@ -27,7 +27,7 @@ COMMAND = "bxcache build shop"
 MOMENT = 9.8
 """How many seconds the build had been running when the picture of it was taken."""
 COLUMNS, ROWS = 100, 17
-WIDTH, HEIGHT = 860, 510
+WIDTH, HEIGHT = 860, 570
 """Of the report's picture, in CSS pixels."""
 _TIME = re.compile(r'"(?:started|completed|timestamp)":"([^"]+)"')
 # Colours of a dark terminal; each is readable on its ground.

@@ -21,6 +21,7 @@ from bxcache.config.loading import load_setup
 from bxcache.config.sources import Layer
 from bxcache.pipeline.prepare import Prepared
 from bxcache.pipeline.request import BuildRequest
+from bxcache.place.origin import Origin
 from bxcache.place.place import Place
 from bxcache.place.scope import Scope
 from bxcache.place.trust import Trust
@@ -190,6 +191,7 @@ def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
         candidates=(),
         name="benchmark",
         notes=(),
+        origin=Origin(),
     )
 
 

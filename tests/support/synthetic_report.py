@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+from hashlib import sha1
 from pathlib import Path
 
 from bxcache.buildx.stream.events import Outcome
@@ -77,7 +78,15 @@ def _make_build(count: int, number: int, *, fails: bool) -> Record:
             RecordedStage(name=name, line=at * (IN_STAGE + 1) + 1, base="debian:13-slim")
             for at, name in enumerate(stages)
         ),
-        place=RecordedPlace(provider="github", branch="main", trusted=True),
+        place=RecordedPlace(
+            provider="github",
+            branch="main",
+            pull_request="1234",
+            trusted=True,
+            project="acme/shop",
+            commit=sha1(f"build {number}".encode(), usedforsecurity=False).hexdigest(),
+            job_url=f"https://github.com/acme/shop/actions/runs/{9081726354 + number}/attempts/1",
+        ),
         tools=RecordedTools(bxcache="0.1.0", docker="28.5.0", buildx="v0.29.1", buildkit="v0.25.2"),
         caches=(
             RecordedCache(

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_seconds
-from bxcache.console.report import sections
+from bxcache.console.report import head, sections
 from bxcache.console.report.sections import UNKNOWN, Quoted
 from bxcache.console.tables import clean_text, cut_text
 
@@ -37,6 +37,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     counts = f"**{sections.summarize_counts(report.counts)}**"
     yield "; ".join(filter(None, (counts, sections.summarize_saved(report.counts))))
     yield from filter(None, [sections.summarize_pushed(report, quote)])
+    yield from filter(None, [_render_origin(report), head.summarize_compared(report, quote)])
     yield from (f"❌ {quote(refusal)}" for refusal in refusals[:_MOST_ROWS])
     yield from (f"⚠️ {quote(each)}" for each in sections.list_warnings(report)[:_MOST_ROWS])
     yield from map(_render_failed, sections.list_failed(report)[:_MOST_FAILED])
@@ -47,12 +48,20 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from _render_tables(sections.tabulate_phases(report))
     yield from _render_tables(sections.tabulate_slowest(report))
     yield from _render_tables(sections.tabulate_gains(report))
+    yield from _render_tables(sections.tabulate_largest(report))
     yield from _render_tables(sections.tabulate_caches(report))
     if len(report.trend) > 1:
         trend = sections.tabulate_trend(report)
         yield f"<details><summary>{trend.title}</summary>"
         yield _render_table(trend)
         yield "</details>"
+
+
+def _render_origin(report: Report) -> str:
+    shown = [f"{name.lower()} {quote(value)}" for name, value in head.list_origin(report)]
+    # Angle brackets allow every sign of a URL but themselves and line ends, which it cannot have.
+    url = report.place.job_url
+    return ", ".join([*shown, *([f"[CI job](<{escape(url)}>)"] if url else [])])
 
 
 def _render_tables(table: sections.Table) -> Iterator[str]:
@@ -101,8 +110,9 @@ def _render_failed(step: ReportedStep) -> str:
     texts = (sections.label_stage(step.stage, step.platforms), step.text)
     label, name = (escape(cut_text(clean_text(each), _LONGEST)) for each in texts)
     took = f"failed after {format_seconds(step.seconds)}"
-    head = f"{took} in <code>{label}</code>: <code>{name}</code>"
+    where = ", ".join(filter(None, (f"<code>{label}</code>", sections.show_lines(step))))
+    summary = f"{took} in {where}: <code>{name}</code>"
     log = sections.explain_failure(step)
     fence = "~" * max(3, _longest_run("~", log) + 1)
     block = f"{fence}text\n{log}\n{fence}"
-    return f"<details open><summary>{head}</summary>\n\n{block}\n\n</details>"
+    return f"<details open><summary>{summary}</summary>\n\n{block}\n\n</details>"

@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_seconds, format_size
-from bxcache.console.report import sections
+from bxcache.console.report import head, sections
 from bxcache.console.report.charts import draw_sizes, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.timeline import draw_shares, draw_timeline
@@ -73,13 +73,14 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     yield _draw_table(sections.tabulate_stages(report), note)
     if report.bytes:
         yield section("Size of the layers", draw_sizes(report))
+    yield _draw_table(sections.tabulate_largest(report))
     if len(report.trend) > 1:
         trend = sections.tabulate_trend(report)
         table = element("details", element("summary", "as a table"), _draw_cells(trend))
         yield section(trend.title, draw_trend(report), table)
     yield _draw_table(sections.tabulate_caches(report))
     yield _draw_steps(report)
-    facts = (_draw_pair(name, clean_text(value)) for name, value in sections.list_facts(report))
+    facts = (_draw_pair(name, clean_text(value)) for name, value in head.list_facts(report))
     yield section("Where and with what", element("dl", *facts, class_="facts"))
 
 
@@ -94,9 +95,18 @@ def _draw_head(report: Report) -> Markup:
         *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
     ]
     shown = element("div", *notes, class_="warnings", role="note") if notes else ""
-    pushed = sections.summarize_pushed(report)
-    ends = [element("p", each) for each in (end, pushed) if each]
-    return element("header", title, *ends, _draw_tiles(report), shown)
+    texts = (end, sections.summarize_pushed(report), head.summarize_compared(report))
+    ends = [element("p", each) for each in texts if each]
+    return element("header", title, _draw_origin(report), *ends, _draw_tiles(report), shown)
+
+
+def _draw_origin(report: Report) -> Markup:
+    """Draw what was built, and the link to the CI job, which may lead anywhere."""
+    shown = [_draw_pair(name, clean_text(value)) for name, value in head.list_origin(report)]
+    url, name = report.place.job_url, clean_text(report.place.provider) or "CI job"
+    if url:
+        shown.append(_draw_pair("CI job", element("a", name, href=url, rel="noreferrer")))
+    return element("dl", *shown, class_="origin") if shown else Markup()
 
 
 def _draw_tiles(report: Report) -> Markup:
@@ -166,7 +176,8 @@ def _draw_failures(report: Report) -> Markup:
 
 def _draw_failure(step: ReportedStep) -> Markup:
     label = clean_text(sections.label_stage(step.stage, step.platforms))
-    where = f" after {format_seconds(step.seconds)} in stage {label}"
+    lines = f", {sections.show_lines(step)}" if step.lines else ""
+    where = f" after {format_seconds(step.seconds)} in stage {label}{lines}"
     badge = element("span", "✕ failed", class_="badge failed")
     text = element("p", element("code", clean_text(step.text)))
     error = element("p", clean_text(step.error))

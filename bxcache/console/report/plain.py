@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.console.report import sections
+from bxcache.console.report import head, sections
 from bxcache.console.report.sections import Quoted, format_moment
 from bxcache.console.tables import clean_text, render_table
 
@@ -28,6 +28,9 @@ def _list_blocks(report: Report) -> Iterator[str]:
         f"{clean_text(report.scope.name)}: {end}, {started}",
         "; ".join(filter(None, totals)),
         *filter(None, [sections.summarize_pushed(report)]),
+        *filter(None, [_render_origin(report)]),
+        *([f"CI job: {clean_text(report.place.job_url)}"] if report.place.job_url else []),
+        *filter(None, [head.summarize_compared(report)]),
         *(f"failed: {clean_text(refusal)}" for refusal in sections.list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in sections.list_warnings(report)),
     ]
@@ -38,6 +41,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
         sections.tabulate_phases(report),
         sections.tabulate_slowest(report),
         sections.tabulate_gains(report),
+        sections.tabulate_largest(report),
         sections.tabulate_caches(report),
         sections.tabulate_trend(report),
     )
@@ -47,10 +51,16 @@ def _list_blocks(report: Report) -> Iterator[str]:
         yield f"not part of this build: {unneeded}"
 
 
+def _render_origin(report: Report) -> str:
+    shown = head.list_origin(report)
+    return ", ".join(f"{name.lower()} {clean_text(value)}" for name, value in shown)
+
+
 def _render_failed(step: ReportedStep) -> str:
     lines = sections.explain_failure(step).split("\n")
     label = clean_text(sections.label_stage(step.stage, step.platforms))
-    return "\n".join([f"failed in {label}: {clean_text(step.text)}", *map(_indent, lines)])
+    where = ", ".join(filter(None, (label, sections.show_lines(step))))
+    return "\n".join([f"failed in {where}: {clean_text(step.text)}", *map(_indent, lines)])
 
 
 def _render_table(table: sections.Table) -> str:

@@ -8,9 +8,8 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.config.json_documents import pick
 from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
-from bxcache.console.phases import name_phase
+from bxcache.console.phases import PHASE_NAMES
 from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ NO_STAGE = "(no stage)"
 UNKNOWN = "-"
 """Shown for an unknown figure."""
 _LONGEST_STEP = 100
+_MOST_LAYERS = 5
 _KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
 _LEAST_SECONDS = 0.05
 _HOW_GAINS = (
@@ -127,17 +127,19 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     if counts.unknown == counts.reused:
         return "time saved unknown: no record of a build that executed them"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    return f"{format_saved(counts.saved)}{unknown}"
+    is_lost = round(counts.saved, 1) < 0
+    why = ", since fetching took longer than running" if is_lost else ""
+    return f"{format_saved(counts.saved)}{why}{unknown}"
 
 
 def format_saved(seconds: float) -> str:
     """Format the time that reuse saved or cost.
 
     >>> format_saved(75.2), format_saved(-2.0)
-    ('1 m 15 s saved', '2.0 s lost, since fetching took longer than running')
+    ('1 m 15 s saved', '2.0 s lost')
     """
     if round(seconds, 1) < 0:
-        return f"{format_seconds(-seconds)} lost, since fetching took longer than running"
+        return f"{format_seconds(-seconds)} lost"
     return f"{format_seconds(max(0.0, seconds))} saved"
 
 
@@ -151,6 +153,21 @@ def name_kind(step: ReportedStep) -> str:
 def name_outcome(kind: str) -> str:
     """Name the outcome of steps of a kind."""
     return _KINDS.get(kind, kind)
+
+
+def show_phase(name: str) -> str:
+    """Name a phase; one of a later version of bxcache, or of a stranger's record, is quoted."""
+    return PHASE_NAMES.get(name) or Quoted(name)
+
+
+def show_lines(step: ReportedStep) -> str:
+    """Show where a step is in the Dockerfile; empty if unknown.
+
+    >>> from bxcache.insight.report import ReportedStep
+    >>> show_lines(ReportedStep(text="RUN false", lines=(14, 20)))
+    'Dockerfile:14, 20'
+    """
+    return f"Dockerfile:{', '.join(map(str, step.lines))}" if step.lines else ""
 
 
 def explain_failure(step: ReportedStep) -> str:
@@ -222,7 +239,7 @@ def tabulate_phases(report: Report) -> Table:
     whole = sum(each.seconds for each in report.phases)
     rows = [
         (
-            name_phase(each.name),
+            show_phase(each.name),
             format_seconds(each.seconds),
             format_ratio(each.seconds / whole),
             format_size(each.bytes) if each.bytes else "",
@@ -246,6 +263,28 @@ def tabulate_gains(report: Report) -> Table:
     ]
     head = ("Step", "Stage", "Took", "Shorter by")
     return Table("Steps to cache first", head, rows, 2, _HOW_GAINS)
+
+
+def tabulate_largest(report: Report) -> Table:
+    """Tabulate the largest layers of a build with several, as far as their sizes are known."""
+    layers = [
+        (layer.size, report.steps[layer.step], stage.name)
+        for stage in report.stages
+        for layer in stage.layers
+        if layer.size and not layer.shared
+    ]
+    whole = sum(size for size, _, _ in layers)
+    largest = sorted(layers, key=lambda each: -each[0])[:_MOST_LAYERS] if len(layers) > 1 else []
+    rows = [
+        (
+            Quoted(cut_text(step.text, _LONGEST_STEP)),
+            Quoted(label_stage(stage, step.platforms)) if stage else NO_STAGE,
+            format_size(size),
+            format_ratio(size / whole),
+        )
+        for size, step, stage in largest
+    ]
+    return Table("Largest layers", ("Step", "Stage", "Size", "Share"), rows, 2)
 
 
 def tabulate_caches(report: Report) -> Table:
@@ -288,31 +327,6 @@ def name_end(build: ReportedBuild) -> str:
     if build.exit_status:
         return "failed"
     return "gate failed" if build.refused else "built"
-
-
-def list_facts(report: Report) -> list[tuple[str, str]]:
-    """List where and with what the image was built, as far as known."""
-    scope, place, tools = report.scope, report.place, report.tools
-    found = (
-        ("Scope", scope.name),
-        ("Started", format_moment(report.started)),
-        ("Image", scope.image),
-        ("Target", scope.target),
-        ("Platforms", ", ".join(scope.platforms)),
-        ("Branch", scope.branch or place.branch),
-        ("Tag", place.tag),
-        ("Pull request", place.pull_request),
-        ("Base branch", place.base),
-        ("Built on", place.provider),
-        ("Fetched", format_size(report.pulled_bytes) if report.pulled_bytes else None),
-        ("Context sent", format_size(report.sent_bytes) if report.sent_bytes else None),
-        *pick(tools, "bxcache", "docker", "engine", "buildx").items(),
-        ("BuildKit", tools.buildkit),
-        ("Driver", tools.driver),
-    )
-    images = [f"{each.name}@{each.digest}" if each.digest else each.name for each in report.images]
-    known = [(name, value) for name, value in found if value]
-    return [*known, *(("Base image", image) for image in images)]
 
 
 def list_unneeded(report: Report) -> list[str]:

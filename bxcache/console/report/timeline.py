@@ -166,6 +166,7 @@ def _draw_around(
 
 
 def _draw_phase(bar: Bar, name: str, whole: float) -> Markup:
+    name = clean_text(name)
     title = element("title", f"{name}, {format_seconds(bar.width * whole / 100)}")
     return element("g", title, *_draw_box(bar, name), class_="phase")
 
