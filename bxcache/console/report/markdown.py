@@ -45,6 +45,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     unneeded = ", ".join(map(quote, sections.list_unneeded(report)[:_MOST_ROWS]))
     if unneeded:
         yield f"Not part of this build: {unneeded}"
+    yield from _render_tables(sections.tabulate_first(report))
     yield from _render_tables(sections.tabulate_phases(report))
     yield from _render_tables(sections.tabulate_slowest(report))
     yield from _render_tables(sections.tabulate_gains(report))

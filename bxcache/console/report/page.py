@@ -63,6 +63,7 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     yield _draw_failures(report)
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
+    yield _draw_table(sections.tabulate_first(report))
     if report.phases:
         phases = sections.tabulate_phases(report)
         yield section(phases.title, draw_shares(report), _draw_cells(phases))

@@ -38,6 +38,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from map(_render_failed, sections.list_failed(report))
     tables = (
         sections.tabulate_stages(report),
+        sections.tabulate_first(report),
         sections.tabulate_phases(report),
         sections.tabulate_slowest(report),
         sections.tabulate_gains(report),

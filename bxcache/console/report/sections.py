@@ -30,8 +30,10 @@ UNKNOWN = "-"
 """Shown for an unknown figure."""
 _LONGEST_STEP = 100
 _MOST_LAYERS = 5
+_MOST_FIRST = 5
 _KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
 _LEAST_SECONDS = 0.05
+_HOW_FIRST = "Each step that builds on one of these was executed because of it."
 _HOW_GAINS = (
     "On the critical path: each would have shortened the build by so much if it had been reused."
 )
@@ -218,6 +220,22 @@ def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
         str(len(stage.layers) or ""),
         f"{format_size(stage.bytes)}{more}" if stage.layers else "",
     )
+
+
+def tabulate_first(report: Report) -> Table:
+    """Tabulate the first executed step of each stage, if the build reused others."""
+    found = dict.fromkeys(each.first_executed for each in list_needed(report))
+    first = [report.steps[at] for at in found if at is not None and report.counts.reused]
+    rows = [
+        (
+            Quoted(label_stage(step.stage, step.platforms)) if step.stage else NO_STAGE,
+            Quoted(cut_text(step.text, _LONGEST_STEP)),
+            show_lines(step),
+        )
+        for step in first[:_MOST_FIRST]
+    ]
+    head = ("Stage", "Step", "Line")
+    return _drop_empty(Table("First executed steps", head, rows, 3, _HOW_FIRST))
 
 
 def tabulate_slowest(report: Report) -> Table:
