@@ -43,11 +43,15 @@ _MOST_BYTES = 1 << 20
 _DEFAULT = "main"
 _PLAIN = re.compile(r"[\w./-]+")
 """Names that need no quotes in any file."""
+BUILDS = ("docker build", "docker/build-push-action", "docker/bake-action")
+"""The uses that are whole builds, not only caches of one."""
+_PLAIN_BUILD, _PUSH_ACTION, _BAKE_ACTION = BUILDS
 _USES = {
-    "docker/build-push-action": re.compile(r"uses:\s*[\"']?docker/build-push-action"),
-    "docker/bake-action": re.compile(r"uses:\s*[\"']?docker/bake-action"),
+    _PUSH_ACTION: re.compile(r"uses:\s*[\"']?docker/build-push-action"),
+    _BAKE_ACTION: re.compile(r"uses:\s*[\"']?docker/bake-action"),
     "cache-from": re.compile(r"cache[-_]from\b"),
     "cache-to": re.compile(r"cache[-_]to\b"),
+    _PLAIN_BUILD: re.compile(r"^[^#]*\bdocker\s+(?:buildx\s+|image\s+)?build\b"),
 }
 _HINT = "`bxcache init` writes a config file for what the repository builds; run it there"
 _COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(?P<words>\S.*)$", re.IGNORECASE | re.MULTILINE)
@@ -70,7 +74,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A line of the repository that builds with a cache already."""
+    """A line of the repository that builds already, perhaps with a cache."""
 
     file: str
     line: int
@@ -89,7 +93,7 @@ class Survey:
         bake: the bake file at the top, which says alone what is built.
         compose: the Compose file at the top.
         systems: the CI systems that have files here, then that of the remote's host.
-        uses: lines that build with a cache already.
+        uses: lines that build already, most of them with a cache.
     """
 
     name: str
@@ -272,7 +276,7 @@ def _list_systems(root: Path, host: str | None) -> Iterator[str]:
 
 
 def _list_uses(root: Path) -> Iterator[Use]:
-    """List the lines of CI and bake files that build with a cache, one for each kind and file."""
+    """List the lines of CI and bake files that build, one for each kind and file."""
     workflows = sorted((root / CI_FILES["github"]).glob("*.y*ml"))
     named = [root / name for name in (*CI_FILES.values(), *_BAKE, *_COMPOSE)]
     for path in [*workflows, *filter(Path.is_file, named)]:
