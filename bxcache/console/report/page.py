@@ -63,7 +63,6 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     yield _draw_failures(report)
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
-    yield _draw_table(sections.tabulate_first(report))
     if report.phases:
         phases = sections.tabulate_phases(report)
         yield section(phases.title, draw_shares(report), _draw_cells(phases))
@@ -72,6 +71,7 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
     note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
     yield _draw_table(sections.tabulate_stages(report), note)
+    yield _draw_table(sections.tabulate_first(report))
     if report.bytes:
         yield section("Size of the layers", draw_sizes(report))
     yield _draw_table(sections.tabulate_largest(report))
