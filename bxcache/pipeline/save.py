@@ -83,7 +83,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     for save in sorted(plan.saves, key=lambda each: each.apart):
         own = tuple(transfers.get(save.use.place, ()))
         built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
-        with target.measure(Phase.RERUN if save.apart else Phase.COMMIT, save.use.place):
+        with target.measure(Phase.COMMIT, save.use.place):
             found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]
