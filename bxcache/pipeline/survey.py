@@ -121,7 +121,9 @@ def survey(directory: Path) -> tuple[Path, Survey]:
     images = list_images(root, name, read_contexts(_read(root / compose) if compose else ""))
     if not images and not bake:
         why = "there is no Dockerfile with a `FROM`, and no docker-bake file at the top"
-        raise ConfigError([Problem(str(root), "", why)], hint=_HINT)
+        raise ConfigError(
+            [Problem(str(root), "", why)], hint=_HINT, title="there is nothing to build"
+        )
     return root, Survey(
         name=name,
         images=images,

@@ -89,7 +89,7 @@ def _is_image(word: str, config_file: Path | None) -> bool:
 
         source = str(setup.file.path) if setup.file is not None else "no config file"
         text = f"`{word}` is not a path, and {explain_unknown(word, images)}"
-        raise ConfigError([Problem(source, "images", text)])
+        raise ConfigError([Problem(source, "images", text)], title="wrong name of an image")
     return word in images
 
 

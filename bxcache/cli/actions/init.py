@@ -136,4 +136,4 @@ def _refuse_existing(root: Path, changed: Iterable[str]) -> None:
             "`--dry-run` prints what would be written, for you to merge; `--force` overwrites what "
             "is there; without `--ci`, only the config file is written"
         )
-        raise ConfigError(problems, hint=hint)
+        raise ConfigError(problems, hint=hint, title="nothing is written")
