@@ -42,7 +42,7 @@ def print_result(
 def print_layers(result: BuildResult) -> None:
     """Print the layers of every stage."""
     stages = tuple(result.stages.values())
-    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
+    place = ", ".join(cache.place for cache in result.caches if cache.is_kept) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
     say(render_history(history, stages, chain=False, full=False, places=False), err=False)

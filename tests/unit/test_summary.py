@@ -8,6 +8,7 @@ import pytest
 
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.stream.events import Outcome
+from bxcache.cli.results import print_layers
 from bxcache.console.summary import render_summary, render_totals
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record, make_stages, make_step
@@ -91,6 +92,19 @@ def test_an_unchanged_cache_is_not_reported_as_saved() -> None:
     amount = "4.1 MB in 4 layers; the store has 120.0 MB of 20.0 GB"
     last = render_totals(replace(RESULT, caches=(same,))).splitlines()[-1]
     assert last == f"nothing new for `image.main` in /store ({amount})"
+
+
+@pytest.mark.parametrize(
+    ("exported", "unchanged", "place"),
+    [(True, False, "/store"), (False, True, "/store"), (False, False, "no cache")],
+)
+def test_printed_layers_name_the_cache_that_has_them(
+    place: str, capsys: pytest.CaptureFixture[str], *, exported: bool, unchanged: bool
+) -> None:
+    """`build --layers` names the cache that has the layers, saved now or before."""
+    cache = replace(CACHE, exported=exported, unchanged=unchanged)
+    print_layers(replace(RESULT, caches=(cache,)))
+    assert capsys.readouterr().out.splitlines()[1] == f"in {place}"
 
 
 def test_a_cache_that_was_evicted_is_not_reported_as_saved() -> None:
