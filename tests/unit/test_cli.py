@@ -258,7 +258,7 @@ def test_plain_progress_shows_each_step(
     assert err.splitlines() == [
         "executed    2.5 s [build 2/4] RUN make",
         "warning: careful",
-        "2 steps: 1 reused, 1 executed, in 3.2 s",
+        "2 steps: 1 reused (50 %), 1 executed, in 3.2 s",
         "saved 205.3 MB in 11 layers to `image.linux-amd64` in /s (12.0 MB new); to r/app:t",
     ]
 
@@ -323,7 +323,7 @@ def test_an_unwritable_log_does_not_stop_the_build(
     assert run(["build", "--log", "/dev/full", "--progress", "plain"]) == 0
     err = capsys.readouterr().err
     assert err.count("warning: the log") == 1
-    assert "2 steps: 1 reused, 1 executed" in err
+    assert "2 steps: 1 reused (50 %), 1 executed" in err
 
 
 @given(

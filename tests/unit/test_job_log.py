@@ -152,7 +152,7 @@ def test_the_reason_for_a_failure_comes_last_and_is_not_folded(job: Build, provi
         assert shown.folded[0] == "note: a note"
         assert len(shown.folded) == 1 + 1 + 3000 + 1 + 1
         assert shown.open[0] == "warning: careful"
-        assert shown.open[1].startswith("1 step: 0 reused, 0 executed, 1 failed, in ")
+        assert shown.open[1].startswith("1 step: 0 reused (0 %), 0 executed, 1 failed, in ")
         assert shown.open[2].startswith("nothing saved")
         assert len(shown.open) == 3 + len(POSITION) + 1 + 3000
     assert shown.open[-3000:] == list(printed)
