@@ -160,6 +160,15 @@ def test_usage_errors_exit_with_2_and_build_nothing(library: Library, arguments:
     assert not library.requests
 
 
+def test_the_most_similar_option_is_suggested_first(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped option is answered with the most similar one first; click would sort by name."""
+    assert run(["build", "--targt", "x"]) == 2
+    assert "did you mean `--target` or `--tag`" in capsys.readouterr().err
+    assert library.requests == []
+
+
 def test_a_failed_build_exits_with_dockers_status(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
