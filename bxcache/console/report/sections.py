@@ -14,7 +14,7 @@ from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bxcache.insight.record_parts import RecordedCache, Verdict
     from bxcache.insight.report import (
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NO_STAGE = "(no stage)"
 UNKNOWN = "-"
 """Shown for an unknown figure."""
+_UNKNOWN_TIME = "?"
+_WHY_UNKNOWN = "no record of a build that executed these steps"
+_WHY_LOST = "fetching took longer than running"
 _LONGEST_STEP = 100
 _MOST_LAYERS = 5
 _KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
@@ -116,7 +119,7 @@ def show_saved(counts: ReportedCounts) -> str | None:
     """Show the time that the reused steps saved, if it is known for any; it can be negative."""
     if counts.reused <= counts.unknown:
         return None
-    sign = "-" if round(counts.saved, 1) < 0 else ""
+    sign = "-" if _is_lost(counts.saved) else ""
     return f"{sign}{format_seconds(abs(counts.saved))}"
 
 
@@ -125,10 +128,9 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     if not counts.reused:
         return None
     if counts.unknown == counts.reused:
-        return "time saved unknown: no record of a build that executed them"
+        return f"time saved unknown: {_WHY_UNKNOWN}"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    is_lost = round(counts.saved, 1) < 0
-    why = ", since fetching took longer than running" if is_lost else ""
+    why = f", since {_WHY_LOST}" if _is_lost(counts.saved) else ""
     return f"{format_saved(counts.saved)}{why}{unknown}"
 
 
@@ -138,9 +140,13 @@ def format_saved(seconds: float) -> str:
     >>> format_saved(75.2), format_saved(-2.0)
     ('1 m 15 s saved', '2.0 s lost')
     """
-    if round(seconds, 1) < 0:
+    if _is_lost(seconds):
         return f"{format_seconds(-seconds)} lost"
     return f"{format_seconds(max(0.0, seconds))} saved"
+
+
+def _is_lost(seconds: float) -> bool:
+    return round(seconds, 1) < 0
 
 
 def name_kind(step: ReportedStep) -> str:
@@ -194,7 +200,17 @@ def tabulate_stages(report: Report) -> Table:
     """Tabulate the stages with their steps' outcomes."""
     rows = [_write_stage(stage) for stage in list_needed(report)]
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
-    return _drop_empty(Table("Stages", head, rows, note=explain_shared(report.shared_steps)))
+    notes = (*_explain_saved(report), explain_shared(report.shared_steps))
+    return _drop_empty(Table("Stages", head, rows, note="; ".join(filter(None, notes)) or None))
+
+
+def _explain_saved(report: Report) -> Iterator[str]:
+    """Explain the times saved that are unknown or negative."""
+    counts = [stage.counts for stage in list_needed(report)]
+    if any(each.unknown for each in counts):
+        yield f"saved {_UNKNOWN_TIME}: {_WHY_UNKNOWN}"
+    if any(_is_lost(each.saved) for each in counts):
+        yield f"saved below 0: {_WHY_LOST}"
 
 
 def tabulate_work(report: Report) -> Table:
@@ -206,7 +222,7 @@ def tabulate_work(report: Report) -> Table:
 
 def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
     counts = stage.counts
-    saved = (show_saved(counts), "?" if counts.unknown else None)
+    saved = (show_saved(counts), _UNKNOWN_TIME if counts.unknown else None)
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
     return (
         Quoted(stage.name) if stage.name else NO_STAGE,
