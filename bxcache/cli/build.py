@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click import Choice, option
+from click import option
 
 from bxcache.cli.commands import command
 from bxcache.cli.completion import (
@@ -16,7 +16,17 @@ from bxcache.cli.completion import (
     complete_targets,
 )
 from bxcache.cli.files import to_file, to_report_file
-from bxcache.cli.options import BRANCH, CONFIG, IMAGE, flag, read_with, repeated, together, under
+from bxcache.cli.options import (
+    BRANCH,
+    CONFIG,
+    IMAGE,
+    Choice,
+    flag,
+    read_with,
+    repeated,
+    together,
+    under,
+)
 
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson", "none")
 

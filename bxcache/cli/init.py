@@ -13,7 +13,7 @@ from bxcache.console.starter.systems import SYSTEMS
 @click.option(
     "--ci",
     "system",
-    type=click.Choice(tuple(SYSTEMS)),
+    type=options.Choice(tuple(SYSTEMS)),
     help="Write the job for it, too; `github-files` needs no registry.",
 )
 @click.option(

@@ -54,6 +54,23 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(listed[heading])
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # click 8.1 has none
+    """A choice whose error names the most similar value."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Find the value among the choices."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            from bxcache.config.problems import suggest  # noqa: PLC0415  # only an error
+
+            similar = suggest(str(value), self.choices)
+            text = f"{error.message.rstrip('.')}{similar}" if similar else error.message
+            raise click.BadParameter(text, ctx, param) from error
+
+
 def to_path(text: str) -> Path | None:
     """The type of an optional path; an empty text counts as not given."""
     return Path(text) if text else None

@@ -107,7 +107,7 @@ def adopt_command() -> None:
 
 
 @command("store:print_key")
-@click.option("--style", type=click.Choice(STYLES), default="plain", show_default=True)
+@click.option("--style", type=options.Choice(STYLES), default="plain", show_default=True)
 @options.BRANCH
 @options.IMAGE
 @click.option("--from", "folder", type=options.to_path, metavar="DIR", help="The store.")

@@ -41,7 +41,9 @@ class Declaration(BaseModel):
     """Keys that people write here by mistake, each with the correction."""
 
 
-_BOUNDS = asks("it can drop what trusted builds saved")
+DROPS = "it can drop what trusted builds saved"
+"""Why a bound asks, which has no effect in a build that saves nothing."""
+_BOUNDS = asks(DROPS)
 _INSECURE = asks("it sends docker's login in clear")
 _ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
 

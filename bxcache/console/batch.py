@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
+from bxcache.buildx.stream.events import Noted
 from bxcache.config.quantities import format_count, format_seconds
 from bxcache.console.progress import PlainProgress
 from bxcache.console.summary import render_summary
@@ -49,7 +50,7 @@ class BatchProgress:
 
 
 class FoldedProgress:
-    """Writes the lines of builds into a folded section of a CI job's log."""
+    """Writes the lines of builds into a folded section of a CI job's log, below the first notes."""
 
     def __init__(
         self, stream: TextIO, log: JobLog, failures: Failures, title: str, names: Sequence[str] = ()
@@ -71,7 +72,8 @@ class FoldedProgress:
     def __call__(self, event: Event, label: str = "") -> None:
         """Write an event of a build; the label is its image, if there are several."""
         with self._lock:
-            if not self._begun:
+            # Notes before docker's output say what the build starts from, and whom it trusts.
+            if not self._begun and not isinstance(event, Noted):
                 self._begun = True
                 self._print((*self._log.mark("begin", self._title), *self._log.mark("stop")))
             if not self._failures.take(event, label):

@@ -356,7 +356,8 @@ class _Search:
             if record.exit_status:
                 failed.append(record)
             elif count == self.back:
-                return record, ["later builds failed and saved nothing"] if failed else []
+                later = format_count(len(failed), "later build")
+                return record, [f"{later} failed and saved nothing"] if failed else []
             else:
                 count += 1
         if count == 0 and self.back < len(failed):

@@ -14,6 +14,7 @@ from bxcache.buildx.dockerfile import list_bases
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.wording import name_call
 from bxcache.errors import RecordError
+from bxcache.insight.stage_order import order_stages
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -364,7 +365,7 @@ def _list_heads(record: Record) -> Iterator[Stage]:
         if step.stage and not (step.lines and known):
             moment = step.began if step.kind == "instruction" and step.began is not None else inf
             began[step.stage] = min(moment, began.get(step.stage, inf))
-    for name in sorted(began, key=lambda each: began[each]):
+    for name in order_stages(sorted(began, key=began.__getitem__), record.steps):
         if name not in known:
             yield Stage(name)
 

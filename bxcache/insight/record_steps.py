@@ -26,6 +26,7 @@ from bxcache.insight.record_parts import (
     RecordedStage,
     RecordedStep,
 )
+from bxcache.insight.stage_order import order_stages
 from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
@@ -232,16 +233,18 @@ class _StepWriter:
                 yield self._write_instruction(step)
 
     def write_without_metadata(self) -> tuple[RecordedStep, ...]:
-        """Write the steps from the stream alone, without layers and lines."""
+        """Write the steps from the stream alone, without layers; lines are known if it failed."""
         bases = ((base.step, self._write_base(base)) for base in self._detailed.sources)
         found = [(name, step) for name, step in bases if name is not None]
         found += [(step.name, self._write_instruction(step)) for step in self._detailed.steps]
-        order = self._order_stages()
+        began = self._list_began(name.stage for name, _ in found)
+        stages = order_stages(began, (step for _, step in found))
+        order = {name: at for at, name in enumerate(stages)}
         found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
         return tuple(step for _, step in found)
 
-    def _order_stages(self) -> Mapping[str, tuple[float, int]]:
-        """The order of the stages, by the beginning of their first instructions."""
+    def _list_began(self, stages: Iterable[str]) -> list[str]:
+        """List stages by the beginning of their first instructions."""
         # Stages that were not needed, because a later result was found, are listed all at once,
         # the last one first.
         order = defaultdict[str, tuple[float, int]](lambda: (inf, 0))
@@ -249,7 +252,7 @@ class _StepWriter:
             own = inf if step.began is None else step.began
             began, position = order.get(step.name.stage, (own, at if own == inf else -at))
             order[step.name.stage] = min(began, own), position
-        return order
+        return sorted(dict.fromkeys(stages), key=lambda each: order[each])
 
     def _shorten(self, text: str) -> str:
         return shorten(self._redact(text), self._longest)

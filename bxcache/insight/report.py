@@ -108,6 +108,10 @@ class ReportedStage(Document):
     steps: tuple[Position, ...] = ()
     """The positions of its own steps, after its base image if it has one."""
 
+    first_executed: Position | None = None
+    """The position of the first of its own steps that was executed; None if there is none, or if
+    the stage builds on an executed step of another one."""
+
     layers: tuple[ReportedLayer, ...] = ()
     """The layers of its own steps, from the bottom."""
 

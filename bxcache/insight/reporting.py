@@ -117,6 +117,8 @@ def _report_stage(
     view: Stage, positions: tuple[int, ...], steps: Sequence[ReportedStep], known: set[str]
 ) -> ReportedStage:
     layers = tuple(_report_layers(positions, steps, known))
+    executed = (at for at in positions if steps[at].outcome is Outcome.EXECUTED)
+    follows = any(step.outcome is Outcome.EXECUTED for step in view.inherited)
     return ReportedStage(
         name=view.name,
         line=view.line,
@@ -124,6 +126,7 @@ def _report_stage(
         needed=view.needed,
         counts=count_steps(steps[position] for position in positions),
         steps=positions,
+        first_executed=None if follows else next(executed, None),
         layers=layers,
         bytes=sum(layer.size for layer in layers if not layer.shared),
         shared_bytes=sum(layer.size for layer in layers if layer.shared),

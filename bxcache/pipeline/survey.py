@@ -53,11 +53,15 @@ _MOST_BYTES = 1 << 20
 _DEFAULT = "main"
 _PLAIN = re.compile(r"[\w./-]+")
 """Names that need no quotes in any file."""
+BUILDS = ("docker build", "docker/build-push-action", "docker/bake-action")
+"""The uses that are whole builds, not only caches of one."""
+_PLAIN_BUILD, _PUSH_ACTION, _BAKE_ACTION = BUILDS
 _USES = {
-    "docker/build-push-action": re.compile(r"uses:\s*[\"']?docker/build-push-action"),
-    "docker/bake-action": re.compile(r"uses:\s*[\"']?docker/bake-action"),
+    _PUSH_ACTION: re.compile(r"uses:\s*[\"']?docker/build-push-action"),
+    _BAKE_ACTION: re.compile(r"uses:\s*[\"']?docker/bake-action"),
     "cache-from": re.compile(r"cache[-_]from\b"),
     "cache-to": re.compile(r"cache[-_]to\b"),
+    _PLAIN_BUILD: re.compile(r"^[^#]*\bdocker\s+(?:buildx\s+|image\s+)?build\b"),
 }
 _HINT = "`bxcache init` writes a config file for what the repository builds; run it there"
 _COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(?P<words>\S.*)$", re.IGNORECASE | re.MULTILINE)
@@ -82,7 +86,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The lines of a file that build with a cache already."""
+    """The lines of a file that build already, perhaps with a cache."""
 
     file: str
     lines: tuple[int, ...]
@@ -102,7 +106,7 @@ class Survey:
         compose: the Compose file at the top.
         left_out: the keys of its builds that are not taken over.
         systems: the CI systems that have files here, then that of the remote's host.
-        uses: where something builds with a cache already.
+        uses: where something builds already, most with a cache.
     """
 
     name: str
@@ -322,7 +326,7 @@ def _list_systems(root: Path, host: str | None) -> Iterator[str]:
 
 
 def _list_uses(root: Path) -> Iterator[Use]:
-    """List where CI and bake files build with a cache, once for each kind and file."""
+    """List where CI and bake files build, once for each kind and file."""
     workflows = sorted((root / CI_FILES["github"]).glob("*.y*ml"))
     named = [root / name for name in (*CI_FILES.values(), *_BAKE, *_COMPOSE)]
     for path in [*workflows, *filter(Path.is_file, named)]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bxcache.config.backends import DROPS
 from bxcache.config.guard import guard_setup
 from bxcache.config.loading import load_setup
 from bxcache.config.sources import Origin
@@ -21,7 +22,7 @@ from bxcache.place.scope import Kind, Owner
 from bxcache.place.statement import Variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bxcache.config.guard import Refusal
@@ -138,7 +139,8 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     place = _override(found, setup)
     write = setup.config.cache.write
     denied = _deny(write, place)
-    notes = (*found.notes, *([_explain_refused(refused)] if refused else ()))
+    missed = [each for each in refused if not denied or each.why != DROPS]
+    notes = (*found.notes, *([_explain_refused(missed)] if missed else ()))
     if not denied and place.provider == CHECKOUT and place.branch is None and place.tag is None:
         notes = (*notes, _DETACHED.format(name_option("branch")))
     reason = _explain(write, place, denied)
@@ -170,7 +172,7 @@ def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tupl
     return setup, ()
 
 
-def _explain_refused(refused: tuple[Refusal, ...]) -> str:
+def _explain_refused(refused: Iterable[Refusal]) -> str:
     keys = ", ".join(map(str, refused))
     return (
         f"settings of the config file ignored, because the build is not trusted: {keys}; "

@@ -555,7 +555,7 @@ def test_every_build_leaves_a_record(machine: Machine, app: Path, tmp_path: Path
     assert tools["buildx"] in machine.docker("buildx", "version", folder=app).stdout
     assert records[0]["images"][0]["name"].endswith("busybox") or records[0]["images"]
     note = machine.run("history", "--from", str(store), folder=app).err
-    assert "later builds failed" in note
+    assert "1 later build failed" in note
 
 
 PLAIN = "FROM scratch AS one\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /b\n"

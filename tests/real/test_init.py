@@ -18,9 +18,10 @@ import yaml
 
 from bxcache.cli.main import run
 from bxcache.config.discovery import read_config_file
-from bxcache.config.loading import check_file
+from bxcache.config.loading import check_file, default_store
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.pipeline.survey import CI_FILES, survey
+from bxcache.store.store import Store
 from tests.engines import LOGIN, Registry
 from tests.real.ci_jobs import Repository, counts
 from tests.real.conftest import MakeMachine
@@ -35,6 +36,7 @@ from tests.support.ci_systems import (
     read_file,
     shell_texts,
 )
+from tests.support.layouts import build
 from tests.support.starters import REPOSITORIES
 from tests.unit.conftest import CI_MARKS
 
@@ -386,6 +388,69 @@ def test_a_dry_run_prints_what_would_be_written(
     assert run(["init", "--ci", system]) == 0
     for name, text in read_all(repository).items():
         assert name in before or f"==> {name} <==\n{text}" in printed
+
+
+def test_a_dry_run_leaves_lists_of_ignored_files_out(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A `.dockerignore` that would stay as it is, is noted and not printed."""
+    (repository / ".dockerignore").write_text("x\n")
+    assert run(["init", "--ci", "github-files", "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert "add `.bxcache` to `.dockerignore`" in printed.err
+    assert "==> .dockerignore <==" not in printed.out
+    assert "==> .gitignore <==\n.bxcache\n" in printed.out
+
+
+BESIDE = (
+    "it builds beside the new job; remove it, or the job, as `bxcache build` there uses the cache"
+)
+INSTEAD = "`bxcache build` there uses the cache"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("run: docker build -t app .", "docker build"),
+        ("run: set -e; docker  buildx build .", "docker build"),
+        ("uses: docker/build-push-action@v6", "docker/build-push-action"),
+        ("# docker build .", ""),
+        ("run: docker builder prune", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "why"), [((), INSTEAD), (("--ci", "github"), BESIDE), (("--ci", "gitlab"), BESIDE)]
+)
+def test_a_job_that_builds_already_is_noted(
+    line: str,
+    what: str,
+    words: tuple[str, ...],
+    why: str,
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A build in another file is named with its line, since both jobs would run."""
+    make(repository, {".github/workflows/ci.yml": f"jobs:\n  x:\n    steps:\n      - {line}\n"})
+    assert run(["init", *words]) == 0
+    noted = [text for text in capsys.readouterr().err.splitlines() if "ci.yml" in text]
+    assert noted == [f"note: .github/workflows/ci.yml:4 has `{what}`: {why}"] * bool(what)
+
+
+@pytest.mark.parametrize(
+    ("system", "how"),
+    [("github-files", "`mv {} .bxcache` takes it along"), ("github", "it is left alone")],
+)
+def test_the_store_of_builds_until_now_is_noted(
+    system: str, how: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A config file that declares another place than the default store names that store."""
+    old = default_store(repository)
+    build(Store(old), "shop.linux-amd64.main", b"s")
+    assert run(["init", "--ci", system, "--dry-run"]) == 0
+    note = f"does not use the store of builds until now, `{old}`; {how.format(old)}"
+    assert note in capsys.readouterr().err
+    assert run(["init"]) == 0
+    assert str(old) not in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_an_error(

@@ -470,6 +470,23 @@ def test_a_file_error_is_not_a_bug(library: Library, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: No space left on device: `/tmp/x`\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        ("init --ci github-file", "'azure'; did you mean `github-files`?"),
+        ("build --progress plan", "'none'; did you mean `plain`?"),
+        ("key --style gitlb", "'gitlab'; did you mean `gitlab`?"),
+        ("init --ci x", "'azure'."),
+    ],
+)
+def test_a_wrong_choice_names_the_most_similar_one(
+    words: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All choices are listed, and the one that was probably meant is named."""
+    assert run(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"{end}\n")
+
+
 def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """The help of `build` lists its flags, and the main help lists the exit statuses."""
     assert run(["build", "--help"]) == 0

@@ -183,9 +183,11 @@ def test_earlier_builds_are_found_by_their_distance(store: Store, project: Path)
         keep(store, scope(), f"{number}".encode())
         store.add_record(scope().name, record(scope(), b"failed", status=1, started=number))
     for back, layer in {"": b"2", "~0": b"2", "~": b"1", "~1": b"1", "~2": b"0"}.items():
+        failed = 3 - int(layer)
         history = find_history(HistoryRequest(name=back or None, directory=project))
         assert digests(history) == [digest_of(layer)], back
-        assert history.notes[0].startswith("later builds failed")
+        builds = "1 later build" if failed == 1 else f"{failed} later builds"
+        assert history.notes[0] == f"{builds} failed and saved nothing"
     named = find_history(HistoryRequest(name=f"{scope().name}~1", directory=project))
     assert digests(named) == [digest_of(b"1")]
     with pytest.raises(RecordError, match="no more than 3 builds"):

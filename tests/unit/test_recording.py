@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import Metadata, parse_metadata
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import join_documents
@@ -158,6 +159,33 @@ def test_without_metadata_a_record_has_stages_and_outcomes(name: str) -> None:
     failed = [step for step in instructions if step.outcome is Outcome.FAILED]
     assert bool(failed) == ("failing" in name)
     assert all(step.error for step in failed)
+
+
+@pytest.mark.parametrize("unknown", [None, "deps"])
+def test_stages_of_a_failed_build_have_the_order_of_the_dockerfile(unknown: str | None) -> None:
+    """Stages are listed by their lines, even if they began the other way round."""
+    trace, metadata = read("failing-step")
+    located = locate_steps(trace, (STREAMS / "Dockerfile").read_text())
+    names = [each.name.stage for each in located.steps]
+    began = {name: float(-at) for at, name in enumerate(STAGES)}
+    if unknown:
+        began[unknown] = -99.0
+    steps = (
+        replace(
+            each,
+            began=began[each.name.stage],
+            lines=() if each.name.stage == unknown else each.lines,
+        )
+        for each in located.steps
+    )
+    turned = replace(located, steps=tuple(steps))
+    written = list_recorded_steps(Account(turned, turned, metadata), PLAIN)
+    record = record_of("failing-step").model_copy(update={"steps": written})
+    expected = [each for each in STAGES if each in names and each != unknown]
+    # A stage without lines has its place by its beginning.
+    expected[:0] = [unknown] if unknown else []
+    assert [each.name for each in view_stages(record)] == expected
+    assert list(dict.fromkeys(each.stage for each in written)) == expected
 
 
 def test_layers_of_a_second_run_are_joined_with_the_builds_outcomes() -> None:

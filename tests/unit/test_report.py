@@ -14,7 +14,8 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.console.history import render_history
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
-from bxcache.console.report.sections import tabulate_slowest, tabulate_trend
+from bxcache.console.report.sections import tabulate_trend
+from bxcache.console.report.step_tables import tabulate_first, tabulate_slowest
 from bxcache.console.summary import render_summary
 from bxcache.errors import RecordError
 from bxcache.insight.history import History, view_stages
@@ -162,6 +163,38 @@ def test_the_slowest_steps_were_executed_or_failed() -> None:
     report = make_report([make_record(*steps)])
     assert [report.steps[at].text for at in report.slowest] == [f"RUN {n}" for n in (7, 6, 5, 4, 3)]
     assert make_report([make_record(make_step("RUN x", 2, seconds=0.01))]).slowest == ()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "named"),
+    [
+        # The steps of stages `a` and `b`: r reused, e executed, f failed.
+        ("rr re", [("b", "Dockerfile:6")]),
+        # `b` is executed only because it builds on `a`.
+        ("re ee", [("a", "Dockerfile:3")]),
+        ("rr ef", [("b", "Dockerfile:5")]),
+        ("rr rf", []),
+        ("rr rr", []),
+        ("ee ee", []),
+    ],
+)
+def test_the_first_executed_step_of_each_stage_is_named(
+    outcomes: str, named: list[tuple[str, str]]
+) -> None:
+    """It is named in all three forms, where the build reused others."""
+    kinds = {"r": REUSED, "e": EXECUTED, "f": FAILED}
+    steps = [
+        make_step(f"RUN {line}", line, stage=stage, outcome=kinds[kind], parent=parent)
+        for stage, line, kind, parent in zip(
+            "aabb", (2, 3, 5, 6), outcomes.replace(" ", ""), (None, 0, 1, 2), strict=True
+        )
+    ]
+    stages = make_stages(("a", 1, "scratch"), ("b", 4, "a"))
+    report = make_report([make_record(*steps, stages=stages)])
+    assert [(row[0], row[-1]) for row in tabulate_first(report).rows] == named
+    for text in (render_plain(report), *(render_report(report, f) for f in ("md", "html"))):
+        assert ("irst executed steps" in text) is bool(named)
+        assert all(line in text for _, line in named)
 
 
 def test_the_trend_covers_the_last_ten_builds() -> None:

@@ -71,15 +71,7 @@ METHODS: dict[str, Callable[[Store, bytes], object]] = {
     "adopt": lambda store, _: store.adopt(),
 }
 CHANGING = [
-    "commit",
-    "renew",
-    "add_record",
-    "unpack",
-    "collect",
-    "repair",
-    "remove",
-    "adopt",
-    "pack",
+    *("commit", "renew", "add_record", "unpack", "collect", "repair", "remove", "adopt", "pack"),
 ]
 FOLDERS = [
     *(".bxcache", ".bxcache/staging", LEFT, f"{LEFT}/blobs", ".bxcache/scopes"),

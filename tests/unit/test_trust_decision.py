@@ -122,6 +122,19 @@ def test_a_strangers_file_cannot_name_a_branch_or_grant_trust(key: str, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("variables", "noted"), [({}, False), ({"BXCACHE_CACHE_WRITE": "always"}, True)]
+)
+def test_bounds_are_noted_only_where_something_is_saved(
+    variables: dict[str, str], *, noted: bool, tmp_path: Path
+) -> None:
+    """A bound of a stranger's file never counts, which has no effect on a build without a save."""
+    file = "[[cache.backends]]\ntype = 'local'\nmax_size = '2GB'\nmax_age = '1d'\n"
+    found = decide(place(branch="evil", **FORK), tmp_path, file, variables)
+    assert [each.key.rpartition(".")[2] for each in found.refused] == ["max_size", "max_age"]
+    assert any("settings of the config file ignored" in note for note in found.notes) is noted
+
+
+@pytest.mark.parametrize(
     ("known", "owner"),
     [
         ({"branch": "main"}, Owner(Kind.BRANCH, "main")),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ import click
 from bxcache.cli.files import open_destination
 from bxcache.cli.job_log import say
 from bxcache.config.discovery import find_config_file
+from bxcache.config.loading import default_store
 from bxcache.console.starter import files as starter
 from bxcache.console.starter.systems import SYSTEMS
 from bxcache.errors import ConfigError, Problem
+from bxcache.oci.documents import INDEX_NAME
 from bxcache.pipeline.survey import survey
 
 if TYPE_CHECKING:
@@ -46,10 +50,14 @@ def write_files(
     written = starter.render_files(found, system, repository, package)
     for note in (*starter.list_notes(found, system, repository), *_note_package(root, package)):
         say(f"note: {note}")
-    if dry_run:
-        say(starter.render_preview(written), err=False)
-        return
     changed = _list_changed(root, written)
+    for note in _note_store(root, written[starter.CONFIG]) if starter.CONFIG in changed else ():
+        say(f"note: {note}")
+    if dry_run:
+        kept = {*starter.LISTS}.difference(changed)
+        shown = {name: text for name, text in written.items() if name not in kept}
+        say(starter.render_preview(shown), err=False)
+        return
     if not force:
         _refuse_existing(root, changed)
     for path in (root / name for name in changed if (root / name).exists()):
@@ -116,6 +124,18 @@ def _note_package(root: Path, package: str | None) -> Iterator[str]:
     is_path = "/" in package or package.endswith((".whl", ".tar.gz"))
     if is_path and not (root / package).exists():
         yield f"there is no `{package}` in the repository yet; the job installs bxcache from it"
+
+
+def _note_store(root: Path, config: str) -> Iterator[str]:
+    """Note the store of earlier builds without a config file, if the new one does not use it."""
+    old, backends = default_store(root), tomllib.loads(config)["cache"]["backends"]
+    is_used = any({"dir", "ref"}.isdisjoint(each) for each in backends)
+    if is_used or not (old / INDEX_NAME).is_file():
+        return
+    folder = next((each["dir"] for each in backends if "dir" in each), None)
+    is_free = folder is not None and not (root / folder).exists()
+    how = f"`mv {shlex.quote(str(old))} {folder}` takes it along" if is_free else "it is left alone"
+    yield f"`{starter.CONFIG}` does not use the store of builds until now, `{old}`; {how}"
 
 
 def _list_changed(root: Path, written: Mapping[str, str]) -> tuple[str, ...]:

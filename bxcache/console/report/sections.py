@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
 from bxcache.console.phases import PHASE_NAMES
-from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
+from bxcache.console.tables import clean_log, clean_text, cut_digest
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,13 +31,7 @@ UNKNOWN = "-"
 _UNKNOWN_TIME = "?"
 _WHY_UNKNOWN = "no record of a build that executed these steps"
 _WHY_LOST = "fetching took longer than running"
-_LONGEST_STEP = 100
-_MOST_LAYERS = 5
 _KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
-_LEAST_SECONDS = 0.05
-_HOW_GAINS = (
-    "On the critical path: each would have shortened the build by so much if it had been reused."
-)
 
 
 class Quoted(str):
@@ -201,7 +195,7 @@ def tabulate_stages(report: Report) -> Table:
     rows = [_write_stage(stage) for stage in list_needed(report)]
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
     notes = (*_explain_saved(report), explain_shared(report.shared_steps))
-    return _drop_empty(Table("Stages", head, rows, note="; ".join(filter(None, notes)) or None))
+    return drop_empty(Table("Stages", head, rows, note="; ".join(filter(None, notes)) or None))
 
 
 def _explain_saved(report: Report) -> Iterator[str]:
@@ -236,73 +230,6 @@ def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
     )
 
 
-def tabulate_slowest(report: Report) -> Table:
-    """Tabulate the slowest steps."""
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(step.stage, step.platforms)),
-            step.outcome or "",
-            format_seconds(step.seconds),
-        )
-        for step in (report.steps[at] for at in report.slowest)
-    ]
-    return Table("Slowest steps", ("Step", "Stage", "Outcome", "Time"), rows, 3)
-
-
-def tabulate_phases(report: Report) -> Table:
-    """Tabulate what the time was spent on, longest first."""
-    whole = sum(each.seconds for each in report.phases)
-    rows = [
-        (
-            show_phase(each.name),
-            format_seconds(each.seconds),
-            format_ratio(each.seconds / whole),
-            format_size(each.bytes) if each.bytes else "",
-        )
-        for each in sorted(report.phases, key=lambda each: -each.seconds)
-        if each.seconds >= _LEAST_SECONDS
-    ]
-    return _drop_empty(Table("Time by phase", ("Phase", "Time", "Share", "Moved"), rows))
-
-
-def tabulate_gains(report: Report) -> Table:
-    """Tabulate the steps whose reuse would have shortened the build most."""
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(step.stage, step.platforms)),
-            format_seconds(step.seconds),
-            format_seconds(step.gain),
-        )
-        for step in (report.steps[at] for at in report.gains)
-    ]
-    head = ("Step", "Stage", "Took", "Shorter by")
-    return Table("Steps to cache first", head, rows, 2, _HOW_GAINS)
-
-
-def tabulate_largest(report: Report) -> Table:
-    """Tabulate the largest layers of a build with several, as far as their sizes are known."""
-    layers = [
-        (layer.size, report.steps[layer.step], stage.name)
-        for stage in report.stages
-        for layer in stage.layers
-        if layer.size and not layer.shared
-    ]
-    whole = sum(size for size, _, _ in layers)
-    largest = sorted(layers, key=lambda each: -each[0])[:_MOST_LAYERS] if len(layers) > 1 else []
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(stage, step.platforms)) if stage else NO_STAGE,
-            format_size(size),
-            format_ratio(size / whole),
-        )
-        for size, step, stage in largest
-    ]
-    return Table("Largest layers", ("Step", "Stage", "Size", "Share"), rows, 2)
-
-
 def tabulate_caches(report: Report) -> Table:
     """Tabulate the caches and their use."""
     rows = [
@@ -313,7 +240,7 @@ def tabulate_caches(report: Report) -> Table:
         )
         for each in report.caches
     ]
-    return _drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
+    return drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
 
 
 def _show_cache(cache: RecordedCache) -> str:
@@ -355,7 +282,7 @@ def list_failed(report: Report) -> list[ReportedStep]:
     return [step for step in report.steps if step.outcome is Outcome.FAILED]
 
 
-def _drop_empty(table: Table) -> Table:
+def drop_empty(table: Table) -> Table:
     """Drop columns without any content."""
     kept = [*map(any, zip(*table.rows, strict=True))]
     head, *rows = (tuple(compress(cells, kept)) for cells in (table.head, *table.rows))

@@ -13,7 +13,7 @@ from bxcache.backends.cache_key import ALL, name_project
 from bxcache.config.schema import SCHEMA_LINE
 from bxcache.console.cache_key import render_github_steps
 from bxcache.console.starter.systems import SYSTEMS
-from bxcache.pipeline.survey import list_jobs
+from bxcache.pipeline.survey import BUILDS, list_jobs
 from bxcache.place.image_name import name_image
 from bxcache.version import __version__
 
@@ -177,6 +177,11 @@ def list_notes(found: Survey, system: str | None, repository: str | None) -> Ite
     for use in found.uses:
         is_own = system is not None and use.file == SYSTEMS[system].file
         what = "bxcache keeps that cache from now on, so remove it there"
+        if use.what in BUILDS:
+            command = "`bxcache bake`" if "bake" in use.what else "`bxcache build`"
+            what = f"{command} there uses the cache"
+            if system is not None:
+                what = f"it builds beside the new job; remove it, or the job, as {what}"
         what = "the new job does without it" if is_own else what
         yield f"{use.file}:{', '.join(map(str, use.lines))} has `{use.what}`: {what}"
     for name in found.systems if system is None else ():
