@@ -203,8 +203,18 @@ class ConfigError(BxcacheError):
 
     exit_status = 78
 
-    def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
+    def __init__(self, problems: Iterable[Problem], *, hint: str = "", title: str = "") -> None:
         self.problems = tuple(problems)
         count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        title = f"the configuration has {count}:"
-        super().__init__("\n  ".join([title, *map(str, self.problems)]), hint=hint)
+        title = title or f"{_name_origin(self.problems)} has {count}"
+        super().__init__("\n  ".join([f"{title}:", *map(str, self.problems)]), hint=hint)
+
+
+def _name_origin(problems: Iterable[Problem]) -> str:
+    """What has the problems: the caller's flags or parameters, or else what files declare."""
+    sources = [each.source for each in problems]
+    if all(each.startswith("-") or each == "PATH" for each in sources):
+        return "the command line"
+    if all(each.endswith("=") for each in sources):
+        return "the call"
+    return "the configuration"

@@ -98,6 +98,7 @@ class Wish:
         unbaked: why bake cannot build its stages; None if it can.
         inline_only: why the builder can export only inline caches; None if it exports all kinds.
         refuses_borrowed: do not save results that came from the builder's own cache.
+        state: a guess of what is built, equal for equal files; empty if unknown.
     """
 
     scope: Scope
@@ -106,6 +107,7 @@ class Wish:
     unbaked: str | None = None
     inline_only: str | None = None
     refuses_borrowed: bool = False
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

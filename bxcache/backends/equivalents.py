@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 _SAME = {"src": "dir", "dest": "dir"}
 _KEPT = {"local": ("dir",), "registry": ("ref",), "inline": ("ref",)}
 _INLINE = "inline"
+_Options = dict[str, str]
 
 
 def advise_backends(imports: Sequence[str], exports: Sequence[str], setup: Setup) -> str:
-    """Say what to write for values of `--cache-from` and `--cache-to`: nothing, if it is declared.
+    """Say what to write for values of `--cache-from` and `--cache-to`: nothing, if one is declared.
 
     Args:
         setup: the configuration that the build would have.
     """
-    specs = list_specs(imports, exports)
-    declared = []
     if setup.is_set(".".join(DECLARED)):
         declared = [_render_spec(each.model_dump()) for each in setup.config.cache.backends]
-    others = ", ".join(map(_name_flag, (each for each in specs if each not in declared)))
-    others = others.replace(", none", ", and none")
-    if not declared:
-        return others
-    listed = ", ".join(f"`{each}`" for each in declared)
-    known = f"{setup.source_of(DECLARED)} declares {listed}, so leave the flag out"
-    return f"{known}; a flag replaces that: {others}" if others else known
+        listed = ", ".join(f"`{each}`" for each in declared)
+        return f"{setup.source_of(DECLARED)} declares {listed}, so leave the flag out"
+    flags = ", ".join(map(_name_flag, list_specs(imports, exports)))
+    flags = flags.replace(", none", ", and none")
+    for image in _list_images([*map(_read, imports)], [*map(_read, exports)])[:1]:
+        inside = _name_flag(_render_spec({"type": _INLINE, "ref": image}))
+        flags += f", or {inside} for a cache inside of that image"
+    return flags
 
 
 def list_specs(imports: Iterable[str], exports: Iterable[str]) -> list[str]:
@@ -48,18 +48,35 @@ def list_specs(imports: Iterable[str], exports: Iterable[str]) -> list[str]:
     ['type=local,dir=/c', 'type=registry,ref=r/app']
     >>> list_specs(["r/app:latest"], ["type=inline"]), list_specs([], ["type=inline"])
     (['type=inline,ref=r/app:latest'], ['type=inline,ref=IMAGE'])
+    >>> list_specs(["r/app:latest"], []), list_specs(["r/app:buildcache"], [])
+    (['type=registry,ref=r/app-cache'], ['type=registry,ref=r/app'])
     """
     read, saved = [*map(_read, imports)], [*map(_read, exports)]
+    for ref in _list_images(read, saved):
+        # Scopes are tags: among those of the image, people would pull them by mistake.
+        beside = {"type": "registry", "ref": f"{_drop_tag(ref)}-cache"}
+        read = [beside if each.get("ref") == ref else each for each in read]
     if any(each["type"] == _INLINE for each in saved):
         # It is imported from the image.
-        images = [each for each in read if "ref" in each] or [{"ref": "IMAGE"}]
+        refs = [each for each in read if "ref" in each] or [{"ref": "IMAGE"}]
         saved = [each for each in saved if each["type"] != _INLINE]
         read = [each for each in read if "ref" not in each]
-        read += [{**each, "type": _INLINE} for each in images]
+        read += [{**each, "type": _INLINE} for each in refs]
     return [*dict.fromkeys(map(_render_spec, (*read, *saved)))]
 
 
-def _read(text: str) -> dict[str, str]:
+def _list_images(read: Sequence[_Options], saved: Sequence[_Options]) -> list[str]:
+    """The refs that are images, as far as the flags show it: only read, and not named a cache."""
+    kept = {_drop_tag(each["ref"]) for each in saved if "ref" in each}
+    refs = [each["ref"] for each in read if each["type"] == "registry" and "ref" in each]
+    if any(each["type"] == _INLINE for each in saved):
+        return []
+    return [
+        ref for ref in refs if "cache" not in ref.rpartition("/")[2] and _drop_tag(ref) not in kept
+    ]
+
+
+def _read(text: str) -> _Options:
     fields = split_fields(text)
     given = {"ref": text} if "=" not in fields[0] else read_options(text)
     return {"type": "registry"} | {_SAME.get(name, name): value for name, value in given.items()}

@@ -28,8 +28,8 @@ from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import copy_dockerfile, list_stages
 from bxcache.buildx.faults import explain_transfer, is_transient
-from bxcache.buildx.run import run_quietly
-from bxcache.buildx.stream.events import Noted, Transferred
+from bxcache.buildx.run import report_work, run_quietly
+from bxcache.buildx.stream.events import Noted, Phase, Transferred
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.wording import name_option
 from bxcache.errors import RegistryError, StoppedError, Trouble
@@ -216,11 +216,16 @@ def _bake_all(runner: Runner, use: CacheUse, documents: Sequence[_Document]) -> 
     before it has released the context, or has ended.
     """
     stop, is_over = runner.stop or Stop(), Signal()
-    bake = partial(_bake, replace(runner, stop=stop), use, is_over)
+    # Observers expect the events of a build from one thread.
+    silent = replace(runner, stop=stop, report=lambda _: None)
+    bake = partial(_bake, silent, use, is_over)
     signals = [Signal() for _ in range(len(documents) + 1)]
     signals[0].set()
     turns = zip(documents, pairwise(signals), strict=True)
-    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+    with (
+        report_work(runner.report, Phase.RERUN, use.place),
+        ThreadPoolExecutor(_MOST_AT_ONCE) as pool,
+    ):
         try:
             jobs = [pool.submit(bake, *each) for each in turns]
             return [job.result() for job in jobs]

@@ -87,7 +87,7 @@ class LocalBackend(Backend):
         self.state = StoreState(self.store.path)
         self.staging: Staging | None = None
         self._donors: tuple[str, ...] = ()
-        self._name = ""
+        self._name = self._state = ""
         self._reads_all = False
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
             self.read_only = self.explain_read_only(settings.dir)
@@ -205,7 +205,11 @@ class LocalBackend(Backend):
         return CacheUse(IMPORT, self, self.find_place(""), candidate.scope, attributes, reason)
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
-        """Plan an export by the build itself to the staging layout."""
+        """Plan an export by the build itself to the staging layout.
+
+        A build that is likely to have nothing new is exported apart from it, if it has.
+        """
+        self._state = wish.state
         attributes = (
             ("type", "local"),
             ("dest", str(self.state.folder)),
@@ -215,13 +219,24 @@ class LocalBackend(Backend):
             *list_compression(self.settings),
             ("ignore-error", "true"),
         )
+        apart = self._expects_nothing(wish, imports)
         reason = f"every stage is staged there, then linked into the store {self.store.path}"
+        reason = f"{reason}, if anything is new" if apart else reason
         place, name = self.find_place(""), wish.scope.name
         use = CacheUse(EXPORT, self, place, name, attributes, reason)
         why = NO_EXPORT if wish.inline_only else ""
         if self.state.trouble is not None or not self.state.is_writable:
             why = "the store cannot be written"
-        return SavePlan(unsaved=(use,), why=why) if why else SavePlan(saves=(Save(use),))
+        return SavePlan(unsaved=(use,), why=why) if why else SavePlan(saves=(Save(use, apart),))
+
+    def _expects_nothing(self, wish: Wish, imports: Sequence[CacheUse]) -> bool:
+        """Whether the build starts from its own scope, and that was built from the same files."""
+        own = any(use.backend is self and use.scope == wish.scope.name for use in imports)
+        if not own or not wish.state or wish.once or len(wish.scope.platforms) > 1:
+            return False
+        with suppress(StoreError, OSError):
+            return self.store.read_state(wish.scope.name) == wish.state
+        return False
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
         what = "could not be read" if operation == "reading" else "was not saved"
@@ -280,9 +295,20 @@ class LocalBackend(Backend):
 
     def save(self, save: Save, built: Built) -> SavedScope:
         """Link the build's export into the store."""
-        from bxcache.backends.local_save import measure_work  # noqa: PLC0415  # runs docker
+        from bxcache.backends.local_save import (  # noqa: PLC0415  # runs docker
+            export_apart,
+            has_all,
+            measure_work,
+        )
 
-        result, place = save.use.result, save.use.place
+        result, place, run = save.use.result, save.use.place, None
+        if save.apart and self.staging is not None:
+            donor = self.staging.donors[0]
+            if has_all(self.staging.layout, donor, built.ran):
+                renewed = self.store.renew(save.use.scope, donor.digest, self._state)
+                if renewed is not None:
+                    return SavedScope(replace(result, **asdict(renewed)))
+            built, run = export_apart(built, save.use)
         if built.trouble is not None:
             warning = self.explain_failure(place, "saving", built.trouble)
             return SavedScope(result, warnings=(warning,))
@@ -296,7 +322,7 @@ class LocalBackend(Backend):
                 self.staging,
                 save.use.scope,
                 first,
-                measure_work(built.ran),
+                replace(measure_work(built.ran), state=self._state),
                 others=others,
                 suspect=bool(built.ran.trace.unloaded),
                 sound=built.sound,
@@ -305,7 +331,7 @@ class LocalBackend(Backend):
         except StoreError as failure:
             warning = self.explain_failure(place, "saving", failure.message)
             return SavedScope(result, warnings=(warning,))
-        return SavedScope(replace(result, exported=True, **asdict(saved)))
+        return SavedScope(replace(result, exported=True, **asdict(saved)), run)
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         if self._trouble is None:

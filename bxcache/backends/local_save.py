@@ -20,14 +20,17 @@ from bxcache.buildx.stream.trace import CacheTransfer
 from bxcache.config.quantities import format_count, format_least
 from bxcache.errors import StoreError
 from bxcache.store.journal import Work
+from bxcache.store.layout import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bxcache.backends.base import CacheUse, SavedScope
+    from bxcache.backends.base import Built, CacheUse, SavedScope
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import Runner, RunResult
+    from bxcache.oci.documents import Descriptor
     from bxcache.store.collection import Limits
+    from bxcache.store.layout import Layout
     from bxcache.store.staging import Staging
     from bxcache.store.store import Store
 
@@ -75,6 +78,26 @@ def export_again(
         _, transfers, error = save_quietly(runner, imports, export, _SECONDS, platform)
         kept += [CacheTransfer(_KIND, None, error)] if error else transfers
     return replace(ran, trace=replace(ran.trace, transfers=tuple(kept)))
+
+
+def has_all(layout: Layout, donor: Descriptor, ran: RunResult) -> bool:
+    """Whether a build reused every step from the scope that it started from."""
+    try:
+        known = read_manifest(layout, donor).layer_sizes.keys()
+    except (StoreError, OSError):
+        return False
+    return bool(ran.trace.steps) and all(
+        step.outcome is Outcome.REUSED
+        and not known.isdisjoint(layer.digest for layer in find_layers(step, ran.metadata))
+        for step in ran.trace.steps
+    )
+
+
+def export_apart(built: Built, export: CacheUse) -> tuple[Built, RunResult]:
+    """Export a finished build in another run of docker."""
+    ran, transfers, error = save_quietly(built.runner, built.imports, export, _SECONDS)
+    found = (CacheTransfer(_KIND, None, error),) if error else tuple(transfers)
+    return replace(built, transfers=found), ran
 
 
 def collect_store(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -15,7 +15,14 @@ from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
 from bxcache.buildx.metadata import Metadata, parse_bake_metadata, parse_metadata
 from bxcache.buildx.stream.causes import prepend_cause
-from bxcache.buildx.stream.events import Outcome, Phase, RunStarted, StepStarted, Streamed
+from bxcache.buildx.stream.events import (
+    Outcome,
+    Phase,
+    RunStarted,
+    StepStarted,
+    Streamed,
+    Worked,
+)
 from bxcache.buildx.stream.phases import Span
 from bxcache.buildx.stream.raw import ERROR, StreamRedactor, join_documents
 from bxcache.buildx.stream.reader import TraceReader
@@ -26,7 +33,7 @@ from bxcache.errors import ConfigError, Problem, StoppedError
 from bxcache.process import read_stdin, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bxcache.buildx.bake.stream import BakeReader
     from bxcache.buildx.capabilities import Capabilities
@@ -243,6 +250,17 @@ def run_docker(
     return status
 
 
+@contextmanager
+def report_work(report: Callable[[Event], None], phase: Phase, item: str) -> Iterator[None]:
+    """Report the block as work of a phase, with its time."""
+    begun = time.monotonic()
+    report(Worked(phase, item))
+    try:
+        yield
+    finally:
+        report(Worked(phase, item, time.monotonic() - begun))
+
+
 def run_quietly(
     runner: Runner,
     command: Command,
@@ -259,15 +277,18 @@ def run_quietly(
     from bxcache.buildx.bake.stream import BakeReader  # noqa: PLC0415  # after the build
 
     reader, begun, ended = BakeReader(command.targets or (_ONLY,)), time.monotonic(), ""
-    with run(
-        (*runner.docker.command, *command.arguments),
-        variables=command.variables,
-        directory=runner.directory,
-        stdout=None,
-        seconds=seconds,
-        stop=runner.stop,
-        fed=feed is not None,
-    ) as process:
+    with (
+        report_work(runner.report, Phase.RERUN, command.metadata.name),
+        run(
+            (*runner.docker.command, *command.arguments),
+            variables=command.variables,
+            directory=runner.directory,
+            stdout=None,
+            seconds=seconds,
+            stop=runner.stop,
+            fed=feed is not None,
+        ) as process,
+    ):
         if feed is not None:
             process.feed(feed().encode(errors="replace"))
         for line in join_documents(process.read_lines()):

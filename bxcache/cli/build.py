@@ -205,7 +205,12 @@ _BUILD_OPTIONS = together(
             help="Output, such as `type=oci,dest=app.tar` or a folder.",
         ),
         option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
-        repeated("--no-cache-filter", metavar="STAGE", help="Execute every step of a stage."),
+        repeated(
+            "--no-cache-filter",
+            shell_complete=complete_stages,
+            metavar="STAGE",
+            help="Execute every step of a stage.",
+        ),
         repeated("--add-host", "add_hosts", metavar="HOST:IP", help="Host that RUN steps know."),
         repeated("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="Limit of RUN steps."),
         option("--shm-size", metavar="SIZE", help="Size of `/dev/shm` in RUN steps."),

@@ -73,15 +73,30 @@ def complete_images(
 
 def complete_stages(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The named stages of the Dockerfile."""
-    words = [each for each in context.params.get("words") or () if Path(each).is_dir()]
-    with suppress(OSError):
+    with suppress(Exception):
         from bxcache.buildx.dockerfile import list_stages, read_dockerfile  # noqa: PLC0415
-        from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
 
-        path = find_dockerfile(Path(), words[0] if words else ".", context.params.get("file"))
-        stages = list_stages(read_dockerfile(path))
+        stages = list_stages(read_dockerfile(_find_dockerfile(context)))
         return [each.name for each in stages if each.is_named and each.name.startswith(word)]
     return []
+
+
+def _find_dockerfile(context: click.Context) -> Path:
+    """The Dockerfile of the image or folder that is named so far, or else the usual one."""
+    from bxcache.config.paths import find_dockerfile  # noqa: PLC0415  # a shell waits
+    from bxcache.place.trust import load_guarded  # noqa: PLC0415  # as above
+
+    given = context.params
+    # Before an option's missing value, click has not yet given the words their name.
+    words, file = (*(given.get("words") or ()), *context.args), given.get("config_file")
+    setup = load_guarded(Path.cwd(), os.environ, file=file)
+    named = (given.get("image"), given.get("name"), *words)
+    image = next((each for each in named if each in setup.config.images), None)
+    if image is not None:
+        setup = load_guarded(Path.cwd(), os.environ, file=file, image=image)
+    folder = next((each for each in words if each != image and Path(each).is_dir()), None)
+    build = setup.config.build
+    return find_dockerfile(Path(), folder or build.context, given.get("file") or build.file)
 
 
 def complete_kept_stages(

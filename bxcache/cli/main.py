@@ -74,6 +74,9 @@ def _run(argv: Sequence[str]) -> int:
     own, extra = split_extra(argv)
     try:
         status = cli.main(list(own), prog_name="bxcache", standalone_mode=False, obj=extra)
+    except click.NoSuchOption as error:
+        _name_similar(error).show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -94,6 +97,14 @@ def _run(argv: Sequence[str]) -> int:
         words = "this is a bug in bxcache; please report it with these lines"
         return _fail(f"{words}\n\n{format_exc()}", status=EXIT_BUG)
     return status if isinstance(status, int) else 0
+
+
+def _name_similar(error: click.NoSuchOption) -> click.UsageError:
+    """The error with the most similar option first: click lists them by name."""
+    if not error.possibilities:
+        return error
+    similar = " or ".join(f"`{each}`" for each in error.possibilities)
+    return click.UsageError(f"{error.message.rstrip('.')}; did you mean {similar}?", error.ctx)
 
 
 def judge_output(status: int, output: Sink) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, is_shown
 from bxcache.console.history import render_history
-from bxcache.console.progress import QuietProgress
+from bxcache.console.progress import QuietProgress, shows_colors
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import render_document
 from bxcache.insight.history import History
@@ -35,14 +36,14 @@ def print_result(
         click.echo(result.digest)
     # If nothing began, docker's error is all that there is to say.
     if not quiet and (result.steps or not result.exit_status):
-        say(render_summary(result))
+        say(render_summary(result, colored=shows_colors(sys.stderr)))
     return said
 
 
 def print_layers(result: BuildResult) -> None:
     """Print the layers of every stage."""
     stages = tuple(result.stages.values())
-    place = ", ".join(cache.place for cache in result.caches if cache.exported) or "no cache"
+    place = ", ".join(cache.place for cache in result.caches if cache.is_kept) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""
     history = History(scope, place, record=result.record, stages=stages)
     say(render_history(history, stages, chain=False, full=False, places=False), err=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _FILE = "bxcache.toml"
 _PYPROJECT = "pyproject.toml"
 _TABLE = ("tool", "bxcache")
+_PLACE = re.compile(r"(?P<why>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
 _LARGEST_FILE = 1 << 20
 _LONGEST_SEARCHED = 2000
 
@@ -134,7 +136,10 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except ValueError as error:
         # tomllib's own error, or that of `int` about a number with thousands of digits.
-        raise _refuse(path, f"is not valid TOML: {error}") from error
+        why = f"is not valid TOML: {error}"
+        if place := _PLACE.fullmatch(str(error)):
+            why = f"is not valid TOML: {place['why']} in column {place['column']}"
+        raise _refuse(path, why, int(place["line"]) if place else None) from error
     except RecursionError as error:
         raise _refuse(path, "is nested too deeply") from error
 

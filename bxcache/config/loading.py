@@ -161,7 +161,7 @@ def _check_layer(
     layer: Layer, file: ConfigFile | None = None, *, in_python: bool = False
 ) -> list[Problem]:
     """The problems of one source, in the order of their lines."""
-    invalid = find_invalid(layer.values, in_python=in_python)
+    invalid = find_invalid(layer.values, in_file=file is not None, in_python=in_python)
     findings = [*_find_duplicates(layer.values), *invalid]
     around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
     lines = file.lines_of(around) if file and around else {}

@@ -28,7 +28,14 @@ def _check_share(value: float) -> float:
     return value
 
 
+def _check_tag(name: str) -> str:
+    if "$" in name:
+        raise ValueError(f"`{name}` is not an image's name; none has a `$`")
+    return name
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+TagList = Annotated[tuple[Annotated[str, AfterValidator(_check_tag)], ...], _LIST]
 TextTable = dict[Name, str]
 Share = Annotated[
     float, AfterValidator(_check_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})
@@ -63,7 +70,7 @@ class BuildSettings(Declaration):
     builder: Annotated[str, asks("it chooses the builder")] = ""
     """The buildx builder. Default: the current one."""
 
-    tags: Annotated[TextList, asks("it can replace another build's image")] = ()
+    tags: Annotated[TagList, asks("it can replace another build's image")] = ()
     """Names for the image."""
 
     build_args: Annotated[dict[Name, str | None], ARGUMENT] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,11 @@ _TOML_TYPES: dict[type, str] = {
     dict: "a table",
 }
 
+_UNKNOWN = "extra_forbidden"
+
 
 def find_invalid(
-    table: Mapping[str, Any], *, in_python: bool = False
+    table: Mapping[str, Any], *, in_file: bool = False, in_python: bool = False
 ) -> Iterator[tuple[Position, str]]:
     """The errors of a document: the position of each, and what is wrong and what is valid.
 
@@ -62,19 +65,34 @@ def find_invalid(
         Config.model_validate(dict(table))
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            kind = detail["type"]
+            kind, place = detail["type"], _place_of(detail["loc"])
             if in_python and kind in _PYTHON_KINDS:
                 found = type(detail["input"]).__name__
                 why = f"must be {_PYTHON_KINDS[kind]}, not a value of type `{found}`"
+            elif in_file and kind != _UNKNOWN and _has_variable(place, detail["input"]):
+                why = _explain_variable(place)
             else:
                 why = _explain(detail)
-            yield _place_of(detail["loc"]), why
+            yield place, why
 
 
 def _place_of(place: Position) -> Position:
     """A position without the tag of the backend union, and without pydantic's mark of a name."""
     place = place[:-1] if place[-1:] == ("[key]",) else place
     return (*place[:3], *place[4:]) if place[:2] == BACKENDS else place
+
+
+def _has_variable(place: Position, value: object) -> bool:
+    """Whether a value is the name of a variable, where a variable of bxcache can give the value."""
+    shortest = 3 if place[0] == "images" else 2
+    named = isinstance(value, str) and re.search(r"\$\{?[A-Za-z_]", value)
+    return bool(named) and len(place) >= shortest
+
+
+def _explain_variable(place: Position) -> str:
+    section, key = ("build", place[2]) if place[0] == "images" else place[:2]
+    name = f"BXCACHE_{section}_{key}".upper()
+    return f"variables are not expanded in the config file; `{name}` in the job can have them"
 
 
 def dotted(place: Position) -> str:
@@ -94,7 +112,7 @@ def _explain(error: ErrorDetails) -> str:
     if kind in _KINDS:
         found = _TOML_TYPES.get(type(error["input"]), "something else")
         return f"must be {_KINDS[kind]}, not {found}"
-    if kind == "extra_forbidden":
+    if kind == _UNKNOWN:
         return _explain_unknown(error["loc"])
     if kind == "value_error":
         return str(error["ctx"]["error"])

@@ -10,9 +10,10 @@ from bxcache.config.quantities import format_count, format_seconds
 from bxcache.console.progress import PlainProgress
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import show_line, show_text
+from bxcache.errors import BuildFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from typing import Self
 
     from bxcache.buildx.stream.events import Event
@@ -75,8 +76,8 @@ class FoldedProgress:
             if not self._begun and not isinstance(event, Noted):
                 self._begun = True
                 self._print((*self._log.mark("begin", self._title), *self._log.mark("stop")))
-            self._failures.take(event, label)
-            self._lines(label, event)
+            if not self._failures.take(event, label):
+                self._lines(label, event)
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -84,15 +85,25 @@ class FoldedProgress:
 
 
 def render_batch(
-    outcomes: Mapping[str, ImageOutcome], seconds: float, *, quiet: bool, what: str = IMAGES
+    outcomes: Mapping[str, ImageOutcome],
+    seconds: float,
+    *,
+    quiet: bool,
+    what: str = IMAGES,
+    explained: Container[str] = (),
 ) -> str:
-    """Show each image's outcome below its name, then the totals; with `quiet`, only errors."""
+    """Show each image's outcome below its name, then the totals; with `quiet`, only errors.
+
+    The `explained` images have the errors of docker elsewhere.
+    """
     lines = []
     for name, each in outcomes.items():
         if each.result is not None and not quiet:
             summary = render_summary(each.result).splitlines()
             lines += [f"{name}:", *(f"{_INDENT}{line}" for line in summary)]
-        if each.error is not None:
+        if each.error is not None and not (
+            name in explained and isinstance(each.error, BuildFailedError)
+        ):
             words = filter(None, str(each.error).splitlines())
             lines += [f"{name}: {show_text(line)}" for line in words]
     failed = sum(bool(each.exit_status) for each in outcomes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import deque
 from typing import IO, TYPE_CHECKING, TextIO
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Key = tuple[str, StepName, str]
     """The image, the step, and its vertex, since two steps can share a name."""
 
+_END = re.compile(rf"{ERROR}|[^\s:]+:[0-9]+$")
+"""Docker's error, or the beginning of the excerpt before it: a file and a line."""
 _LARGEST_IN_MEMORY = 64_000
 _MOST_WORDS = 1000
 
@@ -66,10 +69,13 @@ class Failures:
                 self._failed[label, step, vertex] = None
             case events.StepFinished(step, _, _, _, vertex) | events.StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
-            # A job's log has all output in its section; without a failed step, an excerpt is first.
-            case events.Said(line) if self._log or self._failed or line.startswith(ERROR):
-                self._said.append((label, line))
-                return True
+            case events.Said(line):
+                words = (*self.list_words(label), line)
+                is_last = bool(self._failed) or any(map(_END.match, words))
+                # The section of a job's log is folded, and may hide why docker failed.
+                if is_last or self._log is not None:
+                    self._said.append((label, line))
+                return is_last
         return False
 
     def list_words(self, label: str = "") -> list[str]:

@@ -37,7 +37,7 @@ class PlainProgress:
     ) -> None:
         """Prefix each line with a label; `defuse` makes it safe to print."""
         self._stream, self._label, self._defuse = stream, label, defuse
-        self._is_colored = _shows_colors(stream)
+        self._is_colored = shows_colors(stream)
 
     def __call__(self, event: Event) -> None:
         """Write an event, if it has text."""
@@ -94,10 +94,15 @@ class PlainProgress:
         return f"{shown} {took:>{_TIME_WIDTH}} {step.label} {first}"
 
     def _paint(self, text: str, color: str) -> str:
-        return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self._is_colored else text
+        return paint(text, color) if self._is_colored else text
 
 
-def _shows_colors(stream: TextIO) -> bool:
+def paint(text: str, color: str) -> str:
+    """Color a text for a terminal."""
+    return f"\x1b[{_CODES[color]}m{text}\x1b[0m"
+
+
+def shows_colors(stream: TextIO) -> bool:
     """Whether a stream shows colors, by https://no-color.org and https://force-color.org."""
     if os.environ.get("NO_COLOR"):
         return False

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bxcache.config.quantities import format_count, format_seconds, format_size
+from bxcache.buildx.stream.events import Outcome
+from bxcache.config.quantities import (
+    format_count,
+    format_ratio,
+    format_seconds,
+    format_size,
+)
+from bxcache.console.phases import summarize_phases
+from bxcache.console.progress import paint
 from bxcache.console.report.plain import render_rows
 from bxcache.console.report.sections import (
     label_stage,
     show_outcomes,
     show_saved,
     summarize_pushed,
+    summarize_saved,
     tabulate_work,
 )
 from bxcache.console.tables import clean_text, cut_text
@@ -25,17 +34,21 @@ if TYPE_CHECKING:
 
 _MOST_SLOWEST = 3
 _LONGEST = 60
+_LEAST_SECONDS = 1.0
+"""A shorter build is not worth a line about its time."""
 
 
-def render_summary(result: BuildResult) -> str:
+def render_summary(result: BuildResult, *, colored: bool = False) -> str:
     """Render the summary; the last two lines are the totals."""
-    blocks = _list_blocks(result.report) if result.report is not None else ()
-    return "\n".join([*blocks, render_totals(result)])
+    blocks = [*_list_blocks(result.report)] if result.report is not None else []
+    if result.phases and result.seconds >= _LEAST_SECONDS:
+        blocks.append(f"time: {summarize_phases(result.phases)}")
+    return "\n".join([*blocks, render_totals(result, colored=colored)])
 
 
-def render_totals(result: BuildResult) -> str:
+def render_totals(result: BuildResult, *, colored: bool = False) -> str:
     """Render two lines: the steps' outcomes, and the saved caches."""
-    return f"{_render_steps(result)}\n{_render_saved(result)}"
+    return f"{_render_steps(result, colored=colored)}\n{_render_saved(result)}"
 
 
 def _list_blocks(report: Report) -> Iterator[str]:
@@ -68,22 +81,25 @@ def _name_warning(text: str) -> str:
     return clean_text(name if colon and name.isalnum() else cut_text(text, _LONGEST))
 
 
-def _render_steps(result: BuildResult) -> str:
+def _render_steps(result: BuildResult, *, colored: bool) -> str:
     steps = format_count(len(result.steps), "step")
     outcomes = show_outcomes(Counter(step.outcome for step in result.steps))
+    if result.hit_ratio is not None:
+        share = format_ratio(result.hit_ratio)
+        shown = paint(share, "cyan") if colored else share
+        outcomes = outcomes.replace(Outcome.REUSED, f"{Outcome.REUSED} ({shown})", 1)
     took = format_seconds(result.seconds)
     amounts = _list_amounts(result.report) if result.report is not None else ()
     return ", ".join([f"{steps}: {outcomes}", f"in {took}", *amounts])
 
 
 def _list_amounts(report: Report) -> Iterator[str]:
-    saved = show_saved(report.counts)
-    if saved is not None:
-        yield f"{saved} saved"
+    if show_saved(report.counts) is not None:
+        yield from filter(None, [summarize_saved(report.counts)])
     if report.pulled_bytes:
         yield f"{format_size(report.pulled_bytes)} fetched"
     if report.sent_bytes:
-        yield f"{format_size(report.sent_bytes)} sent"
+        yield f"{format_size(report.sent_bytes)} of context sent"
 
 
 def _render_saved(result: BuildResult) -> str:

@@ -88,6 +88,12 @@ def read_builds(checkout: Checkout, *, any_checkout: bool = False) -> Iterator[b
                     yield _read(handle, each[0])
 
 
+def read_trusted(checkout: Checkout, scope: str) -> Iterator[Record]:
+    """The records of the last trusted builds of a scope, the last one first."""
+    records = (record for record, _ in RecentHolder(checkout).builds)
+    return (each for each in records if each.scope.name == scope and each.place.trusted)
+
+
 class RecentHolder:
     """The builds of a directory, in the form of a backend without caches."""
 

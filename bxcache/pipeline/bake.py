@@ -162,11 +162,11 @@ class _Run:
 
     def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
         name, earlier = declared.name, ask_earlier(prepared, plan)
-        report = recalling(self._report_for(name), earlier)
+        timeline = prepared.start_timeline()
+        report = recalling(self._report_for(name), earlier, timeline)
         runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
-        arguments, timeline = describe_arguments(declared), prepared.start_timeline()
         return Target(
-            *(prepared, plan, runner, arguments),
+            *(prepared, plan, runner, describe_arguments(declared)),
             name=name,
             call=declared.call,
             earlier=earlier,

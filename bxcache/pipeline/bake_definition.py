@@ -30,6 +30,7 @@ from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.bake_targets import (
+    NOTHING,
     Bake,
     check_files,
     find_set,
@@ -160,7 +161,7 @@ def _evaluate(
         try:
             targets, text = print_definition(request, words, docker, {**environment, **agent})
         except ConfigError as error:
-            raise ConfigError(error.problems, hint=_HINT) from error
+            raise ConfigError(error.problems, hint=_HINT, title=NOTHING) from error
     return targets, json.loads(text).get("group") or {}
 
 

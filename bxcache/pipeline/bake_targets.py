@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = re.compile(r"failed to find target (?P<name>.*)")
 _SWITCHES = {"push": "--push", "load": "--load", "pull": "--pull", "no_cache": "--no-cache"}
+NOTHING = "there is nothing to bake"
 _HARMLESS = LAYERLESS | {"-D", "--debug", "--allow"}
 _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """The keys that a run which only saves sets itself, so the caller's `--set` of them is dropped."""
@@ -115,7 +116,7 @@ def print_definition(
         if unknown := _UNKNOWN.fullmatch(why):
             own = [*words[: len(words) - len(request.targets)], *filter(is_remote, request.targets)]
             why += _name_known(unknown["name"], docker.list_bake(own, directory, environment))
-        raise ConfigError([Problem(source, "", redact(why))], hint=hint)
+        raise ConfigError([Problem(source, "", redact(why))], hint=hint, title=NOTHING)
     try:
         return parse_definition(answer.stdout), answer.stdout
     except ValueError as error:
@@ -141,7 +142,8 @@ def _check_needs(request: BakeRequest, targets: Mapping[str, BakeTarget], docker
     hint = f"if you trust the bake file, `{way}` lets it"
     if any(map(concerns_files, missing)):
         hint += f";\n`{FILES_VARIABLE}=0` in the environment lets it have all files"
-    raise ConfigError([Problem(f"target `{e.target}`", "", e.meaning) for e in missing], hint=hint)
+    problems = [Problem(f"target `{e.target}`", "", e.meaning) for e in missing]
+    raise ConfigError(problems, hint=hint, title="the bake file needs what is not allowed")
 
 
 def _name_known(name: str, known: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def choose_images(request: BuildRequest, names: Sequence[str]) -> tuple[str, ...
     if not known and not names:
         problems.append(Problem(source, "images", "no image is declared"))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, title="wrong names of images" if names else "")
     return tuple(names) or known
 
 

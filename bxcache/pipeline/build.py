@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.result import BuildResult, ImageOutcome
+    from bxcache.pipeline.timeline import Timeline
 
 MOST_AT_ONCE = 4
 """How many targets are looked up or finished at once."""
@@ -73,14 +74,15 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        earlier = ask_earlier(prepared, plan)
-        report, repeat = recalling(redacting(observe, redact), earlier), prepared.render_save
+        earlier, timeline = ask_earlier(prepared, plan), prepared.start_timeline()
+        report = recalling(redacting(observe, redact), earlier, timeline)
         missing = prepared.find_missing()
-        runner = replace(prepared.make_runner(redact, report, repeat, stdin), missing=missing)
+        runner = replace(
+            prepared.make_runner(redact, report, prepared.render_save, stdin), missing=missing
+        )
         notes = (plan.start, *prepared.notes, *prepared.list_notes(), *plan.notes)
         for note in notes if missing is None else ():
             runner.report(Noted(note))
-        timeline = prepared.start_timeline()
         target = Target(prepared, plan, runner, arguments, earlier=earlier, timeline=timeline)
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
     if outcome.result is None or outcome.error is not None:
@@ -200,9 +202,12 @@ def _add_trouble(
 
 
 def recalling(
-    report: Callable[[Event], None], earlier: EarlierBuilds | None
+    report: Callable[[Event], None], earlier: EarlierBuilds | None, timeline: Timeline
 ) -> Callable[[Event], None]:
-    """Wrap an observer so that it gets the times of earlier builds once they are known."""
+    """Wrap an observer so that it gets the times of earlier builds once they are known.
+
+    The timeline gets the events, too.
+    """
     waiting = [earlier] if earlier is not None else []
 
     def recall(event: Event) -> None:
@@ -212,6 +217,7 @@ def recalling(
             times = list_last_times(waiting.pop().wait())
             if times:
                 report(Recalled(times))
+        timeline.take(event)
         report(event)
 
     return recall

@@ -45,9 +45,8 @@ def finish_target(
     other arguments.
     """
     try:
-        with target.measure(Phase.RERUN):
-            for backend in target.prepared.backends:
-                ran = backend.finish_export(target.runner, target.plan.uses, ran)
+        for backend in target.prepared.backends:
+            ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
         # Optional records are not worth a long wait.

@@ -74,8 +74,11 @@ def _explain_file(path: Path, given: str | None, images: Mapping[str, object]) -
     if given is not None:
         return f"there is no Dockerfile `{path}`; a path to it is relative to the working directory"
     why = f"`{path.parent}` has no Dockerfile; name one elsewhere with `{name_option('file')}`"
+    if not images:
+        return why
     known = ", ".join(f"`{each}`" for each in images)
-    return f"{why}, or build an image of the config file: {known}" if images else why
+    every = choose_words("bxcache build --all", "bxcache.build_images()")
+    return f"{why}, or build an image of the config file: {known}; `{every}` builds all"
 
 
 def _explain_target(target: str | None, text: str) -> str | None:

@@ -15,6 +15,7 @@ from bxcache.buildx.driver import Docker
 from bxcache.buildx.extra_flags import LAYERLESS, METADATA_FILE, drop_flags, find_values
 from bxcache.buildx.run import METADATA, Runner, locate_folder
 from bxcache.buildx.stream.events import Event, Noted
+from bxcache.config.paths import is_remote
 from bxcache.config.wording import choose_words
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.destinations import check_build
@@ -22,6 +23,7 @@ from bxcache.pipeline.inputs import find_missing
 from bxcache.pipeline.plan import list_candidates
 from bxcache.pipeline.request import STDOUT, BuildRequest
 from bxcache.pipeline.timeline import Timeline
+from bxcache.place.checkout_state import CheckoutState
 from bxcache.place.image_name import find_image
 from bxcache.place.origin import Origin, read_origin
 from bxcache.place.scope import Scope
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.driver import Probe
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
+    from bxcache.config.models import BuildSettings
     from bxcache.redaction import Redactor
 
 _NO_STDOUT = "the image would go to stdout, which {}; give it a `dest`"
@@ -52,6 +55,7 @@ class Prepared:
         candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
         origin: the repository and commit that are built, as they were before the build.
+        state: finds the state of the files that are built; None if nothing is saved.
         metadata_wish: the path where the caller wants docker's metadata file, or None.
     """
 
@@ -67,6 +71,7 @@ class Prepared:
     notes: tuple[str, ...]
     origin: Origin
     metadata_wish: Path | None = None
+    state: CheckoutState | None = None
 
     @property
     def refuses_borrowed(self) -> bool:
@@ -182,6 +187,7 @@ def prepare(
     configuration is a ConfigError, a docker that is missing or cannot build an EngineError.
     """
     setup, trust = read_setup(request)
+    state = _begin_state(setup.config.build, request.directory) if trust.writes else None
     docker, settings = Docker.find(), setup.config.build
     extra = request.list_extra(settings)
     wish = "".join(find_values(extra, METADATA_FILE)[-1:])
@@ -207,7 +213,17 @@ def prepare(
         notes=(*setup.notes, *trust.notes),
         origin=read_origin(os.environ, request.directory),
         metadata_wish=request.directory / wish if wish else None,
+        state=state,
     )
+
+
+def _begin_state(settings: BuildSettings, directory: Path) -> CheckoutState | None:
+    if is_remote(settings.context) or settings.context == "-":
+        return None
+    folders = {directory / settings.context}
+    if settings.file and not is_remote(settings.file) and settings.file != "-":
+        folders.add((directory / settings.file).parent)
+    return CheckoutState(sorted(folders))
 
 
 def _report_waiting(observe: Observer | None) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.command import list_pushed
+from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
-from bxcache.insight.recent_builds import Checkout, add_build, find_folder
+from bxcache.insight.recent_builds import Checkout, add_build, find_folder, read_trusted
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import (
     RecordedArguments,
@@ -59,6 +60,9 @@ def make_record(
     settings, scope = prepared.setup.config.build, prepared.scope
     account = _choose_account(ran, caches, target)
     steps = recall_seconds(list_recorded_steps(account, redact), earlier)
+    if any(each.outcome is Outcome.REUSED and each.ran is None for each in steps):
+        # The declared backends may be new, or keep no records. Times decide what a store evicts.
+        steps = recall_seconds(steps, read_trusted(_find_checkout(prepared), scope.name))
     record = Record(
         version=1,
         scope=RecordedScope(
@@ -133,8 +137,7 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
     if prepared.request.donor:
         # This build only inspects a cache.
         return None
-    trust = prepared.trust
-    checkout = Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
+    checkout = _find_checkout(prepared)
     why, folder = None, find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
@@ -147,6 +150,11 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
         except OSError as error:
             why = error.strerror or str(error)
     return f"`{name_call('history')}` will not know this build: {why}" if why else None
+
+
+def _find_checkout(prepared: Prepared) -> Checkout:
+    trust = prepared.trust
+    return Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: Target) -> Account:

@@ -12,6 +12,7 @@ from bxcache.buildx.extra_flags import find_exports
 from bxcache.buildx.stream.events import Noted, Phase
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.lost_steps import explain_lost
 from bxcache.pipeline.plan import join_reasons
 
 if TYPE_CHECKING:
@@ -82,12 +83,16 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     for save in sorted(plan.saves, key=lambda each: each.apart):
         own = tuple(transfers.get(save.use.place, ()))
         built = Built(runner, plan.imports, ran, transfers=own, sound=sound)
-        with target.measure(Phase.RERUN if save.apart else Phase.COMMIT, save.use.place):
+        with target.measure(Phase.COMMIT, save.use.place):
             found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]
     results = _merge([*imported, *unsaved, *(each.result for each in saved.values())])
     caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
+    if any(each.exported and each.contents for each in results):
+        lost = explain_lost(ran.trace, caches.complete(ran.metadata))
+        if lost is not None:
+            runner.report(Noted(lost))
     advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
     return replace(caches, advice=(advice,) if advice else ())
 

@@ -31,6 +31,16 @@ CI_FILES = {
     "azure": "azure-pipelines.yml",
 }
 """The file of each CI system, or the folder of its files."""
+_NO_JOBS = "after_script|before_script|cache|default|image|include|services|spec|stages|variables"
+_JOBS = {
+    "gitlab": rf"^(?!(?:{_NO_JOBS}|workflow)\b)(?P<name>\w[\w ./-]*):",
+    "github": r"^  (?P<name>[\w-]+):",
+    "circleci": r"^  (?P<name>[\w-]+):",
+    "buildkite": r"^ *(?:- )?label: *[\"']?(?P<name>[^\"'\n]+)",
+    "jenkins": r"\bstage *\( *[\"'](?P<name>[^\"']+)",
+    "azure": r"^ *- (?:job|deployment|script|task): *(?P<name>.+)",
+}
+_TABLE_OF_JOBS = re.compile(r"^jobs:.*?(?=^\w|\Z)", re.MULTILINE | re.DOTALL)
 _HOSTS = {"github.com": "github", "gitlab.com": "gitlab", "dev.azure.com": "azure"}
 _BAKE = ("docker-bake.hcl", "docker-bake.json")
 # https://docs.docker.com/compose/intro/compose-application-model/#the-compose-file
@@ -55,6 +65,8 @@ _USES = {
 }
 _HINT = "`bxcache init` writes a config file for what the repository builds; run it there"
 _COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(?P<words>\S.*)$", re.IGNORECASE | re.MULTILINE)
+_TAKEN = ("context", "dockerfile")
+_COMPOSE_LINE = re.compile(r"(?P<indent> *)(?P<key>\w+): *(?P<value>[^ #]?)")
 _COMPOSE_KEY = re.compile(r"\s*(?P<key>build|context|dockerfile):\s+[\"']?(?P<value>[\w./-]+)")
 
 
@@ -74,10 +86,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A line of the repository that builds already, perhaps with a cache."""
+    """The lines of a file that build already, perhaps with a cache."""
 
     file: str
-    line: int
+    lines: tuple[int, ...]
     what: str
 
 
@@ -92,8 +104,9 @@ class Survey:
         default: the default branch.
         bake: the bake file at the top, which says alone what is built.
         compose: the Compose file at the top.
+        left_out: the keys of its builds that are not taken over.
         systems: the CI systems that have files here, then that of the remote's host.
-        uses: lines that build already, most of them with a cache.
+        uses: where something builds already, most with a cache.
     """
 
     name: str
@@ -103,6 +116,7 @@ class Survey:
     default: str = _DEFAULT
     bake: str | None = None
     compose: str | None = None
+    left_out: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
     uses: tuple[Use, ...] = ()
 
@@ -122,10 +136,13 @@ def survey(directory: Path) -> tuple[Path, Survey]:
     default = repository.find_default() or repository.find_branch()
     name = _spell(PurePosixPath(remote or root.resolve().name).name)
     compose, bake = _find_first(root, _COMPOSE), _find_first(root, _BAKE)
-    images = list_images(root, name, read_contexts(_read(root / compose) if compose else ""))
+    composed = _read(root / compose) if compose else ""
+    images = list_images(root, name, read_contexts(composed))
     if not images and not bake:
         why = "there is no Dockerfile with a `FROM`, and no docker-bake file at the top"
-        raise ConfigError([Problem(str(root), "", why)], hint=_HINT)
+        raise ConfigError(
+            [Problem(str(root), "", why)], hint=_HINT, title="there is nothing to build"
+        )
     return root, Survey(
         name=name,
         images=images,
@@ -134,6 +151,7 @@ def survey(directory: Path) -> tuple[Path, Survey]:
         default=default.value if default and _PLAIN.fullmatch(default.value) else _DEFAULT,
         bake=bake,
         compose=compose,
+        left_out=list_left_out(composed),
         systems=tuple(dict.fromkeys(_list_systems(root, host))),
         uses=tuple(_list_uses(root)),
     )
@@ -266,6 +284,38 @@ def read_contexts(text: str) -> dict[str, str]:
     return found
 
 
+def list_left_out(text: str) -> tuple[str, ...]:
+    """The keys of a Compose file's builds that `read_contexts` does not read, as far as lines say.
+
+    >>> list_left_out("api:\n  build:\n    context: .\n    args:\n      A: 1\n  ports: []\n")
+    ('args',)
+    """
+    found: dict[str, None] = {}
+    outer, inner = -1, 0
+    for match in filter(None, map(_COMPOSE_LINE.match, text.splitlines())):
+        indent, key = len(match["indent"]), match["key"]
+        if outer < 0 or indent <= outer:
+            outer, inner = (indent if key == "build" and not match["value"] else -1), 0
+            continue
+        inner = inner or indent
+        if indent == inner and key not in _TAKEN:
+            found[key] = None
+    return tuple(found)
+
+
+def list_jobs(text: str, system: str) -> tuple[str, ...]:
+    """The jobs of a CI system's file, or its stages or steps, as far as lines say it.
+
+    >>> list_jobs("stages: [b]\nbuild api:\n  script: make\n.hidden:\n  x: y\n", "gitlab")
+    ('build api',)
+    >>> list_jobs("on:\n  push:\njobs:\n  test:\n    steps: []\n", "github")
+    ('test',)
+    """
+    if system in ("github", "circleci"):
+        text = "".join(_TABLE_OF_JOBS.findall(text))
+    return tuple(each["name"].strip() for each in re.finditer(_JOBS[system], text, re.MULTILINE))
+
+
 def _list_systems(root: Path, host: str | None) -> Iterator[str]:
     for system, name in CI_FILES.items():
         path = root / name
@@ -276,12 +326,11 @@ def _list_systems(root: Path, host: str | None) -> Iterator[str]:
 
 
 def _list_uses(root: Path) -> Iterator[Use]:
-    """List the lines of CI and bake files that build, one for each kind and file."""
+    """List where CI and bake files build, once for each kind and file."""
     workflows = sorted((root / CI_FILES["github"]).glob("*.y*ml"))
     named = [root / name for name in (*CI_FILES.values(), *_BAKE, *_COMPOSE)]
     for path in [*workflows, *filter(Path.is_file, named)]:
-        left = dict(_USES)
-        for number, line in enumerate(_read(path).splitlines(), 1):
-            for what in [each for each, pattern in left.items() if pattern.search(line)]:
-                del left[what]
-                yield Use(path.relative_to(root).as_posix(), number, what)
+        written = [*enumerate(_read(path).splitlines(), 1)]
+        for what, pattern in _USES.items():
+            if lines := tuple(number for number, line in written if pattern.search(line)):
+                yield Use(path.relative_to(root).as_posix(), lines, what)

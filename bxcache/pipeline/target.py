@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
-from bxcache.buildx.stream.events import Phase, Worked
+from bxcache.buildx.run import report_work
 from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from bxcache.buildx.run import Runner, RunResult
+    from bxcache.buildx.stream.events import Phase
     from bxcache.insight.earlier import EarlierBuilds
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
@@ -43,16 +42,9 @@ class Target:
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
 
-    @contextmanager
-    def measure(self, phase: Phase, item: str = "") -> Iterator[None]:
-        """Measure and report the block as work of a phase."""
-        self.runner.report(Worked(phase, item))
-        begun = time.monotonic()
-        try:
-            with self.timeline.measure(phase):
-                yield
-        finally:
-            self.runner.report(Worked(phase, item, time.monotonic() - begun))
+    def measure(self, phase: Phase, item: str) -> AbstractContextManager[None]:
+        """Report the block as work of a phase, with its time."""
+        return report_work(self.runner.report, phase, item)
 
     def retry_after_collision(self, ran: RunResult) -> Target:
         """A copy to run again if its own export made it fail; else the target itself."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.stream.events import Phase
+from bxcache.buildx.stream.events import Phase, Worked
 from bxcache.buildx.stream.phases import Span, share_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from bxcache.buildx.run import RunResult
+    from bxcache.buildx.stream.events import Event
     from bxcache.insight.record_parts import RecordedPhase
 
 _MOST_SPANS = 40
+_OWN = (Phase.RERUN, Phase.COLLECT, Phase.COMMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,11 @@ class Timeline:
     began: float = field(default_factory=time.time)
     spans: list[Span] = field(default_factory=list)
 
-    @contextmanager
-    def measure(self, phase: Phase) -> Iterator[None]:
-        """Measure the block as a part of a phase."""
-        began = time.time()
-        try:
-            yield
-        finally:
-            self.spans.append(Span(phase, began, time.time()))
+    def take(self, event: Event) -> None:
+        """Take an event; the end of bxcache's own work has a span."""
+        if isinstance(event, Worked) and event.phase in _OWN and event.seconds is not None:
+            now = time.time()
+            self.spans.append(Span(event.phase, now - event.seconds, now))
 
     def list_phases(self, ran: RunResult, now: float) -> tuple[RecordedPhase, ...]:
         """List the phases until now, in the order in which they began."""

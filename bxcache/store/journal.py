@@ -54,10 +54,12 @@ class Work:
         steps: how many steps the build has.
         seconds: how long each layer's steps took, by digest, for executed steps; 0 for the layers
             of base images, which no step creates.
+        state: a guess of what was built, equal for equal files; empty if unknown.
     """
 
     steps: int = 0
     seconds: Mapping[str, float] | None = None
+    state: str = ""
 
 
 class Page(BaseModel):
@@ -68,6 +70,7 @@ class Page(BaseModel):
         saved: when it was saved, in seconds since the epoch; 0 if unknown.
         steps: as in `Work`; 0 if unknown.
         seconds: as in `Work`, also from earlier builds; unknown for layers that are not listed.
+        state: as in `Work`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -78,6 +81,7 @@ class Page(BaseModel):
     saved: WrittenMoment = 0.0
     steps: WrittenSize = 0
     seconds: dict[str, WrittenSeconds] = Field(default_factory=dict)
+    state: str = ""
 
     def to_json(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
@@ -87,7 +91,7 @@ class Page(BaseModel):
 
         It keeps the times of lost layers: an engine that still has one can restore it unexecuted.
         """
-        return self.model_copy(update={"manifest": entry})
+        return self.model_copy(update={"manifest": entry, "state": ""})
 
 
 def make_page(
@@ -107,7 +111,14 @@ def make_page(
         # Several steps can create one layer, and this build may have executed only the shortest.
         known[digest] = max(seconds, known.get(digest, 0.0))
     took = {digest: round(known[digest], 3) for digest in layers if digest in known}
-    return Page(scope=scope, manifest=entry, saved=saved, steps=work.steps, seconds=took)
+    return Page(
+        scope=scope,
+        manifest=entry,
+        saved=saved,
+        steps=work.steps,
+        seconds=took,
+        state=work.state,
+    )
 
 
 def spell_scope(scope: str) -> str:

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -304,11 +304,27 @@ def take_export(
     earlier = [*staging.donors, *([before] if before else [])]
     known = [each for each in map(catalog.journal.read, earlier) if each]
     catalog.change(index, {scope: Change(make_page(scope, entry, layers, work, known))})
+    saved = _describe(entry, manifest, sum(sizes[digest] for digest in new))
+    return replace(saved, unchanged=before is not None and before.digest == entry.digest)
+
+
+def renew_scope(catalog: Catalog, scope: str, digest: str, state: str) -> Saved | None:
+    """Mark a scope as used by a build that has nothing new; None if it is another one now."""
+    index = catalog.recover()
+    entry = index.find(scope)
+    page = catalog.journal.read(entry) if entry is not None else None
+    if entry is None or page is None or entry.digest != digest:
+        return None
+    catalog.change(index, {scope: Change(page.model_copy(update={"state": state}))})
+    return _describe(entry, read_manifest(catalog.layout, entry), 0)
+
+
+def _describe(entry: Descriptor, manifest: CacheManifest, new_bytes: int) -> Saved:
     return Saved(
         digest=entry.digest,
-        bytes=sum(sizes.values()),
-        new_bytes=sum(sizes[digest] for digest in new),
-        layers=len(layers),
-        unchanged=before is not None and before.digest == entry.digest,
-        contents=frozenset(layers),
+        bytes=sum(manifest.list_sizes(entry).values()),
+        new_bytes=new_bytes,
+        layers=len(manifest.layer_sizes),
+        unchanged=True,
+        contents=frozenset(manifest.layer_sizes),
     )

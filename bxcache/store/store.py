@@ -28,6 +28,7 @@ from bxcache.store.staging import (
     keep_results,
     link_blobs,
     read_export,
+    renew_scope,
     sweep_staging,
     take_export,
 )
@@ -173,6 +174,18 @@ class Store:
         entry, manifest = cut_unsound(layout, entry, manifest, sound)
         with self._changing(f"saving the scope `{scope}`") as catalog:
             return take_export(catalog, staging, entry, manifest, work or Work())
+
+    def read_state(self, scope: str) -> str:
+        """What a scope's last build was built from, as in `Work`; empty if unknown."""
+        with self._reading() as catalog:
+            entry = catalog.read().find(scope)
+            page = catalog.journal.read(entry) if entry is not None else None
+        return page.state if page is not None else ""
+
+    def renew(self, scope: str, digest: str, state: str) -> Saved | None:
+        """Mark a scope as used by a build that has nothing new; None if it is another one now."""
+        with self._changing(f"renewing the scope `{scope}`") as catalog:
+            return renew_scope(catalog, scope, digest, state)
 
     def read_records(self, scope: str) -> tuple[bytes, ...]:
         """The records of a scope's builds, the last one's at the end."""

@@ -149,6 +149,23 @@ def test_the_scheduled_job_prunes_deleted_branches(
     assert list_tags(gone, registry) == ["image.linux-amd64.main", "image.linux-amd64.main.bxcache"]
 
 
+def test_gitlab_pushes_a_release_by_its_git_tag(
+    at: MakeRepository, machines: MakeMachine, private_registry: Registry
+) -> None:
+    """A tag's pipeline executes nothing, pushes the image by that tag alone and saves no cache."""
+    repository, registry = at("gitlab"), private_registry
+    run_all(repository.job(new_machine("gitlab", machines, registry)), "gitlab")
+    mark = len(registry.requests())
+    image = f"{repository.host}/acme/shop"
+    tagged = {"CI_COMMIT_TAG": "v1.0", "CI_COMMIT_BRANCH": "", "CI_COMMIT_REF_NAME": "v1.0"}
+    machine = new_machine("gitlab", machines, registry)
+    job = repository.job(machine, **tagged, CI_REGISTRY_IMAGE=image)
+    assert run_all(job, "gitlab") == [(STEPS, 0)]
+    manifests = [path for path in written(registry, mark) if "/manifests/" in path]
+    names = {path.rpartition("/")[2] for path in manifests}
+    assert {each for each in names if ":" not in each} == {"v1.0"}
+
+
 def list_tags(job: Job, registry: Registry) -> list[str]:
     """The tags of the cache that the job's config file names."""
     config = tomllib.loads((job.checkout / "bxcache.toml").read_text())

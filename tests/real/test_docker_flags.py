@@ -145,6 +145,17 @@ def test_dockers_cache_flags_are_answered_with_a_backend(machine: Machine, proje
             "by itself: `--backend type=inline,ref=r.io/app:1`.",
         ),
         (
+            # An image: its cache gets a repository of its own.
+            "",
+            ("--cache-from", "r.io/x/app:latest"),
+            "ref=r.io/x/app-cache`, or `--backend type=inline,ref=r.io/x/app:latest` for a cache",
+        ),
+        (
+            "",
+            ("--cache-from", "r.io/app:1", "--backend", "type=registry,ref=r.io/app-cache"),
+            "by itself: `--backend` is given, so leave the flag out.",
+        ),
+        (
             "type = 'inline'\nref = 'r.io/app:1'",
             ("--cache-from", "r.io/app:1", "--cache-to", "type=inline"),
             "bxcache.toml declares `type=inline,ref=r.io/app:1`, so leave the flag out.",
@@ -152,7 +163,7 @@ def test_dockers_cache_flags_are_answered_with_a_backend(machine: Machine, proje
         (
             "type = 'local'\ndir = '.cache'",
             ("--cache-from", "r.io/app"),
-            "flag out; a flag replaces that: `--backend type=registry,ref=r.io/app`.",
+            "bxcache.toml declares `type=local,dir=.cache`, so leave the flag out.",
         ),
         (
             "type = 'local'\ndir = '.cache'",

@@ -105,16 +105,17 @@ def test_a_ci_system_is_recognized_by_its_file(system: str, tmp_path: Path) -> N
 def test_caches_that_are_used_already_are_noted(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each line that builds with a cache is named, so that it can be removed."""
+    """All lines that build with a cache are named, so that they can be removed."""
     workflow = repository / ".github" / "workflows" / "ci.yml"
     workflow.parent.mkdir(parents=True)
     workflow.write_text(
         "x:\n  - uses: docker/build-push-action@v6\n    with:\n      cache-to: gha\n"
+        "y:\n  - run: docker build --cache-to type=gha .\n"
     )
     assert run(["init"]) == 0
     notes = capsys.readouterr().err
     assert ".github/workflows/ci.yml:2 has `docker/build-push-action`" in notes
-    assert ".github/workflows/ci.yml:4 has `cache-to`" in notes
+    assert ".github/workflows/ci.yml:4, 6 has `cache-to`" in notes
     assert "`bxcache init --ci github` writes a job for GitHub Actions" in notes
 
 
@@ -226,8 +227,8 @@ def test_the_remote_names_image_and_cache(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--repository", "ghcr.io/a/b"], "needs --ci"),
-        (["--ci", "jenkins", "--repository", "ghcr.io/a/b"], "needs --ci"),
+        (["--repository", "a/b:c"], "is not a repository"),
+        (["--ci", "jenkins", "--repository", "ghcr.io/a/b"], "keeps its cache as files"),
         (["--ci", "github", "--repository", "quay.io/a/b"], "logs in to ghcr.io"),
         (["--ci", "gitlab", "--repository", 'x/"a'], "is not a repository"),
         (["--ci", "hudson"], "'--ci'"),
@@ -276,10 +277,81 @@ def test_nothing_is_overwritten(repository: Path, capsys: pytest.CaptureFixture[
     assert "bxcache.toml: exists already" in error
     assert "Jenkinsfile: exists already" in error
     assert read_all(repository) == before
+    assert "configuration" not in error
     assert run(["init", "--ci", "jenkins", "--force"]) == 0
     assert "pipeline {" in (repository / "Jenkinsfile").read_text()
+    assert "note: the whole `bxcache.toml` is replaced\n" in capsys.readouterr().err
     assert run(["init", "--ci", "jenkins"]) == 0
     assert "nothing to write" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "jobs"),
+    [
+        ("gitlab", "stages: [a]\nbuild-api:\n  script: make\ndeploy:\n  script: x\n", "deploy"),
+        ("github-files", "on:\n  push:\njobs:\n  build-api:\n    x: 1\n  lint:\n", "lint"),
+        ("circleci", "jobs:\n  build-api:\n    x: 1\n  e2e:\nworkflows:\n  all:\n", "e2e"),
+        ("buildkite", "steps:\n  - label: build-api\n  - label: 'push it'\n", "push it"),
+        ("jenkins", "stage('build-api') {}\nstage(\"Try\") {}\n", "Try"),
+        ("azure", "jobs:\n  - job: build-api\n  - job: Other\n", "Other"),
+    ],
+)
+def test_the_jobs_of_a_replaced_file_are_named(
+    system: str, text: str, jobs: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--force` says that the whole file is replaced, and which jobs it had."""
+    file = SYSTEMS[system].file
+    make(repository, {file: text})
+    assert run(["init", "--ci", system, "--force"]) == 0
+    note = f"note: the whole `{file}` is replaced; it had `build-api`, `{jobs}`\n"
+    assert note in capsys.readouterr().err
+
+
+def test_a_registry_alone_can_be_declared(repository: Path) -> None:
+    """With a repository and without a job, the image has that name and its cache is beside it."""
+    assert run(["init", "--repository", "quay.io/x/y"]) == 0
+    found = tomllib.loads((repository / "bxcache.toml").read_text())
+    assert found["build"]["tags"] == ["quay.io/x/y"]
+    assert found["cache"]["backends"] == [{"type": "registry", "ref": "quay.io/x/y-cache"}]
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected", "noted"),
+    [
+        ("https://gitlab.com/group/shop", "registry.gitlab.com/group/shop", False),
+        ("https://gitlab.example.com/group/shop", "registry.example.com/group/shop", True),
+        ("", "registry.gitlab.com/acme/shop", True),
+    ],
+)
+def test_a_name_that_is_a_guess_is_noted(
+    remote: str, expected: str, *, noted: bool, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name to put in is noted; on another host, not even the registry is known."""
+    make(repository, {}, remote)
+    assert run(["init", "--ci", "gitlab"]) == 0
+    assert tomllib.loads((repository / "bxcache.toml").read_text())["build"]["tags"] == [expected]
+    note = f"note: `{expected}` stands for the image's name: put it in, or give it by"
+    assert (note in capsys.readouterr().err) == noted
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (" .", "from `compose.yml`; `bxcache bake`"),
+        (
+            "\n      context: .\n      args:\n        A: 1\n      network: host",
+            "from `compose.yml`, not `args`, `network` of its builds: add them",
+        ),
+    ],
+)
+def test_what_is_not_taken_over_from_compose_is_noted(
+    build: str, expected: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A note names the keys of the Compose file's builds that the config file does not have."""
+    text = f"services:\n  shop:\n    build:{build}\n    ports: []\n"
+    (repository / "compose.yml").write_text(text)
+    assert run(["init"]) == 0
+    assert expected in capsys.readouterr().err
 
 
 def test_a_table_of_pyproject_is_not_hidden(

@@ -98,6 +98,20 @@ def test_a_past_build_has_the_report_that_it_wrote(
         assert kinds.count("phase") >= len(read(tmp_path / f"{number}")["phases"]) - 1
 
 
+def test_times_are_known_after_a_change_of_the_backend(
+    machine: Machine, project: Path, tmp_path: Path
+) -> None:
+    """A backend without records does not make the time saved unknown where the steps ran before."""
+    counts = []
+    for name in ("one", "other"):
+        backend = ("--backend", f"type=local,dir={tmp_path / name}")
+        machine.build(*backend, *words_for(tmp_path), folder=project)
+        counts.append(read(tmp_path)["counts"])
+    assert counts[1]["reused"] == STEPS
+    # Other tests may have executed steps on the same engine.
+    assert counts[1]["unknown"] == counts[0]["unknown"] < STEPS
+
+
 def test_a_build_that_fails_has_a_report(machine: Machine, project: Path, tmp_path: Path) -> None:
     """A failed build has a report with the step, its log and docker's error.
 

@@ -73,3 +73,36 @@ def test_each_build_executes_only_what_changed(
         assert cache["unchanged"] == (not changed)
         assert (cache["digest"] == before["digest"]) == (not changed)
         before = cache
+
+
+def test_a_reverted_edit_says_what_cannot_be_saved(machines: MakeMachine, tmp_path: Path) -> None:
+    """After edit and revert on a builder that was filled from a cache, a note names the steps whose
+    layers are nowhere any more; on an emptied builder, exactly these are executed when needed.
+    """
+    backend = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"{busybox_context(folder)}{DOCKERFILE}")
+    for name in ("deps.txt", "src.txt", "test.txt"):
+        (folder / name).write_text(str(tmp_path))
+    machine = machines("docker")
+
+    def build() -> str:
+        words = ("build", "--network", "none", "--progress", "plain", *backend, ".")
+        ran = machine.run(*words, folder=folder)
+        return next((line for line in ran.err.splitlines() if "cannot be saved" in line), "")
+
+    assert build() == ""
+    machine.docker("buildx", "prune", "--all", "--force", folder=folder)
+    assert build() == ""
+    (folder / "src.txt").write_text("edited")
+    assert build() == ""
+    (folder / "src.txt").write_text(str(tmp_path))
+    note = build()
+    assert note.startswith("note: ")
+    machine.docker("buildx", "prune", "--all", "--force", folder=folder)
+    (folder / "test.txt").write_text("changed")
+    executed = list_executed(machine.build(*backend, folder=folder)) - TEST
+    named = {"COPY src.txt /": "COPY src.txt /", "RUN /out": "/out"}
+    assert executed == {step for step, text in named.items() if text in note}
+    assert executed

@@ -35,6 +35,7 @@ CONDITIONS: dict[str, Callable[[Environment], bool]] = {
     "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH": (
         lambda known: known.get("CI_COMMIT_BRANCH") == known["CI_DEFAULT_BRANCH"]
     ),
+    "$CI_COMMIT_TAG": lambda known: bool(known.get("CI_COMMIT_TAG")),
     'build.source == "schedule"': lambda known: known["BUILDKITE_SOURCE"] == "schedule",
     'build.source != "schedule"': lambda known: known["BUILDKITE_SOURCE"] != "schedule",
     "build.branch == pipeline.default_branch": (
@@ -91,7 +92,7 @@ def gitlab_steps(folder: Path, known: Environment) -> list[Step]:
     file = read_file("gitlab", folder)
     before = file["default"]["before_script"]
     steps = []
-    for name in ("build", "prune"):
+    for name in ("build", "release", "prune"):
         rule = _first_rule(file[name]["rules"], known)
         if rule is not None and rule.get("when") != "never":
             script = "\n".join(("set -e", *before, *file[name]["script"]))

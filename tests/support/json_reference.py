@@ -11,7 +11,7 @@ from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError
 from bxcache.insight.history import Stage
-from bxcache.insight.record_parts import RecordedLayer, Verdict
+from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
 from bxcache.insight.report import Report
 from bxcache.pipeline.result import BuildResult, Step
 from tests.bootstrap import ROOT
@@ -34,6 +34,7 @@ _FULL = BuildResult(
         build_warnings=("a",),
     ),
     gates=(Verdict(gate="max_size", reason="a", fails=True),),
+    phases=(RecordedPhase(name="steps", seconds=1.5),),
 )
 _SPARSE = BuildResult(
     exit_status=0,
@@ -54,6 +55,7 @@ _SOURCES: dict[str, tuple[type, ...]] = {
     "Counts": (BuildResult,),
     "Caches": (CacheResult,),
     "Gates": (Verdict,),
+    "Phases": (RecordedPhase,),
     "Layers": (RecordedLayer,),
 }
 """The headings of the tables, and the classes that describe their keys."""
@@ -63,7 +65,8 @@ _OWN = {
     ("The result", "stages"): "the stages, in the order of the Dockerfile.",
     ("The result", "counts"): "how many steps had each outcome.",
     ("The result", "saved_seconds"): "how long the reused steps took when they were last executed, "
-    "as far as known; None if steps were reused and no record has the time of any.",
+    "less how long their layers were fetched, as far as known; negative if fetching took longer. "
+    "None if steps were reused and no record has the time of any.",
     ("Layers", "bytes"): list_meanings(RecordedLayer)["size"],
 }
 """What no attribute of these classes describes."""

@@ -160,6 +160,15 @@ def test_usage_errors_exit_with_2_and_build_nothing(library: Library, arguments:
     assert not library.requests
 
 
+def test_the_most_similar_option_is_suggested_first(
+    library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped option is answered with the most similar one first; click would sort by name."""
+    assert run(["build", "--targt", "x"]) == 2
+    assert "did you mean `--target` or `--tag`" in capsys.readouterr().err
+    assert library.requests == []
+
+
 def test_a_failed_build_exits_with_dockers_status(
     library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,7 +267,7 @@ def test_plain_progress_shows_each_step(
     assert err.splitlines() == [
         "executed    2.5 s [build 2/4] RUN make",
         "warning: careful",
-        "2 steps: 1 reused, 1 executed, in 3.2 s",
+        "2 steps: 1 reused (50 %), 1 executed, in 3.2 s",
         "saved 205.3 MB in 11 layers to `image.linux-amd64` in /s (12.0 MB new); to r/app:t",
     ]
 
@@ -323,7 +332,7 @@ def test_an_unwritable_log_does_not_stop_the_build(
     assert run(["build", "--log", "/dev/full", "--progress", "plain"]) == 0
     err = capsys.readouterr().err
     assert err.count("warning: the log") == 1
-    assert "2 steps: 1 reused, 1 executed" in err
+    assert "2 steps: 1 reused (50 %), 1 executed" in err
 
 
 @given(

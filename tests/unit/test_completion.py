@@ -50,6 +50,36 @@ def test_the_stages_of_the_dockerfile_are_offered(command: str) -> None:
     assert complete("report", "--target", "dev") == ["dev"]
 
 
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        (["web"], ["site"]),
+        (["--image", "web"], ["site"]),
+        (["web", "-f", "Dockerfile"], ["deps", "dev"]),
+        (["api"], ["server"]),
+        (["folder"], ["inside"]),
+        ([], ["deps", "dev"]),
+    ],
+)
+def test_the_stages_of_the_named_image_are_offered(
+    project: Path, words: list[str], stages: list[str]
+) -> None:
+    """The stages are those of the named image's Dockerfile, or of the one in the named folder."""
+    (project / "bxcache.toml").write_text(
+        "[images.web]\nfile = 'docker/web.Dockerfile'\n[images.api]\ncontext = 'services/api'\n"
+    )
+    for name, stage in (
+        ("docker/web.Dockerfile", "site"),
+        ("services/api/Dockerfile", "server"),
+        ("folder/Dockerfile", "inside"),
+        ("web/Dockerfile", "not-the-image"),
+    ):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text(f"FROM a AS {stage}\nFROM {stage}\n")
+    for option in ("--target", "--no-cache-filter"):
+        assert complete("build", *words, option, "") == stages
+
+
 @pytest.mark.usefixtures("project")
 def test_the_built_stages_are_offered(store: Store) -> None:
     """After a build, its stages are offered, whatever the Dockerfile contains now."""

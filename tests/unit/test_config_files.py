@@ -404,6 +404,7 @@ min_hit_ratio = 2
     ("text", "message"),
     [
         ("[build\n", "is not valid TOML"),
+        ('\na = "x\n', r"^2: : is not valid TOML: .+ in column \d+$"),
         ("a = 1\na = 2\n", "is not valid TOML"),
         ("build = 3\n", "must be a table, not a whole number"),
         ("[cache]\nbackends = 'local'\n", "must be a list, not a text"),
@@ -437,6 +438,27 @@ def test_a_problem_is_explained_in_plain_words(text: str, message: str, tmp_path
     """A problem is explained without pydantic's terms."""
     found = problems(text, tmp_path)
     assert any(re.search(message, line) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "variable"),
+    [
+        (
+            "[[cache.backends]]\ntype = 'registry'\nref = '$CI_REGISTRY_IMAGE/cache'\n",
+            "3: cache.backends[0].ref",
+            "BXCACHE_CACHE_BACKENDS",
+        ),
+        ("[build]\ntags = ['app', '${IMAGE}']\n", "2: build.tags[1]", "BXCACHE_BUILD_TAGS"),
+        ("[images.api]\npush = '$PUSH'\n", "2: images.api.push", "BXCACHE_BUILD_PUSH"),
+        ("[gate]\nmax_size = '$MOST'\n", "2: gate.max_size", "BXCACHE_GATE_MAX_SIZE"),
+    ],
+)
+def test_a_variable_in_a_file_is_answered_with_the_one_that_works(
+    text: str, place: str, variable: str, tmp_path: Path
+) -> None:
+    """A value made wrong by a variable is answered with bxcache's own variable for the key."""
+    why = "variables are not expanded in the config file"
+    assert problems(text, tmp_path) == [f"{place}: {why}; `{variable}` in the job can have them"]
 
 
 BAD = (-1, 1.5, math.inf, math.nan, 10**30, True, "", "x y", [1], ["x"], {"a": 1}, {"": "x"})

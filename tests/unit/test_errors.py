@@ -47,6 +47,21 @@ def test_a_config_error_lists_every_problem() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (["--tag"], "the command line has a problem"),
+        (["--tag", "PATH", "--"], "the command line has 3 problems"),
+        (["tags=", "path="], "the call has 2 problems"),
+        (["--tag", "bxcache.toml"], "the configuration has 2 problems"),
+        (["BXCACHE_X"], "the configuration has a problem"),
+    ],
+)
+def test_a_config_error_says_whose_the_problems_are(sources: list[str], expected: str) -> None:
+    """The first line names the configuration only where a file or a variable is wrong."""
+    assert str(ConfigError(Problem(each, "", "x") for each in sources)).startswith(f"{expected}:")
+
+
 def test_a_hint_has_its_own_paragraph() -> None:
     """A hint follows the message after an empty line."""
     assert str(BxcacheError("it broke", hint="mend it")) == "it broke\n\nhint: mend it"

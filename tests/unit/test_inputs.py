@@ -26,7 +26,7 @@ def app(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
-        ({"context": "source"}, ("source` has no Dockerfile", "`file=`")),
+        ({"context": "source"}, ("source` has no Dockerfile", "`file=`", "build_images()")),
         ({"context": "sourc"}, ("no directory `sourc`", "did you mean `source`?")),
         ({"context": "apii"}, ("no directory `apii`", "did you mean `api`?")),
         ({"context": "api"}, ("an image of that name", '`bxcache.build(image="api")`')),

@@ -143,19 +143,31 @@ def test_a_section_begins_in_the_format_of_its_provider(provider: str) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_reason_for_a_failure_comes_last_and_is_not_folded(job: Build, provider: str) -> None:
-    """Docker's output is folded; warnings, the summary and the step's log follow."""
+    """The output of steps is folded; warnings, the summary, docker's error and the step's log
+    follow, and docker's error is printed once.
+    """
     printed = tuple(f"line {number}" for number in range(3000))
     shown = job(provider, "build", events=list_events(printed))
     if provider in FOLDING:
         assert shown.folded[0].endswith("RUN make")
-        assert len(shown.folded) == 1 + 3000 + 1 + 1 + len(POSITION)
+        assert len(shown.folded) == 1 + 3000 + 1 + 1
         assert shown.open[:2] == ["note: a note", "warning: careful"]
-        assert shown.open[2].startswith("1 step: 0 reused, 0 executed, 1 failed, in ")
+        assert shown.open[2].startswith("1 step: 0 reused (0 %), 0 executed, 1 failed, in ")
         assert shown.open[3].startswith("nothing saved")
         assert len(shown.open) == 4 + len(POSITION) + 1 + 3000
     assert shown.open[-3000:] == list(printed)
     assert shown.open[-3001] == "log of [build 2/3] RUN make:"
     assert shown.open[-3001 - len(POSITION) : -3001] == list(POSITION)
+
+
+@pytest.mark.parametrize("provider", FOLDING)
+def test_an_error_before_any_step_is_printed_once(job: Build, provider: str) -> None:
+    """Docker's excerpt of a Dockerfile that it cannot read is not folded, but what it said before
+    is in both places, since it may be the reason.
+    """
+    shown = job(provider, "build", events=[*map(Said, ("a hint", *POSITION))])
+    assert shown.folded == ["a hint"]
+    assert shown.open[-len(POSITION) - 1 :] == ["a hint", *POSITION]
 
 
 @pytest.mark.parametrize("provider", FOLDING)
@@ -185,6 +197,8 @@ def test_several_images_have_one_section(job: Build, provider: str, words: tuple
         assert {line.partition(" ")[0] for line in shown.folded} == {"api", "worker"}
         notes = [" ".join(line.split()) for line in shown.open[:2]]
         assert notes == ["api | note: a note", "api: warning: careful"]
+        said = [line for line in (*shown.folded, *shown.open) if "failed: " in line]
+        assert said == [f"api | {POSITION[-1]}"]
     assert shown.open[-3:] == ["log of api | [build 2/3] RUN make:", "a", "b"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from bxcache.buildx.stream.trace import Trace
 from bxcache.console.phases import PHASE_NAMES, name_phase, summarize_phases
 from bxcache.insight.record_parts import RecordedPhase
 from bxcache.pipeline.timeline import Timeline
+from tests.bootstrap import ROOT
 from tests.support.replay import STREAMS
 
 RECORDED = sorted(STREAMS.rglob("*.ndjson"))
@@ -144,6 +146,13 @@ def test_every_phase_has_a_name() -> None:
     assert set(PHASE_NAMES) == set(Phase)
     assert len(set(PHASE_NAMES.values())) == len(Phase)
     assert name_phase("teleport") == "teleport"
+
+
+def test_every_phase_is_explained_in_the_documentation() -> None:
+    """The page of reports explains all phases by their names, in the order of their ranking."""
+    page = (ROOT / "docs" / "reports.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", page, re.MULTILINE)
+    assert rows == [(phase.value, PHASE_NAMES[phase]) for phase in Phase]
 
 
 def test_the_longest_phases_are_summarized() -> None:

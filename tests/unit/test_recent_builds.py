@@ -13,9 +13,15 @@ import pytest
 from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
 from bxcache.insight.find import HistoryRequest, find_history, find_report
-from bxcache.insight.recent_builds import Checkout, add_build, read_builds
+from bxcache.insight.recent_builds import Checkout, add_build, read_builds, read_trusted
 from bxcache.insight.record import Record, parse_record
-from bxcache.insight.record_parts import RecordedCache, RecordedScope, RecordedStage, RecordedStep
+from bxcache.insight.record_parts import (
+    RecordedCache,
+    RecordedPlace,
+    RecordedScope,
+    RecordedStage,
+    RecordedStep,
+)
 from bxcache.oci.documents import MOST_RECORDS
 from bxcache.pipeline.extract import extract_stage
 from bxcache.pipeline.record import remember_build
@@ -210,6 +216,18 @@ def test_a_build_is_found_without_a_backend_that_keeps_records(project: Path) ->
     (project / "bxcache.toml").write_text(file)
     remember(project, DEFAULT, 2)
     assert find(project)[1] == 2
+
+
+def test_only_trusted_builds_of_the_scope_give_times(project: Path) -> None:
+    """Times come from the last trusted builds of a scope in its directory, the last one first."""
+    trusted, stranger = (RecordedPlace(trusted=each) for each in (True, False))
+    for whose, started, where in (
+        *((DEFAULT, 1, trusted), (DEFAULT, 2, trusted), (DEFAULT, 3, stranger)),
+        (KINDS["-f"], 4, trusted),
+    ):
+        remember(project, whose, started, place=where)
+    found = read_trusted(Checkout(project, Owner()), DEFAULT.name)
+    assert [each.started for each in found] == [2, 1]
 
 
 def test_a_record_is_not_written_to_the_build_context(

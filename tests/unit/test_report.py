@@ -14,7 +14,8 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.console.history import render_history
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
-from bxcache.console.report.sections import tabulate_first, tabulate_slowest, tabulate_trend
+from bxcache.console.report.sections import tabulate_trend
+from bxcache.console.report.step_tables import tabulate_first, tabulate_slowest
 from bxcache.console.summary import render_summary
 from bxcache.errors import RecordError
 from bxcache.insight.history import History, view_stages

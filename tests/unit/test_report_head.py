@@ -11,7 +11,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.console.report.head import summarize_compared
 from bxcache.console.report.plain import render_plain
 from bxcache.console.report.rendering import render_report
-from bxcache.console.report.sections import tabulate_largest
+from bxcache.console.report.step_tables import tabulate_largest
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import (
     RecordedPhase,

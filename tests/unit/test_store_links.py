@@ -53,6 +53,8 @@ METHODS: dict[str, Callable[[Store, bytes], object]] = {
     "exists": lambda store, _: store.exists(),
     "read_scopes": lambda store, _: store.read_scopes(),
     "staging_path": lambda store, _: store.staging_path(draw_name()),
+    "read_state": lambda store, _: store.read_state("app"),
+    "renew": lambda store, _: store.renew("app", store.read_scopes()["app"].digest, "state"),
     "read_records": lambda store, _: store.read_records("app"),
     "read_last_records": lambda store, _: store.read_last_records(["app"]),
     "list_last_builds": lambda store, _: store.list_last_builds(["app"]),
@@ -68,7 +70,9 @@ METHODS: dict[str, Callable[[Store, bytes], object]] = {
     "remove": lambda store, _: store.remove("other"),
     "adopt": lambda store, _: store.adopt(),
 }
-CHANGING = ["commit", "add_record", "unpack", "collect", "repair", "remove", "adopt", "pack"]
+CHANGING = [
+    *("commit", "renew", "add_record", "unpack", "collect", "repair", "remove", "adopt", "pack"),
+]
 FOLDERS = [
     *(".bxcache", ".bxcache/staging", LEFT, f"{LEFT}/blobs", ".bxcache/scopes"),
     *(".bxcache/records", "blobs", "blobs/sha256", "ingest", "ingest/part"),

@@ -8,7 +8,9 @@ import pytest
 
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.stream.events import Outcome
+from bxcache.cli.results import print_layers
 from bxcache.console.summary import render_summary, render_totals
+from bxcache.insight.record_parts import RecordedPhase
 from bxcache.pipeline.result import BuildResult, Step
 from tests.support.histories import make_record, make_stages, make_step
 
@@ -64,8 +66,9 @@ def test_slow_steps_and_warnings_follow() -> None:
 
 def test_the_totals_are_last() -> None:
     """The totals are last: the steps' outcomes, the transfers, and the size of the store."""
+    totals = "4 steps: 2 reused (50 %), 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, "
     assert render_summary(RESULT).splitlines()[-2:] == [
-        "4 steps: 2 reused, 2 executed, in 6.2 s, 1 m 12 s saved, 12.3 MB fetched, 4.5 kB sent",
+        f"{totals}4.5 kB of context sent",
         f"saved 4.1 MB in 4 layers to `image.main` in /store {STORED}",
     ]
 
@@ -93,6 +96,19 @@ def test_an_unchanged_cache_is_not_reported_as_saved() -> None:
     assert last == f"nothing new for `image.main` in /store ({amount})"
 
 
+@pytest.mark.parametrize(
+    ("exported", "unchanged", "place"),
+    [(True, False, "/store"), (False, True, "/store"), (False, False, "no cache")],
+)
+def test_printed_layers_name_the_cache_that_has_them(
+    place: str, capsys: pytest.CaptureFixture[str], *, exported: bool, unchanged: bool
+) -> None:
+    """`build --layers` names the cache that has the layers, saved now or before."""
+    cache = replace(CACHE, exported=exported, unchanged=unchanged)
+    print_layers(replace(RESULT, caches=(cache,)))
+    assert capsys.readouterr().out.splitlines()[1] == f"in {place}"
+
+
 def test_a_cache_that_was_evicted_is_not_reported_as_saved() -> None:
     """A cache that the store evicted at once is reported as not saved."""
     cache = replace(CACHE, bytes=2_700, layers=0)
@@ -118,6 +134,45 @@ def test_a_failed_build_shows_its_stages() -> None:
         ["deps", "1", "0", "0.0"],
         ["app", "0", "0", "1"],
     ]
+
+
+def test_unknown_and_negative_savings_are_explained() -> None:
+    """A note below the table explains `?` and a time saved that is below zero, where they occur."""
+    steps = [
+        make_step("RUN a", 2, layers="a:10", outcome=REUSED, seconds=0.9, ran=0.5),
+        make_step("RUN b", 3, layers="b:10", outcome=REUSED, seconds=0.1),
+        make_step("RUN c", 5, layers="c:10", outcome=REUSED, seconds=0.9, ran=0.5, stage="app"),
+    ]
+    shown = render_summary(replace(RESULT, record=make_record(*steps, stages=STAGES)))
+    assert [line.split()[5:] for line in shown.splitlines()[1:3]] == [
+        ["-0.4", "s", "+", "?"],
+        ["-0.4", "s"],
+    ]
+    unknown, lost = shown.splitlines()[3].split("; ")
+    assert unknown == "saved ?: no record of a build that executed these steps"
+    assert lost == "saved below 0: fetching took longer than running"
+    totals = "0.8 s lost, since fetching took longer than running, unknown for 1 step"
+    assert totals in shown.splitlines()[-2]
+    assert "saved ?" not in render_summary(RESULT)
+    assert "below 0" not in render_summary(RESULT)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.9, False), (1.0, True)])
+def test_the_time_of_a_build_is_summarized(seconds: float, *, shown: bool) -> None:
+    """The line before the totals says what the time was spent on, unless there was little."""
+    parts = {"steps": 0.7 * seconds, "fetch": 0.3 * seconds}
+    phases = tuple(RecordedPhase(name=name, seconds=each) for name, each in parts.items())
+    line = render_summary(replace(RESULT, seconds=seconds, phases=phases)).splitlines()[-3]
+    assert (line == "time: 0.7 s running steps, 0.3 s fetching reused layers") is shown
+    assert line.startswith("time") is shown
+
+
+def test_the_share_of_reused_steps_stands_out_in_color() -> None:
+    """Only the share of reused steps is colored; a build without steps has none."""
+    plain, colored = (render_summary(RESULT, colored=each) for each in (False, True))
+    assert "\x1b" not in plain
+    assert colored == plain.replace("(50 %)", "(\x1b[36m50 %\x1b[0m)")
+    assert render_totals(replace(RESULT, steps=()), colored=True).startswith("0 steps: 0 reused, ")
 
 
 def test_one_stage_needs_no_table() -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -33,7 +33,8 @@ _NAME = re.compile(r"[^/\\:.-][^/\\:]*")
 
 def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # click's options
     """Build one image or several, or print what would be done."""
-    _refuse_caches(values["cache_from"], values["cache_to"], values["config_file"])
+    if values["cache_from"] or values["cache_to"]:
+        _refuse_caches(values["cache_from"], values["cache_to"], values)
     check_options(values)
     several = values["every"] or len(words) > 1
     if several and values["image"]:
@@ -59,19 +60,19 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
 
 
 def _refuse_caches(
-    imports: tuple[str, ...], exports: tuple[str, ...], config_file: Path | None
-) -> None:
+    imports: tuple[str, ...], exports: tuple[str, ...], values: dict[str, Any]
+) -> NoReturn:
     """Answer docker's own cache flags with the backend that does the same."""
-    if not imports and not exports:
-        return
-    from bxcache.backends.equivalents import advise_backends  # noqa: PLC0415  # only an error
-    from bxcache.place.trust import load_guarded  # noqa: PLC0415  # the same
+    advice = "`--backend` is given, so leave the flag out"
+    if not values["backends"]:
+        from bxcache.backends.equivalents import advise_backends  # noqa: PLC0415  # only an error
+        from bxcache.place.trust import load_guarded  # noqa: PLC0415  # the same
 
-    setup = load_guarded(Path.cwd(), os.environ, file=config_file)
+        setup = load_guarded(Path.cwd(), os.environ, file=values["config_file"])
+        advice = advise_backends(imports, exports, setup)
     raise click.UsageError(
         f"`{'--cache-from' if imports else '--cache-to'}` is docker's; bxcache imports from a "
-        f"backend and saves to it by itself: {advise_backends(imports, exports, setup)}. "
-        "Docker's own flag goes behind `--`"
+        f"backend and saves to it by itself: {advice}. Docker's own flag goes behind `--`"
     )
 
 
@@ -88,7 +89,7 @@ def _is_image(word: str, config_file: Path | None) -> bool:
 
         source = str(setup.file.path) if setup.file is not None else "no config file"
         text = f"`{word}` is not a path, and {explain_unknown(word, images)}"
-        raise ConfigError([Problem(source, "images", text)])
+        raise ConfigError([Problem(source, "images", text)], title="wrong name of an image")
     return word in images
 
 

@@ -48,7 +48,7 @@ def write_files(
     _check_repository(system, repository)
     _check_package(system, package)
     written = starter.render_files(found, system, repository, package)
-    for note in (*starter.list_notes(found, system), *_note_package(root, package)):
+    for note in (*starter.list_notes(found, system, repository), *_note_package(root, package)):
         say(f"note: {note}")
     changed = _list_changed(root, written)
     for note in _note_store(root, written[starter.CONFIG]) if starter.CONFIG in changed else ():
@@ -60,6 +60,9 @@ def write_files(
         return
     if not force:
         _refuse_existing(root, changed)
+    for path in (root / name for name in changed if (root / name).exists()):
+        before, name = path.read_text("utf-8", "replace"), path.relative_to(root).as_posix()
+        say(f"note: {starter.describe_replaced(name, before, system)}")
     if asks and changed:
         click.confirm(f"write {', '.join(changed)}?", default=True, abort=True, err=True)
     for name in changed:
@@ -95,10 +98,13 @@ def _check_repository(system: str | None, repository: str | None) -> None:
     if repository is None:
         return
     registry = SYSTEMS[system].registry if system else None
-    if registry is None:
-        raise click.UsageError("--repository needs --ci with a system whose job uses a registry")
+    if system is not None and registry is None:
+        raise click.UsageError(
+            f"the job of --ci {system} keeps its cache as files; leave --repository out"
+        )
     if not _REPOSITORY.fullmatch(repository):
-        raise click.UsageError(f"`{repository}` is not a repository such as `{registry}/acme/shop`")
+        known = registry or "registry.example.com"
+        raise click.UsageError(f"`{repository}` is not a repository such as `{known}/acme/shop`")
     if system == "github" and not repository.startswith(f"{registry}/"):
         raise click.UsageError(f"the job logs in to {registry}; give --repository {registry}/…")
 
@@ -153,7 +159,7 @@ def _refuse_existing(root: Path, changed: Iterable[str]) -> None:
     if existing:
         problems = [Problem(str(path.relative_to(root)), "", "exists already") for path in existing]
         hint = (
-            "`--dry-run` prints what would be written, for you to merge; `--force` overwrites what "
-            "is there; without `--ci`, only the config file is written"
+            "`--dry-run` prints what would be written, for you to merge; `--force` replaces whole "
+            "files; without `--ci`, only the config file is written"
         )
-        raise ConfigError(problems, hint=hint)
+        raise ConfigError(problems, hint=hint, title="nothing is written")

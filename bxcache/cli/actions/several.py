@@ -153,7 +153,9 @@ def run_several(
         trouble = _leave_files(results, files, with_layers=values["layers"])
         for name, result in results.items():
             print_warnings(mode, result, name)
-        say(render_batch(outcomes, seconds, quiet=mode == QUIET, what=what))
+        explained = {name for name in outcomes if failures.list_words(name)}
+        quiet = mode == QUIET
+        say(render_batch(outcomes, seconds, quiet=quiet, what=what, explained=explained))
         for name, result in results.items():
             # A build that was stopped needs no annotation.
             if not isinstance(outcomes[name].error, StoppedError):

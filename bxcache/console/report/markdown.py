@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_seconds
-from bxcache.console.report import head, sections
+from bxcache.console.report import head, sections, step_tables
 from bxcache.console.report.sections import UNKNOWN, Quoted
 from bxcache.console.tables import clean_text, cut_text
 
@@ -45,11 +45,11 @@ def _list_blocks(report: Report) -> Iterator[str]:
     unneeded = ", ".join(map(quote, sections.list_unneeded(report)[:_MOST_ROWS]))
     if unneeded:
         yield f"Not part of this build: {unneeded}"
-    yield from _render_tables(sections.tabulate_first(report))
-    yield from _render_tables(sections.tabulate_phases(report))
-    yield from _render_tables(sections.tabulate_slowest(report))
-    yield from _render_tables(sections.tabulate_gains(report))
-    yield from _render_tables(sections.tabulate_largest(report))
+    yield from _render_tables(step_tables.tabulate_first(report))
+    yield from _render_tables(step_tables.tabulate_phases(report))
+    yield from _render_tables(step_tables.tabulate_slowest(report))
+    yield from _render_tables(step_tables.tabulate_gains(report))
+    yield from _render_tables(step_tables.tabulate_largest(report))
     yield from _render_tables(sections.tabulate_caches(report))
     if len(report.trend) > 1:
         trend = sections.tabulate_trend(report)

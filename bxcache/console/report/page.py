@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_seconds, format_size
-from bxcache.console.report import head, sections
+from bxcache.console.report import head, sections, step_tables
 from bxcache.console.report.charts import draw_sizes, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.timeline import draw_shares, draw_timeline
@@ -64,17 +64,17 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     if report.steps:
         yield section("Timeline", _draw_legend(), draw_timeline(report))
     if report.phases:
-        phases = sections.tabulate_phases(report)
+        phases = step_tables.tabulate_phases(report)
         yield section(phases.title, draw_shares(report), _draw_cells(phases))
-    yield _draw_table(sections.tabulate_slowest(report))
-    yield _draw_table(sections.tabulate_gains(report))
+    yield _draw_table(step_tables.tabulate_slowest(report))
+    yield _draw_table(step_tables.tabulate_gains(report))
     unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
     note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
     yield _draw_table(sections.tabulate_stages(report), note)
-    yield _draw_table(sections.tabulate_first(report))
+    yield _draw_table(step_tables.tabulate_first(report))
     if report.bytes:
         yield section("Size of the layers", draw_sizes(report))
-    yield _draw_table(sections.tabulate_largest(report))
+    yield _draw_table(step_tables.tabulate_largest(report))
     if len(report.trend) > 1:
         trend = sections.tabulate_trend(report)
         table = element("details", element("summary", "as a table"), _draw_cells(trend))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.console.report import head, sections
+from bxcache.console.report import head, sections, step_tables
 from bxcache.console.report.sections import Quoted, format_moment
 from bxcache.console.tables import clean_text, render_table
 
@@ -38,11 +38,11 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from map(_render_failed, sections.list_failed(report))
     tables = (
         sections.tabulate_stages(report),
-        sections.tabulate_first(report),
-        sections.tabulate_phases(report),
-        sections.tabulate_slowest(report),
-        sections.tabulate_gains(report),
-        sections.tabulate_largest(report),
+        step_tables.tabulate_first(report),
+        step_tables.tabulate_phases(report),
+        step_tables.tabulate_slowest(report),
+        step_tables.tabulate_gains(report),
+        step_tables.tabulate_largest(report),
         sections.tabulate_caches(report),
         sections.tabulate_trend(report),
     )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
 from bxcache.console.phases import PHASE_NAMES
-from bxcache.console.tables import clean_log, clean_text, cut_digest, cut_text
+from bxcache.console.tables import clean_log, clean_text, cut_digest
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bxcache.insight.record_parts import RecordedCache, Verdict
     from bxcache.insight.report import (
@@ -28,15 +28,10 @@ if TYPE_CHECKING:
 NO_STAGE = "(no stage)"
 UNKNOWN = "-"
 """Shown for an unknown figure."""
-_LONGEST_STEP = 100
-_MOST_LAYERS = 5
-_MOST_FIRST = 5
+_UNKNOWN_TIME = "?"
+_WHY_UNKNOWN = "no record of a build that executed these steps"
+_WHY_LOST = "fetching took longer than running"
 _KINDS = {"from": "base image", "critical": "on the critical path", "around": "no step"}
-_LEAST_SECONDS = 0.05
-_HOW_FIRST = "Each step that builds on one of these was executed because of it."
-_HOW_GAINS = (
-    "On the critical path: each would have shortened the build by so much if it had been reused."
-)
 
 
 class Quoted(str):
@@ -118,7 +113,7 @@ def show_saved(counts: ReportedCounts) -> str | None:
     """Show the time that the reused steps saved, if it is known for any; it can be negative."""
     if counts.reused <= counts.unknown:
         return None
-    sign = "-" if round(counts.saved, 1) < 0 else ""
+    sign = "-" if _is_lost(counts.saved) else ""
     return f"{sign}{format_seconds(abs(counts.saved))}"
 
 
@@ -127,10 +122,9 @@ def summarize_saved(counts: ReportedCounts) -> str | None:
     if not counts.reused:
         return None
     if counts.unknown == counts.reused:
-        return "time saved unknown: no record of a build that executed them"
+        return f"time saved unknown: {_WHY_UNKNOWN}"
     unknown = f", unknown for {format_count(counts.unknown, 'step')}" if counts.unknown else ""
-    is_lost = round(counts.saved, 1) < 0
-    why = ", since fetching took longer than running" if is_lost else ""
+    why = f", since {_WHY_LOST}" if _is_lost(counts.saved) else ""
     return f"{format_saved(counts.saved)}{why}{unknown}"
 
 
@@ -140,9 +134,13 @@ def format_saved(seconds: float) -> str:
     >>> format_saved(75.2), format_saved(-2.0)
     ('1 m 15 s saved', '2.0 s lost')
     """
-    if round(seconds, 1) < 0:
+    if _is_lost(seconds):
         return f"{format_seconds(-seconds)} lost"
     return f"{format_seconds(max(0.0, seconds))} saved"
+
+
+def _is_lost(seconds: float) -> bool:
+    return round(seconds, 1) < 0
 
 
 def name_kind(step: ReportedStep) -> str:
@@ -196,7 +194,17 @@ def tabulate_stages(report: Report) -> Table:
     """Tabulate the stages with their steps' outcomes."""
     rows = [_write_stage(stage) for stage in list_needed(report)]
     head = ("Stage", "Reused", "Executed", "Failed", "Time", "Saved", "Layers", "Size")
-    return _drop_empty(Table("Stages", head, rows, note=explain_shared(report.shared_steps)))
+    notes = (*_explain_saved(report), explain_shared(report.shared_steps))
+    return drop_empty(Table("Stages", head, rows, note="; ".join(filter(None, notes)) or None))
+
+
+def _explain_saved(report: Report) -> Iterator[str]:
+    """Explain the times saved that are unknown or negative."""
+    counts = [stage.counts for stage in list_needed(report)]
+    if any(each.unknown for each in counts):
+        yield f"saved {_UNKNOWN_TIME}: {_WHY_UNKNOWN}"
+    if any(_is_lost(each.saved) for each in counts):
+        yield f"saved below 0: {_WHY_LOST}"
 
 
 def tabulate_work(report: Report) -> Table:
@@ -208,7 +216,7 @@ def tabulate_work(report: Report) -> Table:
 
 def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
     counts = stage.counts
-    saved = (show_saved(counts), "?" if counts.unknown else None)
+    saved = (show_saved(counts), _UNKNOWN_TIME if counts.unknown else None)
     more = f" + {format_size(stage.shared_bytes)} shared" if stage.shared_bytes else ""
     return (
         Quoted(stage.name) if stage.name else NO_STAGE,
@@ -222,89 +230,6 @@ def _write_stage(stage: ReportedStage) -> tuple[str, ...]:
     )
 
 
-def tabulate_first(report: Report) -> Table:
-    """Tabulate the first executed step of each stage, if the build reused others."""
-    found = dict.fromkeys(each.first_executed for each in list_needed(report))
-    first = [report.steps[at] for at in found if at is not None and report.counts.reused]
-    rows = [
-        (
-            Quoted(label_stage(step.stage, step.platforms)) if step.stage else NO_STAGE,
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            show_lines(step),
-        )
-        for step in first[:_MOST_FIRST]
-    ]
-    head = ("Stage", "Step", "Line")
-    return _drop_empty(Table("First executed steps", head, rows, 3, _HOW_FIRST))
-
-
-def tabulate_slowest(report: Report) -> Table:
-    """Tabulate the slowest steps."""
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(step.stage, step.platforms)),
-            step.outcome or "",
-            format_seconds(step.seconds),
-        )
-        for step in (report.steps[at] for at in report.slowest)
-    ]
-    return Table("Slowest steps", ("Step", "Stage", "Outcome", "Time"), rows, 3)
-
-
-def tabulate_phases(report: Report) -> Table:
-    """Tabulate what the time was spent on, longest first."""
-    whole = sum(each.seconds for each in report.phases)
-    rows = [
-        (
-            show_phase(each.name),
-            format_seconds(each.seconds),
-            format_ratio(each.seconds / whole),
-            format_size(each.bytes) if each.bytes else "",
-        )
-        for each in sorted(report.phases, key=lambda each: -each.seconds)
-        if each.seconds >= _LEAST_SECONDS
-    ]
-    return _drop_empty(Table("Time by phase", ("Phase", "Time", "Share", "Moved"), rows))
-
-
-def tabulate_gains(report: Report) -> Table:
-    """Tabulate the steps whose reuse would have shortened the build most."""
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(step.stage, step.platforms)),
-            format_seconds(step.seconds),
-            format_seconds(step.gain),
-        )
-        for step in (report.steps[at] for at in report.gains)
-    ]
-    head = ("Step", "Stage", "Took", "Shorter by")
-    return Table("Steps to cache first", head, rows, 2, _HOW_GAINS)
-
-
-def tabulate_largest(report: Report) -> Table:
-    """Tabulate the largest layers of a build with several, as far as their sizes are known."""
-    layers = [
-        (layer.size, report.steps[layer.step], stage.name)
-        for stage in report.stages
-        for layer in stage.layers
-        if layer.size and not layer.shared
-    ]
-    whole = sum(size for size, _, _ in layers)
-    largest = sorted(layers, key=lambda each: -each[0])[:_MOST_LAYERS] if len(layers) > 1 else []
-    rows = [
-        (
-            Quoted(cut_text(step.text, _LONGEST_STEP)),
-            Quoted(label_stage(stage, step.platforms)) if stage else NO_STAGE,
-            format_size(size),
-            format_ratio(size / whole),
-        )
-        for size, step, stage in largest
-    ]
-    return Table("Largest layers", ("Step", "Stage", "Size", "Share"), rows, 2)
-
-
 def tabulate_caches(report: Report) -> Table:
     """Tabulate the caches and their use."""
     rows = [
@@ -315,7 +240,7 @@ def tabulate_caches(report: Report) -> Table:
         )
         for each in report.caches
     ]
-    return _drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
+    return drop_empty(Table("Caches", ("Place", "Kind", "Scope", "What", "Size"), rows, 4))
 
 
 def _show_cache(cache: RecordedCache) -> str:
@@ -357,7 +282,7 @@ def list_failed(report: Report) -> list[ReportedStep]:
     return [step for step in report.steps if step.outcome is Outcome.FAILED]
 
 
-def _drop_empty(table: Table) -> Table:
+def drop_empty(table: Table) -> Table:
     """Drop columns without any content."""
     kept = [*map(any, zip(*table.rows, strict=True))]
     head, *rows = (tuple(compress(cells, kept)) for cells in (table.head, *table.rows))

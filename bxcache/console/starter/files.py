@@ -13,7 +13,7 @@ from bxcache.backends.cache_key import ALL, name_project
 from bxcache.config.schema import SCHEMA_LINE
 from bxcache.console.cache_key import render_github_steps
 from bxcache.console.starter.systems import SYSTEMS
-from bxcache.pipeline.survey import BUILDS
+from bxcache.pipeline.survey import BUILDS, list_jobs
 from bxcache.place.image_name import name_image
 from bxcache.version import __version__
 
@@ -44,7 +44,8 @@ def name_repository(found: Survey, system: str) -> tuple[str, bool] | None:
         return None
     is_known = found.remote is not None and kind.host == found.host
     path = found.remote or f"{_OWNER}/{found.name}"
-    return f"{kind.registry}/{path}", not is_known
+    is_elsewhere = found.host not in (None, kind.host)
+    return f"{(is_elsewhere and kind.elsewhere) or kind.registry}/{path}", not is_known
 
 
 def render_files(
@@ -61,13 +62,16 @@ def render_files(
         package: what the job gives to pip to install bxcache; by default, this version of it.
     """
     if system is None:
-        return {CONFIG: _render("local.toml", _list_values(found, found.name, hint=False))}
+        values = _list_values(found, repository or found.name, hint=False)
+        kinds = {"local": "" if repository else "yes", "remote": "yes" if repository else ""}
+        return {CONFIG: _render("local.toml", values | kinds)}
     named = name_repository(found, system)
     hint = named is not None and named[1] and not repository
     values = _list_values(found, repository or (named[0] if named else ""), hint=hint)
     values |= {"key": _name_key(found), "package": package or f"bxcache=={__version__}"}
     restore, save = render_github_steps(STORE)
     values |= {"restore": indent(restore, _IN_STEPS), "save": indent(save, _IN_STEPS)}
+    values["release"] = "\n".join(_list_releases(found, repository or "$CI_REGISTRY_IMAGE"))
     written = {
         CONFIG: _render(f"{system}.toml", values),
         SYSTEMS[system].file: _render(SYSTEMS[system].template, values),
@@ -123,6 +127,15 @@ def _list_tables(found: Survey, prefix: str) -> Iterator[str]:
         yield "\n".join((f"[images.{image.name}]", *_list_settings(image, prefix, is_top=is_top)))
 
 
+def _list_releases(found: Survey, prefix: str) -> Iterator[str]:
+    """The lines of GitLab's job for a git tag: each image by its name with that tag."""
+    for image in found.images:
+        is_top = image.name == found.name
+        name = "" if len(found.images) == 1 else f" {image.name}"
+        tag = f"{prefix if is_top else f'{prefix}/{image.name}'}:$CI_COMMIT_TAG"
+        yield f"    - bxcache build{name} --push --write never -t {tag}"
+
+
 def _name_key(found: Survey) -> str:
     """The beginning of all keys of the store, as `bxcache key` prints it on such machines."""
     top, image = Path("/"), ALL
@@ -152,12 +165,15 @@ def _render(template: str, values: Mapping[str, str]) -> str:
     return f"{text.strip()}\n"
 
 
-def list_notes(found: Survey, system: str | None) -> Iterator[str]:
-    """Say what was found and is not, or no longer, of use."""
+def list_notes(found: Survey, system: str | None, repository: str | None) -> Iterator[str]:
+    """Say what was found and is not, or no longer, of use, and what a person must put in."""
+    named = name_repository(found, system) if system else None
+    if named and named[1] and not repository:
+        yield f"`{named[0]}` stands for the image's name: put it in, or give it by `--repository`"
     if found.bake and found.images:
         yield f"`{found.bake}` says what is built; Dockerfiles that it does not name are not built"
     elif found.compose:
-        yield f"only contexts of Dockerfiles are from `{found.compose}`; `bxcache bake` builds it"
+        yield _describe_compose(found)
     for use in found.uses:
         is_own = system is not None and use.file == SYSTEMS[system].file
         what = "bxcache keeps that cache from now on, so remove it there"
@@ -167,9 +183,28 @@ def list_notes(found: Survey, system: str | None) -> Iterator[str]:
             if system is not None:
                 what = f"it builds beside the new job; remove it, or the job, as {what}"
         what = "the new job does without it" if is_own else what
-        yield f"{use.file}:{use.line} has `{use.what}`: {what}"
+        yield f"{use.file}:{', '.join(map(str, use.lines))} has `{use.what}`: {what}"
     for name in found.systems if system is None else ():
         yield f"`bxcache init --ci {name}` writes a job for {SYSTEMS[name].label}, too"
+
+
+def _describe_compose(found: Survey) -> str:
+    """Say what is taken over from the Compose file, and what is not."""
+    taken = f"only contexts and Dockerfiles are taken over from `{found.compose}`"
+    way = "`bxcache bake` builds that file with all that it says"
+    if not found.left_out:
+        return f"{taken}; {way}"
+    keys = ", ".join(f"`{each}`" for each in found.left_out)
+    spelled = " (`args` as `build_args`)" if "args" in found.left_out else ""
+    return f"{taken}, not {keys} of its builds: add them to `{CONFIG}`{spelled}, or {way}"
+
+
+def describe_replaced(name: str, text: str, system: str | None) -> str:
+    """Say that a file is replaced, and which jobs are gone with it."""
+    known = system is not None and name == SYSTEMS[system].file
+    jobs = list_jobs(text, str(system).removesuffix("-files")) if known else ()
+    lost = f"; it had {', '.join(f'`{each}`' for each in jobs)}" if jobs else ""
+    return f"the whole `{name}` is replaced{lost}"
 
 
 def render_preview(written: Mapping[str, str]) -> str:

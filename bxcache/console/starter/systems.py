@@ -18,6 +18,7 @@ class System:
         template: of that file.
         registry: the registry that its jobs log in to; None where the cache is a local store.
         host: where a repository must be for the remote to name the image in that registry.
+        elsewhere: stands for the registry of a repository on another host, if it is not `registry`.
     """
 
     label: str
@@ -25,6 +26,7 @@ class System:
     template: str
     registry: str | None = None
     host: str | None = None
+    elsewhere: str | None = None
 
 
 SYSTEMS = {
@@ -34,7 +36,9 @@ SYSTEMS = {
     "github-files": System(
         "GitHub Actions without a registry", ".github/workflows/build.yml", "github-files.yml"
     ),
-    "gitlab": System("GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com"),
+    "gitlab": System(
+        "GitLab", ".gitlab-ci.yml", "gitlab.yml", "registry.gitlab.com", "gitlab.com", _REGISTRY
+    ),
     "circleci": System("CircleCI", ".circleci/config.yml", "circleci.yml"),
     "buildkite": System("Buildkite", ".buildkite/pipeline.yml", "buildkite.yml", _REGISTRY),
     "jenkins": System("Jenkins", "Jenkinsfile", "jenkins.groovy"),
