@@ -175,5 +175,7 @@ class Repository:
 
 def counts(output: str) -> list[tuple[int, int]]:
     """Count the steps that each build in an output reused and executed."""
-    found = re.findall(r"^ *\d+ steps?: (\d+) reused, (\d+) executed", output, re.MULTILINE)
+    found = re.findall(
+        r"^ *\d+ steps?: (\d+) reused(?: \(\d+ %\))?, (\d+) executed", output, re.MULTILINE
+    )
     return [(int(reused), int(executed)) for reused, executed in found]
