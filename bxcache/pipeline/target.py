@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
 from bxcache.buildx.stream.events import Phase, Worked
+from bxcache.pipeline.ledger import Entry, enter_alone
 from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Target:
         call: the check that docker runs instead of a build; empty for a build.
         earlier: reads the records of earlier builds; None if none are read.
         timeline: what its time is spent on.
+        entry: its entry among the builds of the same run.
         reason: why it is built without its caches; None if it is built with them.
     """
 
@@ -42,6 +44,7 @@ class Target:
     earlier: EarlierBuilds | None = None
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
+    entry: Entry = field(default_factory=enter_alone)
 
     @contextmanager
     def measure(self, phase: Phase, item: str = "") -> Iterator[None]:
