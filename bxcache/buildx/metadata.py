@@ -151,12 +151,16 @@ class Metadata:
             lambda platform, each: each.chains or known.get((platform, each.lines), ())
         )
 
+    def with_shared(self, chains: Mapping[str, Chains]) -> Metadata:
+        """Add unknown layers, by vertex, from the metadata of concurrent builds."""
+        return self._with_chains(lambda _, each: each.chains or chains.get(each.vertex, ()))
+
     def _with_chains(self, find: Callable[[str | None, Operation], Chains]) -> Metadata:
         """Return the metadata with other chains, found by platform and operation."""
         definitions = []
         for each in self.definitions:
-            operations = (replace(op, chains=find(each.platform, op)) for op in each.operations)
-            definitions.append(replace(each, operations=tuple(operations)))
+            operations = [replace(op, chains=find(each.platform, op)) for op in each.operations]
+            definitions.append(replace(each, operations=_complete_chains(operations)))
         return replace(self, definitions=tuple(definitions))
 
     def with_results(self, results: Mapping[range, tuple[Layer, ...]]) -> Metadata:

@@ -200,6 +200,7 @@ class _Run:
         metadata = parse_bake_metadata("" if status else read_metadata(file), targets)
         if not status:
             metadata = {name: complete_metadata(docker, each) for name, each in metadata.items()}
+            metadata = share_layers(reader, metadata)
         ran = {
             name: read_result(each, reader, metadata[name], status, seconds)
             for name, each in targets.items()
@@ -211,6 +212,19 @@ class _Run:
             # No target failed, but bake did: any target may be incomplete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}
         return ran
+
+
+def share_layers(reader: BakeReader, metadata: Mapping[str, Metadata]) -> dict[str, Metadata]:
+    """Add the layers of steps that BuildKit reports only for another target with the same step."""
+    operations = (each for own in metadata.values() for each in own.operations.values())
+    known = {each.vertex: each.chains for each in operations if each.chains}
+    shared = {name: reader.find_shared(name, own.operations) for name, own in metadata.items()}
+    return {
+        name: own.with_shared(
+            {vertex: known.get(shared[name].get(vertex, vertex), ()) for vertex in own.operations}
+        )
+        for name, own in metadata.items()
+    }
 
 
 def read_result(

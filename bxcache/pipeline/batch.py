@@ -18,6 +18,7 @@ from bxcache.config.reference import Reference
 from bxcache.errors import BxcacheError, ConfigError, Problem, ResultError, StoppedError
 from bxcache.pipeline.destinations import FILES, check_build, name_flag
 from bxcache.pipeline.entry import run_build
+from bxcache.pipeline.ledger import Ledger
 from bxcache.pipeline.result import ImageOutcome, Outcomes
 from bxcache.place.trust import load_guarded
 from bxcache.process import Stop, open_pool
@@ -74,7 +75,7 @@ def build_batch(
     """
     check_batch(request, names)
     stop = request.stop or Stop()
-    request = replace(request, stop=stop)
+    request = replace(request, stop=stop, ledger=Ledger())
 
     def build(name: str) -> ImageOutcome:
         if stop.is_set:

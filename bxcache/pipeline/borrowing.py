@@ -7,7 +7,7 @@ that a trusted build with the same steps reuses, and saves for others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -71,9 +71,10 @@ class Borrowing:
         if self.doubt or not steps:
             return None
         layers = {layer for each in steps for layer in each.layers & saved}
+        made = "it" if len(layers) == 1 else "them"
         return (
             f"{format_count(len(layers), 'layer')} that the build saved came from the builder's "
-            f"own cache, and no trusted build is known to have made them: {_name_all(steps)}; "
+            f"own cache, and no trusted build is known to have made {made}: {_name_all(steps)}; "
             f"{_ADVICE}"
         )
 
@@ -129,6 +130,17 @@ def find_borrowing(ran: RunResult, metadata: Metadata, known: Known) -> Borrowin
             sound.add(vertex)
     own = {layer.digest for vertex in sound for layer in operations[vertex].layers}
     return Borrowing(named, layers | own, known.doubt if named else None)
+
+
+def add_made(known: Known, others: Sequence[RunResult]) -> Known:
+    """Add the layers that other trusted builds made, on known layers or on one another's."""
+    layers = frozenset(known.layers)
+    while True:
+        builds = (find_borrowing(ran, ran.metadata, Known(layers)) for ran in others)
+        more = layers.union(*(each.sound for each in builds))
+        if more == layers:
+            return replace(known, layers=layers)
+        layers = more
 
 
 def _is_known(operation: Operation, known: AbstractSet[str]) -> bool:

@@ -19,6 +19,7 @@ from bxcache.config.wording import name_option
 from bxcache.errors import OutputError
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.earlier import ask_earlier
+from bxcache.pipeline.ledger import Ledger, Progress
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
@@ -101,6 +102,13 @@ def _make_job(prepared: Prepared) -> Job:
 
 def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     """Build open and planned targets: run docker, save, record, judge."""
+    ledger = job.prepared.request.ledger or Ledger()
+    with ledger.open(len(targets)) as entries:
+        named = zip(targets.items(), entries, strict=True)
+        return _build_targets(job, {n: replace(each, entry=entry) for (n, each), entry in named})
+
+
+def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     with ExitStack() as stack:
         begin = _Beginning(job.prepared.docker, targets, stack)
         ran = job.run(targets, begin)
@@ -112,17 +120,21 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
         finish_target,
         has_failed,
         leave_metadata,
+        save_target,
     )
 
     trouble = leave_metadata(job.prepared, job.caching)
     failed = {name for name, each in ran.items() if has_failed(each)}
     finish = partial(finish_target, buildx=version, failed=failed)
+    for name, each in targets.items():
+        each.entry.report(Progress.BUILT, ran[name])
     runs = [ran[name] for name in targets]
     if len(targets) == 1:
-        outcomes = [*map(finish, targets.values(), runs)]
+        outcomes = [*map(finish, targets.values(), map(save_target, targets.values(), runs))]
     else:
         with open_pool(job.stop, MOST_AT_ONCE) as pool:
-            outcomes = [*pool.map(finish, targets.values(), runs)]
+            saved = [*pool.map(save_target, targets.values(), runs)]
+            outcomes = [*pool.map(finish, targets.values(), saved)]
     return _add_trouble(job, {each.image: each for each in outcomes}, trouble)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.bake.definition import LINK
@@ -16,9 +16,10 @@ from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.earlier import is_wanted
+from bxcache.pipeline.ledger import Progress
 from bxcache.pipeline.record import make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
-from bxcache.pipeline.save import explain_unsaved, save_build
+from bxcache.pipeline.save import Caches, advise, explain_unsaved, save_build
 from bxcache.store.folders import Folder
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.run import RunResult
     from bxcache.insight.record import Record
     from bxcache.pipeline.prepare import Prepared
-    from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
 
 _PATIENCE = 2.0
@@ -36,19 +36,42 @@ _PATIENCE = 2.0
 _CANCELED = "context canceled"
 
 
-def finish_target(
-    target: Target, ran: RunResult, *, buildx: str, failed: AbstractSet[str]
-) -> ImageOutcome:
-    """Save the caches, write the record, check the gates, build the result.
+@dataclass(frozen=True, slots=True)
+class SavedTarget:
+    """A target that docker has built, and its caches or why they were not saved."""
 
-    `failed` names the targets that are known to have failed themselves; `make_record` explains the
-    other arguments.
-    """
+    ran: RunResult
+    caches: Caches
+    error: BxcacheError | None = None
+
+
+def save_target(target: Target, ran: RunResult) -> SavedTarget:
+    """Save the caches of a target that docker has built."""
     try:
         for backend in target.prepared.backends:
             ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
+    except BxcacheError as error:
+        target.entry.report(Progress.SAVED, ran)
+        return SavedTarget(ran, Caches(), error)
+    target.entry.report(Progress.SAVED, replace(ran, metadata=caches.complete(ran.metadata)))
+    return SavedTarget(ran, caches)
+
+
+def finish_target(
+    target: Target, saved: SavedTarget, *, buildx: str, failed: AbstractSet[str]
+) -> ImageOutcome:
+    """Write the record, check the gates, build the result.
+
+    `failed` names the targets that are known to have failed themselves; `make_record` explains the
+    other arguments.
+    """
+    ran = saved.ran
+    if saved.error is not None:
+        return ImageOutcome(target.name, error=saved.error)
+    try:
+        caches = advise(target, ran, saved.caches)
         # Optional records are not worth a long wait.
         patience = None if is_wanted(target.prepared) else _PATIENCE
         earlier = target.earlier.wait(patience) if target.earlier is not None else ()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bxcache.config.models import BuildSettings
+    from bxcache.pipeline.ledger import Ledger
     from bxcache.process import Stop
 
 
@@ -42,6 +43,7 @@ class BuildRequest:
         with_earlier: also return the records of earlier builds, for a report.
         donor: the one scope to import instead of all others; the build then saves nothing.
         began: when bxcache began, in seconds since 1970; None for the moment of the call.
+        ledger: the builds of the same run; None for a run of its own.
         bakes: a bake file says what is built, and not the settings of `[build]`.
     """
 
@@ -55,6 +57,7 @@ class BuildRequest:
     with_earlier: bool = False
     donor: str | None = None
     stop: Stop | None = None
+    ledger: Ledger | None = None
     bakes: bool = False
     began: float | None = None
 

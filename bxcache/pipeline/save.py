@@ -11,7 +11,8 @@ from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, 
 from bxcache.buildx.extra_flags import find_exports
 from bxcache.buildx.stream.events import Noted, Phase
 from bxcache.buildx.stream.names import CacheVertex
-from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.borrowing import Known, add_made, find_borrowing
+from bxcache.pipeline.ledger import Progress
 from bxcache.pipeline.lost_steps import explain_lost
 from bxcache.pipeline.plan import join_reasons
 
@@ -33,12 +34,16 @@ _NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """The caches after the build, with a warning for each failed one, and advice about others."""
+    """The caches after the build, with a warning for each failed one, and advice about others.
+
+    `known` has the layers of trusted builds; None if the origin of layers does not matter.
+    """
 
     results: tuple[CacheResult, ...] = ()
     saved: Mapping[Backend, SavedScope] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    known: Known | None = None
 
     def complete(self, metadata: Metadata) -> Metadata:
         """Add the layers of steps that only the runs which saved the build have exported."""
@@ -88,13 +93,13 @@ def save_build(target: Target, ran: RunResult) -> Caches:
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]
     results = _merge([*imported, *unsaved, *(each.result for each in saved.values())])
-    caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)))
+    advice = (refused.refuse(),) if refused is not None else ()
+    caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)), advice, known)
     if any(each.exported and each.contents for each in results):
         lost = explain_lost(ran.trace, caches.complete(ran.metadata))
         if lost is not None:
             runner.report(Noted(lost))
-    advice = refused.refuse() if refused is not None else _advise(ran, known, caches)
-    return replace(caches, advice=(advice,) if advice else ())
+    return caches
 
 
 def _list_troubles(target: Target) -> Iterator[str]:
@@ -207,15 +212,24 @@ def _find_refused(target: Target, ran: RunResult, known: Known | None) -> Borrow
     if known is None or not target.prepared.refuses_borrowed:
         return None
     found = find_borrowing(ran, ran.metadata, known)
+    if found.is_unsound:
+        known = add_made(known, target.entry.wait_for_others(Progress.BUILT))
+        found = find_borrowing(ran, ran.metadata, known)
     return found if found.is_unsound else None
 
 
-def _advise(ran: RunResult, known: Known | None, caches: Caches) -> str | None:
-    """The warning about saved results from the builder's own cache, if any."""
+def advise(target: Target, ran: RunResult, caches: Caches) -> Caches:
+    """Add the warning about saved results from the builder's own cache, if any."""
+    known = caches.known
     saved = [each.contents for each in caches.results if each.exported or each.aliased]
-    if known is None or not saved:
-        return None
+    if known is None or caches.advice or not saved:
+        return caches
     metadata = caches.complete(ran.metadata)
     # The content of an inline cache is not read back.
     layers = {layer for own in saved for layer in (metadata.layers if own is None else own)}
-    return find_borrowing(ran, metadata, known).warn(layers)
+    warning = find_borrowing(ran, metadata, known).warn(layers)
+    if warning is not None:
+        # Only its save may tell which layers another build made.
+        known = add_made(known, target.entry.wait_for_others(Progress.SAVED))
+        warning = find_borrowing(ran, metadata, known).warn(layers)
+    return replace(caches, advice=(warning,) if warning is not None else ())

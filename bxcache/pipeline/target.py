@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
 from bxcache.buildx.run import report_work
+from bxcache.pipeline.ledger import Entry, enter_alone
 from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Target:
         call: the check that docker runs instead of a build; empty for a build.
         earlier: reads the records of earlier builds; None if none are read.
         timeline: what its time is spent on.
+        entry: its entry among the builds of the same run.
         reason: why it is built without its caches; None if it is built with them.
     """
 
@@ -41,6 +43,7 @@ class Target:
     earlier: EarlierBuilds | None = None
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
+    entry: Entry = field(default_factory=enter_alone)
 
     def measure(self, phase: Phase, item: str) -> AbstractContextManager[None]:
         """Report the block as work of a phase, with its time."""

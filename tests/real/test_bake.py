@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,31 @@ def test_a_classic_engine_keeps_stages_as_images(
     first = bake(machines("classic"), shop)
     assert [each["warnings"] for each in first.values()] == [[]] * 3
     assert counts(bake(machines("classic"), shop)) == reused()
+
+
+def test_a_target_that_is_a_stage_of_another_is_saved_only_if_it_changed(
+    machines: MakeMachine, registry: Registry, shop: Path, tmp_path: Path
+) -> None:
+    """BuildKit reports the last step of `deps` as one of `web`'s; it is saved only if it changed.
+
+    Whose step it is varies from bake to bake.
+    """
+    declare(shop, in_registry(registry, tmp_path).replace('"registry"', '"inline"\nstages = "all"'))
+    with (shop / "docker-bake.hcl").open("a") as file:
+        file.write('target "deps" {\n  inherits = ["_common"]\n  target = "deps"\n}\n')
+    machine = machines("classic")
+    bake(machine, shop, "web", "deps")
+    for _ in range(8):
+        assert saves(bake(machine, shop, "web", "deps")) == {"web": False, "deps": False}
+    dockerfile = shop / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("head -c 9999", "head -c 8888"))
+    assert saves(bake(machine, shop, "web", "deps")) == {"web": True, "deps": True}
+    assert saves(bake(machine, shop, "web", "deps")) == {"web": False, "deps": False}
+
+
+def saves(targets: dict[str, Any]) -> dict[str, bool]:
+    """Return whether each target saved its only cache."""
+    return {name: each["caches"][0]["exported"] for name, each in targets.items()}
 
 
 MORE = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,3 +87,50 @@ def test_a_trusted_build_warns_of_an_untrusted_builds_steps(
     assert "/last" not in refused["warnings"][0]
     # The origin of an imported step is known.
     assert build(machine, app, *remote, **trusted)["warnings"] == []
+
+
+TWO = """\
+[build]
+network = "none"
+[images.web]
+target = "web"
+[images.api]
+target = "api"
+[[cache.backends]]
+"""
+TARGETS = 'target "{0}" {{\n  target = "{0}"\n  network = "none"\n}}\n'
+
+
+@pytest.mark.parametrize("command", ["build", "bake"])
+@pytest.mark.parametrize("kind", ["registry", "local"])
+def test_images_of_one_run_borrow_nothing_from_each_other(
+    command: str, kind: str, machine: Machine, registry: Registry, app: Path, tmp_path: Path
+) -> None:
+    """What another image of the run executed is no leftover; what a stranger executed still is."""
+    ref = f"{registry.address}/{tmp_path.name.lower()}"
+    place = f'type = "registry"\nref = "{ref}"' if kind == "registry" else 'type = "local"'
+    (app / "bxcache.toml").write_text(f"{TWO}{place}\n")
+    (app / "docker-bake.hcl").write_text("".join(map(TARGETS.format, ("web", "api"))))
+    images = "FROM base AS {0}\nRUN echo {0} > /{0}\n".format
+    # Other tests have left steps without `own` in the engine.
+    base = "FROM scratch AS base\nCOPY own /own\n" + busybox_context(app).partition("\n")[2]
+    trusted, stranger = push("main", tmp_path / "a"), pull("evil", tmp_path / "b", head=FORK)
+
+    def make(text: str, more: dict[str, str]) -> list[str]:
+        (app / "Dockerfile").write_text(base + text + images("web") + images("api"))
+        words = ("build", "--all") if command == "build" else ("bake", "web", "api")
+        variables: Any = {**trusted, **more}
+        document = json.loads(machine.run(*words, "--json", folder=app, **variables).out)
+        built = document["images" if command == "build" else "targets"].values()
+        assert all(each["caches"][-1]["exported"] for each in built)
+        return [warning for each in built for warning in each["warnings"]]
+
+    assert make("", {}) == []
+    assert make("RUN echo new > /new\n", REFUSE) == []
+    leftover = 'RUN echo "proxy $HTTP_PROXY" > /out\n'
+    (app / "Dockerfile").write_text(f"{base}{leftover}{images('web')}")
+    build(machine, app, "--target", "base", "--build-arg", "HTTP_PROXY=evil", **stranger)
+    warnings = make(leftover, {})
+    # Once one image has saved it, a store vouches for it.
+    assert warnings
+    assert all("[base 4/4]" in each and "RUN echo" in each for each in warnings)

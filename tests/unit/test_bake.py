@@ -15,7 +15,7 @@ from bxcache.backends.base import EXPORT, CacheUse
 from bxcache.buildx.bake.definition import BakeTarget
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.capabilities import Node
-from bxcache.buildx.metadata import Metadata
+from bxcache.buildx.metadata import Metadata, find_layers, parse_bake_metadata
 from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import StepName
@@ -23,7 +23,7 @@ from bxcache.buildx.stream.raw import join_documents
 from bxcache.buildx.stream.trace import Trace, TracedStep
 from bxcache.pipeline import bake as bake_module
 from bxcache.pipeline import bake_definition
-from bxcache.pipeline.bake import bake_targets, read_result
+from bxcache.pipeline.bake import bake_targets, read_result, share_layers
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.build import Job, run_again
 from bxcache.pipeline.request import BuildRequest
@@ -114,6 +114,29 @@ def test_one_node_does_not_decide_for_all(base: Prepared) -> None:
     setup = replace(base.setup, config=config)
     base = replace(base, capabilities=capabilities, setup=setup)
     assert statuses(base, "failing") == {"fast": 1, "bad": 1, "slow": 1}
+
+
+def test_a_step_of_two_targets_has_its_layers_in_both() -> None:
+    """A step whose layers BuildKit reports for one target only has them in the other too."""
+    reader, targets = BakeReader(("app", "tools")), ("app", "tools")
+    for line in (STREAMS / "unchanged.ndjson").read_text().splitlines():
+        list(reader.feed(line))
+    reported = parse_bake_metadata((STREAMS / "unchanged.meta.json").read_text(), targets)
+    shared = share_layers(reader, reported)
+    layers = {
+        (target, step.name.label): {each.digest for each in find_layers(step, shared[target])}
+        for target in targets
+        for step in reader.finish(target, shared[target].operations).steps
+    }
+    steps = [label for target, label in layers if target == "tools"]
+    assert len(steps) == 7
+    assert all(layers["tools", step] == layers["app", step] != set() for step in steps)
+    unknown = {
+        each.vertex
+        for each in reported["tools"].operations.values()
+        if not each.chains and shared["tools"].operations[each.vertex].chains
+    }
+    assert len(unknown) == 1
 
 
 class Insisted(Stop):

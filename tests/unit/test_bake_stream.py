@@ -281,6 +281,32 @@ def send(reader: BakeReader, **document: object) -> list[tuple[str, Event]]:
     return list(reader.feed(json.dumps(document)))
 
 
+@pytest.mark.parametrize(
+    ("digests", "own", "expected"),
+    [
+        (["mine", "theirs"], ["mine"], {"mine": "theirs"}),
+        (["mine"], ["mine"], {}),
+        # It may be any of several.
+        (["mine", "theirs", "others"], ["mine"], {}),
+        (["mine", "second", "theirs"], ["mine", "second"], {}),
+        (["theirs"], [], {}),
+    ],
+)
+def test_a_shared_vertex_has_the_only_step_of_its_name(
+    digests: list[str], own: list[str], expected: dict[str, str]
+) -> None:
+    """Another build's vertex belongs to the target's own one of the same name, if only one has it.
+
+    A step with another name has no part in it.
+    """
+    reader = BakeReader(("api", "web"))
+    send(reader, vertexes=[vertex("api", each, **DONE) for each in digests])
+    send(reader, vertexes=[vertex("web", each, **DONE) for each in ("mine", "more")])
+    other = vertex("api", "other", **DONE)
+    send(reader, vertexes=[{**other, "name": other["name"].replace("make", "test")}])
+    assert reader.find_shared("api", own) == expected
+
+
 def test_a_shared_step_is_read_once() -> None:
     """A shared step reports its log for one target, its outcome for both, its warning for none."""
     reader = BakeReader(("api", "web"))

@@ -9,7 +9,7 @@ from bxcache.buildx.run import RunResult
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import StepName
 from bxcache.buildx.stream.trace import Trace, TracedStep
-from bxcache.pipeline.borrowing import Known, find_borrowing
+from bxcache.pipeline.borrowing import Known, add_made, find_borrowing
 
 INPUTS = {"image": (), "make": ("image",), "copy": ("image", "make"), "last": ("copy",)}
 """A stage on an image with one step, of which another one copies, which has a step of its own."""
@@ -90,10 +90,43 @@ def test_the_warning_names_the_saved_layers() -> None:
     assert found.warn({"i", "l"}) is None
     text = found.warn({"m", "i"})
     assert text is not None
-    assert text.startswith("1 layer that the build saved came from the builder's own cache")
+    assert text.startswith(
+        "1 layer that the build saved came from the builder's own cache, and no trusted build is "
+        "known to have made it: "
+    )
+    several = found.warn({"m", "c"})
+    assert several is not None
+    assert several.startswith("2 layers that the build saved came from the builder's own cache")
+    assert "made them: " in several
     assert "[s 1/3] line 2 `RUN make\\ x`" in text
     assert "line 3" not in text
     assert "line 3 `RUN copy" in found.refuse()
+
+
+@pytest.mark.parametrize(
+    ("others", "borrowed"),
+    [
+        ([], "make copy last"),
+        (["eee"], ""),
+        # Two builds reused each other's steps.
+        (["rer", "ere"], ""),
+        (["ere", "rer"], ""),
+        # Both reused a step that nobody of the run executed, and all others rest on it.
+        (["ree", "rer"], "make copy last"),
+        (["err"], "copy last"),
+    ],
+)
+def test_what_builds_of_the_same_run_made_is_not_borrowed(others: list[str], borrowed: str) -> None:
+    """A step is not borrowed if another build executed it on known layers, or on such a step."""
+    ran, metadata = hear("rrr", CHAINS)
+    known = add_made(Known(frozenset()), [hear(each, CHAINS)[0] for each in others])
+    found = find_borrowing(ran, metadata, known)
+    assert [each.text.split()[1].rstrip("\\") for each in found.steps] == borrowed.split()
+
+
+def test_other_builds_remove_no_doubt() -> None:
+    """Other builds of the run say nothing about a donor that cannot be read."""
+    assert add_made(Known({"i"}, "a doubt"), [hear("eee", CHAINS)[0]]).doubt == "a doubt"
 
 
 @pytest.mark.parametrize("silent", [True, False])

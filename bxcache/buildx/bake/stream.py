@@ -18,7 +18,7 @@ from bxcache.buildx.stream.vertices import read_excerpt
 from bxcache.buildx.values import read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 
     from bxcache.buildx.stream.events import Event
     from bxcache.buildx.stream.trace import Trace
@@ -66,6 +66,22 @@ class BakeReader:
         """Return the trace of a target, from its own vertices as far as known."""
         others = (reader for name, reader in self._readers.items() if name != target)
         return self._readers[target].finish(own, others, self._guess_own(target))
+
+    def find_shared(self, target: str, own: Container[str]) -> dict[str, str]:
+        """Find the own vertices of a target whose work is that of another target's vertex.
+
+        BuildKit merges equal steps of concurrent builds into the vertex of one build, and reports
+        that also to the others, by its name. Of several vertices of one name, none is meant.
+        """
+        mine, others = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+        for digest, vertex in self._readers[target].vertices.items():
+            if vertex.step is not None:
+                (mine if digest in own else others)[vertex.name].append(digest)
+        return {
+            mine[name][0]: found[0]
+            for name, found in others.items()
+            if len(found) == len(mine[name]) == 1
+        }
 
     def find_end(self, target: str) -> bool | None:
         """Whether a target was built and exported; None if the stream does not show that.
