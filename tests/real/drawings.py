@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 _LABEL = r"(?P<label>\S+ \| )?"
 _TOOK = r"(?:\d+ h )?(?:\d+ m )?(?:[\d.]+ s)?"
-_DONE = re.compile(rf"{_LABEL}(?:executed|failed) +{_TOOK} +\[")
+_DONE = re.compile(rf"{_LABEL}(?:(?:executed|failed) +{_TOOK} +\[|done +{_TOOK} [a-z])")
 _SAID = re.compile(rf"{_LABEL}(?:note|warning): ")
 _STAGE = re.compile(r"[>+=! ] (?P<name>\S+(?: \S+)*?) +(?P<done>\d+)/(?P<total>\d+)(?= |$)")
 _BELOW = re.compile(r" {2,}\S")
 _ABOVE = re.compile(r"… \d+ stages? above")
-_COUNT = r"\d+ (?:reused|executed|failed|running)"
+_COUNT = r"\d+ (?:reused|executed|failed|running|waiting)"
 _TALLY = re.compile(rf"(?:preparing|{_COUNT}(?:, {_COUNT})*), {_TOOK}")
-_RUNNING = re.compile(rf" +(?P<took>{_TOOK}) (?:RUN|COPY|ADD) ")
+_RUNNING = re.compile(rf" +(?P<took>{_TOOK})(?: \(last {_TOOK}\))? (?:RUN|COPY|ADD) ")
 _BAR = re.compile(
-    r"  pulling \d+ layers? \[(?P<bar>#+-+)\] (?P<done>[\d.]+ [kMG]?B) of (?P<total>[\d.]+ [kMG]?B)"
+    r"  fetching \d+ layers? \[(?P<bar>#+-+)\] "
+    r"(?P<done>[\d.]+ [kMG]?B) of (?P<total>[\d.]+ [kMG]?B)"
 )
 
 
@@ -39,7 +40,7 @@ def list_running(screen: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def find_bar(screen: Sequence[str]) -> tuple[str, str, str] | None:
-    """Return what a pull shows: its bar, the size pulled so far, and the total."""
+    """Return what a fetch shows: its bar, the size fetched so far, and the total."""
     found = next(filter(None, map(_BAR.match, screen)), None)
     return (found["bar"], found["done"], found["total"]) if found is not None else None
 

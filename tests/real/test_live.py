@@ -120,8 +120,8 @@ def test_the_tally_is_always_the_last_line(columns: int, rows: int) -> None:
         check_screen(screen)
 
 
-def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
-    """A running step has its last line of output below it."""
+def test_a_running_step_shows_its_last_lines(tmp_path: Path) -> None:
+    """A running step has the last lines of its output below it, as many as fit."""
     name = "[build 1/2] RUN make"
     stream = write_stream(
         tmp_path / "s.ndjson", vertex(name), log(name, b"first\nsecond\n"), "waiting", "waiting"
@@ -131,7 +131,7 @@ def test_a_running_step_shows_its_last_line(tmp_path: Path) -> None:
     (screen,) = [each for each in terminal.seen if any("second" in line for line in each)][:1]
     at = next(n for n, line in enumerate(screen) if "RUN make" in line)
     assert screen[at - 1].startswith("> build")
-    assert screen[at + 1].strip() == "second"
+    assert [line.strip() for line in screen[at + 1 : at + 3]] == ["first", "second"]
 
 
 def test_a_failed_step_shows_its_whole_log_last(tmp_path: Path) -> None:
