@@ -285,7 +285,7 @@ def read_contexts(text: str) -> dict[str, str]:
 
 
 def list_left_out(text: str) -> tuple[str, ...]:
-    """The keys of a Compose file's builds that `read_contexts` does not read, as far as lines say.
+    r"""The keys of a Compose file's builds that `read_contexts` does not read, as far as lines say.
 
     >>> list_left_out("api:\n  build:\n    context: .\n    args:\n      A: 1\n  ports: []\n")
     ('args',)
@@ -304,7 +304,7 @@ def list_left_out(text: str) -> tuple[str, ...]:
 
 
 def list_jobs(text: str, system: str) -> tuple[str, ...]:
-    """The jobs of a CI system's file, or its stages or steps, as far as lines say it.
+    r"""The jobs of a CI system's file, or its stages or steps, as far as lines say it.
 
     >>> list_jobs("stages: [b]\nbuild api:\n  script: make\n.hidden:\n  x: y\n", "gitlab")
     ('build api',)
