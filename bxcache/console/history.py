@@ -148,7 +148,7 @@ def _render_head(stage: Stage) -> str:
 
 
 def _render_total(history: History, stage: Stage, *, chain: bool) -> str:
-    seconds = format_seconds(sum(step.seconds for step in stage.steps))
+    seconds = format_seconds(round(sum(step.seconds for step in stage.steps), 3))
     own = f"{_count_layers(history, stage.layers)}, {seconds}"
     parts = [own if stage.steps else "no steps of its own"]
     unknown = sum(not step.layers for step in stage.steps)

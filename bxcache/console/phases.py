@@ -47,12 +47,17 @@ def name_phase(name: str) -> str:
     return PHASE_NAMES.get(name, name)
 
 
+def measure_phases(phases: Sequence[RecordedPhase]) -> float:
+    """Return the time of all phases in seconds, in the same digits with each version of Python."""
+    return round(sum(each.seconds for each in phases), 3)
+
+
 def summarize_phases(phases: Sequence[RecordedPhase]) -> str:
     """Show the phases that took most of the time, longest first, and the rest."""
-    whole = sum(each.seconds for each in phases)
+    whole = measure_phases(phases)
     longest = sorted(phases, key=lambda each: -each.seconds)[:_MOST_NAMED]
     named = [each for each in longest if each.seconds >= _LEAST_SHARE * whole]
     parts = [f"{format_seconds(each.seconds)} {name_phase(each.name)}" for each in named]
-    rest = whole - sum(each.seconds for each in named)
+    rest = round(whole - measure_phases(named), 3)
     parts += [f"{format_seconds(rest)} other"] if rest >= _LEAST_SECONDS else []
     return ", ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_ratio, format_seconds, format_size
+from bxcache.console.phases import measure_phases
 from bxcache.console.report.sections import (
     NO_STAGE,
     Quoted,
@@ -62,7 +63,7 @@ def tabulate_slowest(report: Report) -> Table:
 
 def tabulate_phases(report: Report) -> Table:
     """Tabulate what the time was spent on, longest first."""
-    whole = sum(each.seconds for each in report.phases)
+    whole = measure_phases(report.phases)
     rows = [
         (
             show_phase(each.name),

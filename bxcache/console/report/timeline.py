@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Phase
 from bxcache.config.quantities import format_seconds
-from bxcache.console.phases import name_phase
+from bxcache.console.phases import measure_phases, name_phase
 from bxcache.console.report import sections
 from bxcache.console.report.markup import BAR, ROW, Markup, draw_row, element, format_percent
 from bxcache.console.tables import clean_text, cut_text
@@ -173,7 +173,7 @@ def _draw_phase(bar: Bar, name: str, whole: float) -> Markup:
 
 def draw_shares(report: Report) -> Markup:
     """Draw the shares of the phases in the build's time as one bar."""
-    whole = sum(each.seconds for each in report.phases)
+    whole = measure_phases(report.phases)
     left, drawn = 0.0, []
     for at, phase in enumerate(report.phases):
         width = 100 * phase.seconds / whole if whole else 0.0
