@@ -190,9 +190,9 @@ def find_python(version: str) -> Path:
 
 
 def test_the_printed_wheel_is_the_one_that_is_built(wheel: Path) -> None:
-    """The documentation names the wheel of this version."""
+    """The documentation names the wheel of this version, in the folder that it proposes."""
     named = re.findall(r"\./(\S+\.whl)", (ROOT / "docs" / "start.md").read_text())
-    assert set(named) == {wheel.name}
+    assert set(named) == {f"wheels/{wheel.name}"}
 
 
 def test_the_printed_installation_works(checkout: Path, tmp_path: Path) -> None:
