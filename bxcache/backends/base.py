@@ -16,7 +16,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.wording import name_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from contextlib import ExitStack
     from pathlib import Path
@@ -98,7 +98,8 @@ class Wish:
         unbaked: why bake cannot build its stages; None if it can.
         inline_only: why the builder can export only inline caches; None if it exports all kinds.
         refuses_borrowed: do not save results that came from the builder's own cache.
-        state: a guess of what is built, equal for equal files; empty if unknown.
+        state: finds a guess of what is built, equal for equal files; empty if unknown. It can wait
+            for git.
     """
 
     scope: Scope
@@ -107,7 +108,7 @@ class Wish:
     unbaked: str | None = None
     inline_only: str | None = None
     refuses_borrowed: bool = False
-    state: str = ""
+    state: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)

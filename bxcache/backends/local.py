@@ -36,7 +36,7 @@ from bxcache.errors import StoreError
 from bxcache.store.layout import Layout, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -87,7 +87,8 @@ class LocalBackend(Backend):
         self.state = StoreState(self.store.path)
         self.staging: Staging | None = None
         self._donors: tuple[str, ...] = ()
-        self._name = self._state = ""
+        self._name = ""
+        self._find_state: Callable[[], str] = str
         self._reads_all = False
         if setup.is_guarded and settings.dir is not None and not setup.is_callers(DECLARED):
             self.read_only = self.explain_read_only(settings.dir)
@@ -209,7 +210,7 @@ class LocalBackend(Backend):
 
         A build that is likely to have nothing new is exported apart from it, if it has.
         """
-        self._state = wish.state
+        self._find_state = wish.state
         attributes = (
             ("type", "local"),
             ("dest", str(self.state.folder)),
@@ -232,10 +233,11 @@ class LocalBackend(Backend):
     def _expects_nothing(self, wish: Wish, imports: Sequence[CacheUse]) -> bool:
         """Whether the build starts from its own scope, and that was built from the same files."""
         own = any(use.backend is self and use.scope == wish.scope.name for use in imports)
-        if not own or not wish.state or wish.once or len(wish.scope.platforms) > 1:
+        if not own or wish.once or len(wish.scope.platforms) > 1:
             return False
         with suppress(StoreError, OSError):
-            return self.store.read_state(wish.scope.name) == wish.state
+            before = self.store.read_state(wish.scope.name)
+            return bool(before) and before == wish.state()
         return False
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
@@ -305,7 +307,7 @@ class LocalBackend(Backend):
         if save.apart and self.staging is not None:
             donor = self.staging.donors[0]
             if has_all(self.staging.layout, donor, built.ran):
-                renewed = self.store.renew(save.use.scope, donor.digest, self._state)
+                renewed = self.store.renew(save.use.scope, donor.digest, self._find_state())
                 if renewed is not None:
                     return SavedScope(replace(result, **asdict(renewed)))
             built, run = export_apart(built, save.use)
@@ -322,7 +324,7 @@ class LocalBackend(Backend):
                 self.staging,
                 save.use.scope,
                 first,
-                replace(measure_work(built.ran), state=self._state),
+                replace(measure_work(built.ran), state=self._find_state()),
                 others=others,
                 suspect=bool(built.ran.trace.unloaded),
                 sound=built.sound,

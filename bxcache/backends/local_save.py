@@ -13,7 +13,7 @@ from bxcache.backends.base import IMPORT
 from bxcache.backends.transfers import save_quietly
 from bxcache.buildx.command import explain_once, reads_context
 from bxcache.buildx.faults import have_nodes_collided
-from bxcache.buildx.metadata import find_layers
+from bxcache.buildx.metadata import find_layers, reuses_only
 from bxcache.buildx.stream.events import Noted, Outcome
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.buildx.stream.trace import CacheTransfer
@@ -86,11 +86,7 @@ def has_all(layout: Layout, donor: Descriptor, ran: RunResult) -> bool:
         known = read_manifest(layout, donor).layer_sizes.keys()
     except (StoreError, OSError):
         return False
-    return bool(ran.trace.steps) and all(
-        step.outcome is Outcome.REUSED
-        and not known.isdisjoint(layer.digest for layer in find_layers(step, ran.metadata))
-        for step in ran.trace.steps
-    )
+    return reuses_only(ran.trace.steps, ran.metadata, known)
 
 
 def export_apart(built: Built, export: CacheUse) -> tuple[Built, RunResult]:

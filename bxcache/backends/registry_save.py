@@ -23,8 +23,8 @@ from bxcache.backends.inline_stages import copy_stages, export_stages
 from bxcache.backends.registry_tag import SavedTag, TagSave
 from bxcache.backends.transfers import find_failed_import, save_quietly
 from bxcache.buildx.faults import explain_transfer
-from bxcache.buildx.metadata import find_layers
-from bxcache.buildx.stream.events import Noted, Outcome
+from bxcache.buildx.metadata import reuses_only
+from bxcache.buildx.stream.events import Noted
 from bxcache.buildx.stream.names import CacheVertex
 from bxcache.config.wording import name_call
 from bxcache.errors import RegistryError, StoreError, Trouble
@@ -64,13 +64,8 @@ class Need(Enum):
 
 def choose_need(save: TagSave, ran: RunResult) -> Need:
     known = _read_known(save)
-    if known is None or not ran.trace.steps:
+    if known is None or not reuses_only(ran.trace.steps, ran.metadata, known.keys()):
         return Need.EXPORT
-    for step in ran.trace.steps:
-        # The engine's own cache has more than the registry; old buildx does not report layers.
-        layers = {each.digest for each in find_layers(step, ran.metadata)}
-        if step.outcome is not Outcome.REUSED or layers.isdisjoint(known):
-            return Need.EXPORT
     return Need.NOTHING if save.source_ref == save.use.place else Need.ALIAS
 
 

@@ -16,10 +16,12 @@ from urllib.parse import unquote
 
 from bxcache.buildx.option_text import FALSE
 from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
+from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.values import as_list, as_table, parse_table, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from bxcache.buildx.stream.trace import TracedStep
 
@@ -304,6 +306,18 @@ def find_layers(step: TracedStep, metadata: Metadata) -> tuple[Layer, ...]:
     """Find the layers that a step made, as far as known."""
     known = _find_operations(step, metadata)
     return tuple(dict.fromkeys(layer for each in known for layer in each.layers))
+
+
+def reuses_only(steps: Sequence[TracedStep], metadata: Metadata, known: AbstractSet[str]) -> bool:
+    """Whether a build has steps, and reused each with a layer that is known by its digest.
+
+    The engine's own cache can have more than what is known; old buildx does not report layers.
+    """
+    return bool(steps) and all(
+        step.outcome is Outcome.REUSED
+        and not known.isdisjoint(layer.digest for layer in find_layers(step, metadata))
+        for step in steps
+    )
 
 
 def find_chains(step: TracedStep, metadata: Metadata) -> frozenset[tuple[str, ...]]:

@@ -36,7 +36,7 @@ def plan_build(prepared: Prepared) -> BuildPlan:
         unbaked=explain_unbaked(config.build, extra),
         inline_only=explain_inline_only(prepared.capabilities),
         refuses_borrowed=prepared.refuses_borrowed,
-        state=prepared.state.wait() if prepared.state is not None else "",
+        state=prepared.state.wait if prepared.state is not None else str,
     )
     if not config.build.no_cache:
         _look(prepared.candidates, reads_all=config.cache.read_all)
