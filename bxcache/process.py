@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import selectors
@@ -12,12 +13,14 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from math import inf
 from threading import Event, Lock, Thread, Timer
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
+
+    from _typeshed import WriteableBuffer
 
 LONGEST_LINE = 160 << 20
 """How much of a line is read, in characters. It fits a log of 100 MB in base64; BuildKit sends
@@ -111,10 +114,33 @@ def ask(
         question.end()
 
 
+class _Pipe(io.RawIOBase):
+    """A pipe that is read in short waits, between which Python handles signals.
+
+    A signal that arrives just before a blocking read, or in another thread, would else be handled
+    with the next output alone.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._file = pipe.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLIN)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill the buffer with what there is, once there is something; 0 at the end."""
+        while not self._poll.poll(_SECONDS_BETWEEN_LOOKS * 1000):
+            pass
+        return os.readv(self._file, [buffer])
+
+
 class RunningProcess:
     """A long command whose stderr is read line by line; `is_late` if it ran out of time."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.is_late = False
 
@@ -123,9 +149,11 @@ class RunningProcess:
 
         A line is cut at `LONGEST_LINE`: an endless one would take all memory.
         """
-        stream = self._process.stderr
-        if stream is None:
+        pipe = self._process.stderr
+        if pipe is None:
             return
+        # Like a text file, it has no other line breaks than `\n` when it is read.
+        stream = io.TextIOWrapper(io.BufferedReader(_Pipe(pipe)), "utf-8", "replace")
         while line := stream.readline(LONGEST_LINE):
             is_whole = line.endswith("\n") or len(line) < LONGEST_LINE
             # Do not hold a long line twice while the caller works on it.
@@ -155,7 +183,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._processes: dict[subprocess.Popen[str], Timer] = {}
+        self._processes: dict[subprocess.Popen[bytes], Timer] = {}
         self.is_set = False
         self.why = "the build was stopped"
 
@@ -170,7 +198,7 @@ class Stop:
                 self._interrupt(process)
 
     @contextmanager
-    def watch(self, process: subprocess.Popen[str]) -> Iterator[None]:
+    def watch(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
         """Stop this command, too, when `set` is called."""
         with self._lock:
             self._processes[process] = timer = Timer(_GRACE, _signal, [process, signal.SIGKILL])
@@ -184,7 +212,7 @@ class Stop:
                 del self._processes[process]
             timer.cancel()
 
-    def _interrupt(self, process: subprocess.Popen[str]) -> None:
+    def _interrupt(self, process: subprocess.Popen[bytes]) -> None:
         _signal(process, signal.SIGINT)
         timer = self._processes[process]
         if not timer.is_alive():
@@ -257,14 +285,14 @@ def _end(pool: ThreadPoolExecutor, stop: Stop) -> None:
             return
 
 
-def _signal(process: subprocess.Popen[str], number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     """Signal a command and its descendants, unless it has ended."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 @contextmanager
-def _outlived(process: subprocess.Popen[str]) -> Iterator[None]:
+def _outlived(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Kill a command and its descendants when this process dies, even by SIGKILL.
 
     A guard process does that. A parent-death signal (`PR_SET_PDEATHSIG`) would be set between fork
@@ -311,9 +339,6 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
         stdin=subprocess.PIPE if fed else None,
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
         cwd=directory,
         env={**os.environ, **variables},
         # Ctrl-C reaches only this process, which then stops the command.
@@ -333,7 +358,7 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
 
 
 def _limit(
-    running: RunningProcess, process: subprocess.Popen[str], seconds: float
+    running: RunningProcess, process: subprocess.Popen[bytes], seconds: float
 ) -> tuple[Timer, ...]:
     """Stop a command when its time is up, which also ends its output."""
 
@@ -349,7 +374,7 @@ def _limit(
     return timers
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     for number, seconds in _SECONDS_TO_STOP:
         if process.poll() is not None:
             break
@@ -360,7 +385,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     _close(process)
 
 
-def _close(process: subprocess.Popen[str]) -> None:
+def _close(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             # A command that has ended does not read the rest.
@@ -368,7 +393,7 @@ def _close(process: subprocess.Popen[str]) -> None:
                 stream.close()
 
 
-def _drain(process: subprocess.Popen[str], seconds: float) -> None:
+def _drain(process: subprocess.Popen[bytes], seconds: float) -> None:
     """Wait for a command to end, and drop its output, on which it would block."""
     end, stream = time.monotonic() + seconds, process.stderr
     with selectors.DefaultSelector() as selector:

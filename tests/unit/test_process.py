@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGINT
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
@@ -21,6 +24,11 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(process, "_STDIN", ours)
     yield theirs
     os.close(ours)
+
+
+def read(stderr: IO[bytes]) -> Iterator[str]:
+    """Read the lines of a program whose stderr this is."""
+    return RunningProcess(SimpleNamespace(stderr=stderr)).read_lines()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("data", [b"", b"FROM a\r\n# \xff\x00", b"x" * 500_000])
@@ -63,3 +71,25 @@ def test_a_closed_stdin_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(theirs)
     monkeypatch.setattr(process, "_STDIN", ours)
     assert read_stdin(100) == b""
+
+
+def test_a_signal_is_handled_while_a_command_is_silent() -> None:
+    """A signal that another thread receives interrupts the wait for a silent command's output."""
+    ours, theirs = os.pipe()
+    interrupt = threading.Timer(0.1, lambda: signal.pthread_kill(interrupt.ident or 0, SIGINT))
+    # A wait that the signal does not interrupt ends with the output.
+    late = threading.Timer(10, os.close, [theirs])
+    with os.fdopen(ours, "rb") as silent:
+        for each in (interrupt, late):
+            each.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(read(silent))
+    late.cancel()
+    os.close(theirs)
+
+
+def test_lines_are_read_as_text(tmp_path: Path) -> None:
+    """Line breaks of each kind end a line, and bytes that are no UTF-8 become U+FFFD."""
+    (tmp_path / "output").write_bytes(b"a\r\nb\rc\xff\n\nd")
+    with (tmp_path / "output").open("rb") as output:
+        assert list(read(output)) == ["a", "b", "c\ufffd", "", "d"]
