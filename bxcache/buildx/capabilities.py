@@ -21,6 +21,7 @@ OLDEST_BUILDKIT = (0, 13)
 # The label by which buildx itself recognizes the containerd image store:
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
+_LOCAL_DRIVERS = ("", "docker", "docker-container")
 _MAKE_BUILDER = (
     "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
 )
@@ -76,13 +77,15 @@ class Builder:
 class Capabilities:
     """The versions of docker's client and engine, the engine's platform, and a build's builder.
 
-    The engine's are None if no engine answers.
+    The engine's are None if no engine answers. The version of buildx is empty unless all of this is
+    remembered: it takes long to ask for, and only few need it.
     """
 
     client: str
     engine: str | None
     platform: str | None
     builder: Builder
+    buildx: str = ""
 
     @property
     def default_platform(self) -> str:
@@ -146,7 +149,7 @@ def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
 def check_reachable(found: Capabilities) -> None:
     """Raise EngineError, with a hint how to fix it, if the builder cannot build."""
     builder = found.builder
-    if found.engine is None and builder.driver in ("", "docker", "docker-container"):
+    if found.engine is None and builder.driver in _LOCAL_DRIVERS:
         raise EngineError(
             f"docker's engine does not answer{_reason(builder.error)}",
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
@@ -185,6 +188,18 @@ def explain_inline_only(found: Capabilities) -> str | None:
             f"`{name_option('backends', _ALL_INLINE)}`"
         )
     return None
+
+
+def can_all(found: Capabilities) -> bool:
+    """Whether the builder runs, answers, and can save every kind of cache."""
+    builder = found.builder
+    return (
+        bool(builder.nodes)
+        and not builder.error
+        and all(node.status == "running" and not node.error for node in builder.nodes)
+        and (found.engine is not None or builder.driver not in _LOCAL_DRIVERS)
+        and explain_inline_only(found) is None
+    )
 
 
 def check_buildx(text: str) -> None:

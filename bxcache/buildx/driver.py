@@ -7,12 +7,14 @@ buildx running when its log generator is abandoned; loading it takes 60 ms.
 
 from __future__ import annotations
 
+import os
 import shutil
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
+from bxcache.buildx.memory import Memory
 from bxcache.errors import EngineError
 from bxcache.process import Answer, Question
 
@@ -50,11 +52,18 @@ class Probe:
 
 
 @contextmanager
-def ask_ahead(builder: str) -> Iterator[Probe | None]:
-    """Ask the docker on PATH about itself, while Python imports the rest."""
+def ask_ahead(builder: str, *, fresh: bool) -> Iterator[Probe | None]:
+    """Ask the docker on PATH about itself, while Python imports the rest.
+
+    Without a docker nothing is asked, nor if its answers are remembered and need not be `fresh`.
+    """
     client = shutil.which("docker")
-    with Docker((client,)).probe(builder) if client is not None else nullcontext() as probe:
-        yield probe
+    docker = Docker((client,)) if client is not None else None
+    if docker is None or not (fresh or docker.remember(builder).recall() is None):
+        yield None
+    else:
+        with docker.probe(builder) as probe:
+            yield probe
 
 
 class Docker:
@@ -84,6 +93,10 @@ class Docker:
         ):
             yield Probe(self, builder, version, inspected)
 
+    def remember(self, builder: str) -> Memory:
+        """Return the memory of what this docker answered about a builder."""
+        return Memory.find(self.command, builder, os.environ)
+
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
     ) -> Capabilities:
@@ -91,11 +104,15 @@ class Docker:
 
         Args:
             ahead: earlier questions; ignored if they concern another client or builder.
-            boot: start the builder if it is not running, as the build would.
+            boot: start the builder if it is not running, as the build would; otherwise, answers
+                that are only remembered do not count.
 
         Raises:
             EngineError: there is no buildx, no such builder, or no answer.
         """
+        recalled = self.remember(builder).recall() if boot else None
+        if recalled is not None:
+            return recalled
         if ahead is not None and (ahead.docker.command, ahead.builder) == (self.command, builder):
             found = ahead.wait(on_slow)
         else:

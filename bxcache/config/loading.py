@@ -17,7 +17,7 @@ from bxcache.config.discovery import (
 )
 from bxcache.config.environment import CONFIG_VARIABLE, IMAGE_VARIABLE, read_environment
 from bxcache.config.models import Config
-from bxcache.config.paths import anchor_paths
+from bxcache.config.paths import anchor_paths, find_cache_folder
 from bxcache.config.problems import dotted, find_invalid, suggest
 from bxcache.config.quantities import WRITTEN
 from bxcache.config.sources import (
@@ -232,13 +232,6 @@ def default_store(root: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "project"
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
     return find_cache_folder() / f"{name}-{digest}"
-
-
-def find_cache_folder() -> Path:
-    """bxcache's folder among the user's caches."""
-    from platformdirs import user_cache_path  # noqa: PLC0415  # few need it
-
-    return user_cache_path("bxcache")
 
 
 def describe(

@@ -24,6 +24,13 @@ LARGEST_DOCKERFILE = 16 << 20
 (https://github.com/containerd/containerd/blob/v2.1.4/defaults/defaults.go)."""
 
 
+def find_cache_folder() -> Path:
+    """bxcache's folder among the user's caches."""
+    from platformdirs import user_cache_path  # noqa: PLC0415  # few need it
+
+    return user_cache_path("bxcache")
+
+
 def is_remote(context: str) -> bool:
     """Whether a context is remote or stdin, and so not a local folder."""
     return context == "-" or _REMOTE.match(context) is not None

@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bxcache.backends.holders import Content
-from bxcache.config.loading import find_cache_folder
+from bxcache.config.paths import find_cache_folder
 from bxcache.errors import RecordError, StoreError
 from bxcache.insight.record import parse_record
 from bxcache.oci.documents import MOST_RECORDS

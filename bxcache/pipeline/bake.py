@@ -27,7 +27,7 @@ from bxcache.pipeline.bake_targets import (
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, recalling, redacting
 from bxcache.pipeline.earlier import ask_earlier
-from bxcache.pipeline.entry import ask_docker
+from bxcache.pipeline.entry import ask_docker, remembering
 from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.question import relay_answer
@@ -72,6 +72,15 @@ def bake_targets(
     # Saving runs in threads, which signals do not reach.
     stop = request.build.stop or Stop()
     request = replace(request, build=replace(request.build.begin(), stop=stop))
+    return remembering(lambda: _bake_targets(request, observe, accept, stop))
+
+
+def _bake_targets(
+    request: BakeRequest,
+    observe: ImageObserver | None,
+    accept: Callable[[tuple[str, ...]], None] | None,
+    stop: Stop,
+) -> Outcomes:
     request, base = _prepare(request, boot=True)
     with ExitStack() as stack:
         base.make_folder(stack)
@@ -127,7 +136,7 @@ def ask_bake(request: BakeRequest, report: Callable[[str], None], progress: str 
 
 def _prepare(request: BakeRequest, *, boot: bool) -> tuple[BakeRequest, Prepared]:
     """Prepare what all targets share."""
-    with ask_docker(request.build) as ahead:
+    with ask_docker(request.build, fresh=not boot) as ahead:
         base = prepare(request.build, ahead, boot=boot)
     return replace(request, build=replace(request.build, extra=base.request.extra)), base
 

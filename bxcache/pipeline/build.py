@@ -9,9 +9,10 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import check_buildx
+from bxcache.buildx.capabilities import check_buildx, check_reachable
 from bxcache.buildx.command import reads_context
 from bxcache.buildx.extra_flags import CACHE_TO, find_values
+from bxcache.buildx.memory import OutdatedError
 from bxcache.buildx.run import run_build, take_stdin
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Recalled, Warned, redact_event
@@ -27,7 +28,6 @@ from bxcache.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
-    from bxcache.buildx.driver import Docker
     from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.events import Event, Observer
     from bxcache.insight.earlier import EarlierBuilds
@@ -110,8 +110,9 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
 
 def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     with ExitStack() as stack:
-        begin = _Beginning(job.prepared.docker, targets, stack)
+        begin = _Beginning(job.prepared, targets, stack)
         ran = job.run(targets, begin)
+        _check_memory(job.prepared, targets, ran)
         ran = _retry_after_collisions(job, targets, ran)
         _check_stream(job, ran)
         targets, ran = _retry_without_caches(job, targets, ran)
@@ -141,20 +142,47 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
 class _Beginning:
     """What is done once docker has started, and takes as long to reach BuildKit anyway."""
 
-    def __init__(self, docker: Docker, targets: Mapping[str, Target], stack: ExitStack) -> None:
-        self._docker, self._targets, self._stack = docker, targets, stack
+    def __init__(self, prepared: Prepared, targets: Mapping[str, Target], stack: ExitStack) -> None:
+        self._prepared, self._targets, self._stack = prepared, targets, stack
         self._ask_version: Callable[[], str] | None = None
+        self._begun = False
 
     def __call__(self) -> None:
-        if self._ask_version is None:
-            for target in self._targets.values():
-                if target.earlier is not None:
-                    target.earlier.start()
-            import_module("bxcache.pipeline.finish")
-            self._ask_version = self._stack.enter_context(self._docker.asking_buildx())
+        if self._begun:
+            return
+        self._begun = True
+        for target in self._targets.values():
+            if target.earlier is not None:
+                target.earlier.start()
+        import_module("bxcache.pipeline.finish")
+        if not self._prepared.capabilities.buildx:
+            asking = self._prepared.docker.asking_buildx()
+            self._ask_version = self._stack.enter_context(asking)
 
     def wait_for_version(self) -> str:
-        return self._ask_version() if self._ask_version is not None else ""
+        """Return buildx's version, and remember it with what else docker answered."""
+        found = self._prepared.capabilities
+        if self._ask_version is None:
+            return found.buildx
+        found = replace(found, buildx=self._ask_version())
+        self._prepared.remember().keep(found)
+        return found.buildx
+
+
+def _check_memory(
+    prepared: Prepared, targets: Mapping[str, Target], ran: Mapping[str, RunResult]
+) -> None:
+    """Forget what was remembered of docker if BuildKit never began; raise if it was wrong."""
+    remembered, settings = prepared.capabilities, prepared.setup.config.build
+    has_begun = any(not each.exit_status or each.trace.began is not None for each in ran.values())
+    if has_begun or not remembered.buildx:
+        return
+    prepared.remember().forget()
+    found = prepared.docker.learn(None, settings.builder, boot=True, on_slow=lambda: None)
+    check_reachable(found)
+    reads_stdin = any(each.runner.stdin is not None for each in targets.values())
+    if found != replace(remembered, buildx="") and not (reads_context(settings) or reads_stdin):
+        raise OutdatedError
 
 
 def _retry_after_collisions(

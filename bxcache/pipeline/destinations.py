@@ -16,7 +16,7 @@ from bxcache.backends.location import find_location
 from bxcache.buildx.command import find_path
 from bxcache.buildx.extra_flags import find_short, find_values
 from bxcache.buildx.option_text import parse_options
-from bxcache.config.loading import find_cache_folder
+from bxcache.config.paths import find_cache_folder
 from bxcache.config.wording import choose_words, name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.store.directory import find_store

@@ -5,11 +5,13 @@ Docker takes as long to answer as Python takes to load the other modules, so bot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.buildx.driver import ask_ahead
+from bxcache.buildx.memory import OutdatedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bxcache.buildx.driver import Probe
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from bxcache.pipeline.request import BuildRequest
     from bxcache.pipeline.result import BuildResult
 
+T = TypeVar("T")
+
 
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
     """Build an image; restore every stage from the caches, and save it to them.
@@ -25,7 +29,11 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
     A ConfigError or an EngineError means that nothing was built; a ResultError has the result.
     """
     request = request.begin()
-    with ask_docker(request) as ahead:
+    return remembering(lambda: _run_build(request, observe))
+
+
+def _run_build(request: BuildRequest, observe: Observer | None) -> BuildResult:
+    with ask_docker(request, fresh=False) as ahead:
         from bxcache.pipeline.build import build_image  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415
 
@@ -33,9 +41,18 @@ def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildRe
     return build_image(prepared, observe)
 
 
+def remembering(build: Callable[[], T]) -> T:
+    """Build; do so again if docker is not what it was, and nothing was built for that reason."""
+    try:
+        return build()
+    except OutdatedError:
+        # It is forgotten now, and docker is asked.
+        return build()
+
+
 def preview_build(request: BuildRequest) -> Preview:
     """Preview `run_build`, without writing anything or starting a builder; raise what it does."""
-    with ask_docker(request) as ahead:
+    with ask_docker(request, fresh=True) as ahead:
         from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # while docker answers
         from bxcache.pipeline.preview import make_preview  # noqa: PLC0415
 
@@ -43,11 +60,11 @@ def preview_build(request: BuildRequest) -> Preview:
     return make_preview(prepared)
 
 
-def ask_docker(request: BuildRequest) -> AbstractContextManager[Probe | None]:
-    """Ask docker about itself while the block runs.
+def ask_docker(request: BuildRequest, *, fresh: bool) -> AbstractContextManager[Probe | None]:
+    """Ask docker about itself while the block runs, as `ask_ahead`.
 
     Raises a `ConfigError` for an argument that docker cannot get, or that makes it build nothing.
     """
     request.check_extra()
     request.refuse_question()
-    return ask_ahead(str(request.options.get("builder", "")))
+    return ask_ahead(str(request.options.get("builder", "")), fresh=fresh)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bxcache.backends.base import Backend, CacheUse, Candidate
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.driver import Probe
+    from bxcache.buildx.memory import Memory
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
     from bxcache.config.models import BuildSettings
@@ -88,6 +89,10 @@ class Prepared:
     def metadata_file(self) -> Path:
         """The path where docker writes its metadata, in full; the caller may want less."""
         return self.folder / METADATA
+
+    def remember(self) -> Memory:
+        """Return the memory of what docker answered about this build's builder."""
+        return self.docker.remember(self.setup.config.build.builder)
 
     def make_folder(self, stack: ExitStack) -> None:
         """Create the build's own folder for small files, until the stack closes."""

@@ -17,7 +17,7 @@ from bxcache.backends.location import choose_location, find_location, require_lo
 from bxcache.cli.files import check_outside
 from bxcache.cli.job_log import say, show
 from bxcache.config.discovery import find_root
-from bxcache.config.loading import find_cache_folder
+from bxcache.config.paths import find_cache_folder
 from bxcache.console import store as console
 from bxcache.console.cache_key import IN_PROJECT, note_unknown, render_key
 from bxcache.errors import StoreError

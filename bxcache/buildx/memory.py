@@ -1,0 +1,120 @@
+"""What docker answered an hour ago at most: asking again takes as long as a small build.
+
+Only answers of a docker that can do everything are remembered, so that a mended one is noticed at
+once. A build that fails before BuildKit began forgets them, and asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bxcache.buildx.capabilities import Builder, Capabilities, Node, can_all
+from bxcache.config.paths import find_cache_folder
+from bxcache.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SECONDS = 3600
+_UNIX = "unix://"
+_HOST = f"{_UNIX}/var/run/docker.sock"
+_PLUGINS = [
+    Path("/usr") / each / "docker" for each in ("local/lib", "local/libexec", "lib", "libexec")
+]
+
+
+class OutdatedError(Exception):
+    """Docker is no longer what was remembered of it, and nothing was built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A file with the answers of one docker about one builder.
+
+    Attributes:
+        seal: stands for the state of the files that the answers depend on.
+    """
+
+    file: Path
+    seal: str
+
+    @classmethod
+    def find(cls, command: tuple[str, ...], builder: str, environment: Mapping[str, str]) -> Memory:
+        """Find the memory of a docker client about a builder, by default the current one."""
+        own = {k: v for k, v in environment.items() if k.startswith(("DOCKER_", "BUILDX_"))}
+        name = _hash(command, builder, sorted(own.items()), environment.get("HOME"))[:16]
+        seal = _hash(__version__, *_list_states(command[0], environment))
+        return cls(find_cache_folder() / "docker" / f"{name}.json", seal)
+
+    def recall(self) -> Capabilities | None:
+        """Return what was remembered; None if it is too old, or something changed since."""
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            document = json.loads(self.file.read_text(encoding="utf-8"))
+            age = time.time() - document["asked"]
+            if document["seal"] == self.seal and 0 <= age < _SECONDS:
+                return _read(document["found"])
+        return None
+
+    def keep(self, found: Capabilities) -> None:
+        """Remember answers, if docker can do everything; failing to write them is no error."""
+        if not can_all(found) or not found.buildx:
+            return
+        document = {"seal": self.seal, "asked": time.time(), "found": asdict(found)}
+        new = self.file.with_suffix(f".{os.getpid()}")
+        with suppress(OSError):
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new.write_text(json.dumps(document), encoding="utf-8")
+            new.replace(self.file)
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        with suppress(OSError):
+            self.file.unlink()
+
+
+def _read(table: dict[str, Any]) -> Capabilities:
+    builder = table["builder"]
+    nodes = (
+        Node(**{**each, "platforms": tuple(each["platforms"]), "labels": tuple(each["labels"])})
+        for each in builder["nodes"]
+    )
+    found = Capabilities(**table)
+    return replace(found, builder=Builder(**{**builder, "nodes": tuple(nodes)}))
+
+
+def _list_states(client: str, environment: Mapping[str, str]) -> Iterator[object]:
+    """List the states of what changes with docker: its programs, its choice of engine and builder.
+
+    A restarted engine makes its socket anew, if it listens on it itself. The folders:
+    https://github.com/docker/cli/blob/v28.5.1/cli-plugins/manager/manager_unix.go and
+    https://github.com/docker/buildx/blob/v0.29.1/store/store.go
+    """
+    docker = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/"), ".docker"))
+    buildx = Path(environment.get("BUILDX_CONFIG") or docker / "buildx")
+    plugins = (folder / "cli-plugins" / "docker-buildx" for folder in (docker, *_PLUGINS))
+    chosen = (docker / "config.json", docker / "contexts" / "meta", buildx / "instances")
+    host = environment.get("DOCKER_HOST") or _HOST
+    socket = [Path(host.removeprefix(_UNIX))] if host.startswith(_UNIX) else []
+    yield from map(_describe_file, (Path(client), *plugins, *chosen, *socket))
+    # Each run of buildx writes this file anew.
+    with suppress(OSError):
+        yield (buildx / "current").read_bytes()
+
+
+def _describe_file(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
