@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from msgspec.structs import replace
 
 from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem

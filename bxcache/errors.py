@@ -22,9 +22,10 @@ The numbers follow sysexits.h where one fits, and avoid those that docker uses (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,8 +174,7 @@ class BuildFailedError(ResultError):
         self.exit_status = exit_status
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One mistake in what a user wrote.
 
     Attributes:

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from math import inf
 from threading import Event, Lock, Thread, Timer
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +37,7 @@ _GRACE = 10
 _SECONDS_TO_STOP = ((signal.SIGINT, _GRACE), (signal.SIGTERM, 5), (signal.SIGKILL, 5))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The exit status and output of a short command."""
 
     status: int
@@ -114,27 +114,20 @@ def ask(
         question.end()
 
 
-class _Pipe(io.RawIOBase):
+class _Pipe(io.FileIO):
     """A pipe that is read in short waits, between which Python handles signals.
 
-    A signal that arrives just before a blocking read, or in another thread, would else be handled
-    with the next output alone.
+    Python would handle a signal that comes just before a blocking read, or that another thread
+    receives, only with the next output.
     """
 
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._file = pipe.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._file, select.POLLIN)
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         """Fill the buffer with what there is, once there is something; 0 at the end."""
-        while not self._poll.poll(_SECONDS_BETWEEN_LOOKS * 1000):
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        while not poll.poll(_SECONDS_BETWEEN_LOOKS * 1000):
             pass
-        return os.readv(self._file, [buffer])
+        return super().readinto(buffer)
 
 
 class RunningProcess:
@@ -152,8 +145,8 @@ class RunningProcess:
         pipe = self._process.stderr
         if pipe is None:
             return
-        # Like a text file, it has no other line breaks than `\n` when it is read.
-        stream = io.TextIOWrapper(io.BufferedReader(_Pipe(pipe)), "utf-8", "replace")
+        raw = _Pipe(pipe.fileno(), closefd=False)
+        stream = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", "replace")
         while line := stream.readline(LONGEST_LINE):
             is_whole = line.endswith("\n") or len(line) < LONGEST_LINE
             # Do not hold a long line twice while the caller works on it.
@@ -255,8 +248,7 @@ def read_stdin(most: int, stop: Stop | None = None) -> bytes:
         while len(data) < most and not (stop is not None and stop.is_set):
             # A thread that blocks in a read would not notice a stop.
             if select.select([_STDIN], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
-                piece = os.read(_STDIN, min(_CHUNK, most - len(data)))
-                if not piece:
+                if not (piece := os.read(_STDIN, min(_CHUNK, most - len(data)))):
                     break
                 data += piece
     return bytes(data)

@@ -7,8 +7,9 @@ A backend is one class in one file, a settings class in `config.backends` and a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from msgspec import Struct
 
 from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.option_text import Attributes, render_options
@@ -40,8 +41,7 @@ DECLARED = ("cache", "backends")
 """The config key that declares backends."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheUse:
+class CacheUse(Struct, frozen=True):
     """One cache flag of the build.
 
     Attributes:
@@ -68,8 +68,7 @@ class CacheUse:
         return CacheResult(self.backend.kind, self.place, self.scope, where=where)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A cache that a build may import; `what` is its relation to the build, in words."""
 
     backend: Backend
@@ -81,16 +80,14 @@ class Candidate:
         return self.backend.name_cache(self.scope)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """The result of a lookup: `there` is None if unknown, and `verdict` says it in words."""
 
     there: bool | None
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """The properties of a build that a backend needs to plan the save.
 
     Attributes:
@@ -111,8 +108,7 @@ class Wish:
     state: Callable[[], str] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True):
     """A scope that a build saves: itself, or `apart`, in a separate run after it."""
 
     use: CacheUse
@@ -123,8 +119,7 @@ class Save:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class SavePlan:
+class SavePlan(Struct, frozen=True):
     """How a backend saves a build; it cannot save `unsaved` now.
 
     Notes say why it saves nothing, and `why` says so in a few words.
@@ -136,8 +131,7 @@ class SavePlan:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(Struct, frozen=True):
     """A successful build, as its backends save it.
 
     Attributes:
@@ -163,8 +157,7 @@ class Built:
         return next(errors, None if self.transfers else "BuildKit did not export it")
 
 
-@dataclass(frozen=True, slots=True)
-class SavedScope:
+class SavedScope(Struct, frozen=True):
     """A scope after it was saved.
 
     Attributes:
@@ -181,8 +174,7 @@ class SavedScope:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptRecord:
+class KeptRecord(Struct, frozen=True):
     """The scope after a build's record was stored, or the notes explain why it was not."""
 
     is_kept: bool = False

@@ -7,8 +7,9 @@ are those of a scope's name, so no key is a prefix of another project's key.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from bxcache.place.image_name import find_image
 from bxcache.place.scope import Kind, Owner, Scope, guess_platform, write_owner
@@ -31,8 +32,7 @@ _VERSION = "bxcache-1"
 _EMPTY = "empty"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(Struct, frozen=True):
     """A key and its parts.
 
     Attributes:

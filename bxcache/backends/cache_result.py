@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class CacheResult:
+class CacheResult(Struct, frozen=True):
     """The state of one cache after the build.
 
     Attributes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+from msgspec import Struct
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RecordError, StoreError
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _PATHS = ("/", ".", "~")
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """The stored content of a scope.
 
     Attributes:

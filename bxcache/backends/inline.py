@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.backends.base import EXPORT, REFUSED, CacheUse, Save, SavedScope, SavePlan
 from bxcache.backends.registry import TOO_EARLY, RemoteBackend

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Event as Signal
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.bake.stages import (
     OLDEST_BAKE,
@@ -54,8 +56,7 @@ _MORE_ATTEMPTS = 2
 _MOST_AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltStage:
+class BuiltStage(Struct, frozen=True):
     """A stage that was part of a build.
 
     Attributes:
@@ -74,8 +75,7 @@ class BuiltStage:
     chains: frozenset[tuple[str, ...]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """A build, and the repository that its stages go to; the scope has the layers `known`."""
 
     save: TagSave

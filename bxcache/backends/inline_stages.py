@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.backends.inline_push import BuiltStage, push_stages, refuse
 from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages, read_dockerfile
@@ -63,8 +65,7 @@ def list_built(
     return built
 
 
-@dataclass(slots=True)
-class _ReportedStage:
+class _ReportedStage(Struct):
     """The steps of one stage; `chains` are the layer chains of the last one, with number `end`."""
 
     is_new: bool = False

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from bxcache.backends.base import (
     DECLARED,
@@ -53,8 +55,7 @@ PLAIN_TAG = "latest"
 """The default tag of a local cache export."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
+class StoreState(Struct, frozen=True):
     """The state of a store for one build.
 
     Attributes:

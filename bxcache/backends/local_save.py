@@ -6,8 +6,9 @@ repeated, one platform after the other, and so one node after the other.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.backends.base import IMPORT
 from bxcache.backends.transfers import save_quietly

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.backends.base import DECLARED
 from bxcache.config.backends import InlineSettings, LocalSettings, RegistrySettings
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
 _ADVICE = "name one with `--from`, or see `bxcache registry ls` for what is in a registry"
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     store: Store
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryLocation:
+class RegistryLocation(Struct, frozen=True):
     """A registry with how long it keeps an unused scope, in seconds; None means forever."""
 
     cache: RegistryCache

@@ -12,10 +12,11 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.backends.base import NO_LAYER, REFUSED
 from bxcache.backends.inline_push import Export

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import field
+from msgspec.structs import replace
 
 from bxcache.backends.base import Save, SavedScope
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
     from bxcache.registry.repository import Sighting
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TagSave(Save):
+class TagSave(Save, frozen=True, kw_only=True):
     """A scope of a registry that a build saves.
 
     Attributes:
@@ -44,8 +45,7 @@ class TagSave(Save):
         return replace(self, source=None, source_ref="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedTag(SavedScope):
+class SavedTag(SavedScope, frozen=True, kw_only=True):
     """A scope of a registry after it was saved.
 
     Attributes:

@@ -6,8 +6,9 @@ https://github.com/docker/buildx/issues/3536
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.driver import find_error

@@ -7,8 +7,9 @@ takes 20 s if one of them is unreachable.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import starmap
+
+from msgspec import Struct
 
 from bxcache.buildx.values import as_table, parse_table
 from bxcache.config.wording import name_option
@@ -31,8 +32,7 @@ _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 Version = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One node of a builder."""
 
     name: str
@@ -43,8 +43,7 @@ class Node:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Builder:
+class Builder(Struct, frozen=True):
     """A builder as `docker buildx inspect` describes it, and why it is unreachable, if it is.
 
     The drivers are `docker`, `docker-container`, `kubernetes`, `remote` and `cloud`.
@@ -73,8 +72,7 @@ class Builder:
         return next((node.platforms[0] for node in self.nodes if node.platforms), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """The versions of docker's client and engine, the engine's platform, and a build's builder.
 
     The engine's are None if no engine answers. The version of buildx is empty unless all of this is

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from dataclasses import dataclass, field
 from itertools import starmap
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from bxcache.buildx.extra_flags import (
     CACHE_FROM,
@@ -33,8 +34,7 @@ VARIABLES = {PROVENANCE_VARIABLE: "max"}
 """The environment variable that makes a build's metadata describe every step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command line for docker, without `docker`, and the metadata file that it writes.
 
     Attributes:
@@ -48,8 +48,7 @@ class Command:
     targets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(Struct, frozen=True):
     """A run of docker that saves the cache of a finished build, by default for all platforms."""
 
     options: tuple[tuple[str, str], ...]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,8 +32,7 @@ _FROM = re.compile(r"FROM(?:\s+--\S+)*\s+(?P<base>\S+)(?:\s+AS\s+(?P<name>\S+))?
 _USED = re.compile(r"(?:--from|[=,][\"']?from)=[\"']?(?P<name>[^\s,\"']+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class DockerfileStage:
+class DockerfileStage(Struct, frozen=True):
     """A stage as written in its Dockerfile.
 
     Attributes:
@@ -50,7 +51,7 @@ class DockerfileStage:
     uses: tuple[str, ...] = ()
     is_named: bool = True
     head_line: int = 0
-    steps: tuple[tuple[int, str], ...] = field(default=(), compare=False)
+    steps: tuple[tuple[int, str], ...] = ()
 
 
 class NamedStage(Protocol):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
 from bxcache.buildx.memory import Memory
@@ -28,8 +30,7 @@ _SECONDS_BEFORE_WAITING_IS_SAID = 2
 _INSTALL = "https://docs.docker.com/engine/install/"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """Pending questions to docker about itself and a builder, by default the current one."""
 
     docker: Docker

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.buildx.dockerfile import list_bases, list_stages
 from bxcache.buildx.stream.causes import OWN_FAULT

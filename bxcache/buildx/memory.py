@@ -7,15 +7,15 @@ once. A build that fails before BuildKit began forgets them, and asks.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bxcache.buildx.capabilities import Builder, Capabilities, Node, can_all
+from msgspec import DecodeError, Struct, json
+
+from bxcache.buildx.capabilities import Capabilities, can_all
 from bxcache.config.paths import find_cache_folder
 from bxcache.version import __version__
 
@@ -34,8 +34,15 @@ class OutdatedError(Exception):
     """Docker is no longer what was remembered of it, and nothing was built."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class _Written(Struct, frozen=True):
+    """What the file contains."""
+
+    seal: str
+    asked: float
+    found: Capabilities
+
+
+class Memory(Struct, frozen=True):
     """A file with the answers of one docker about one builder.
 
     Attributes:
@@ -55,38 +62,26 @@ class Memory:
 
     def recall(self) -> Capabilities | None:
         """Return what was remembered; None if it is too old, or something changed since."""
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            document = json.loads(self.file.read_text(encoding="utf-8"))
-            age = time.time() - document["asked"]
-            if document["seal"] == self.seal and 0 <= age < _SECONDS:
-                return _read(document["found"])
+        with suppress(OSError, DecodeError):
+            written = json.decode(self.file.read_bytes(), type=_Written)
+            if written.seal == self.seal and 0 <= time.time() - written.asked < _SECONDS:
+                return written.found
         return None
 
     def keep(self, found: Capabilities) -> None:
         """Remember answers, if docker can do everything; failing to write them is no error."""
         if not can_all(found) or not found.buildx:
             return
-        document = {"seal": self.seal, "asked": time.time(), "found": asdict(found)}
         new = self.file.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(json.dumps(document), encoding="utf-8")
+            new.write_bytes(json.encode(_Written(self.seal, time.time(), found)))
             new.replace(self.file)
 
     def forget(self) -> None:
         """Remember nothing."""
         with suppress(OSError):
             self.file.unlink()
-
-
-def _read(table: dict[str, Any]) -> Capabilities:
-    builder = table["builder"]
-    nodes = (
-        Node(**{**each, "platforms": tuple(each["platforms"]), "labels": tuple(each["labels"])})
-        for each in builder["nodes"]
-    )
-    found = Capabilities(**table)
-    return replace(found, builder=Builder(**{**builder, "nodes": tuple(nodes)}))
 
 
 def _list_states(client: str, environment: Mapping[str, str]) -> Iterator[object]:

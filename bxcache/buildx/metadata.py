@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.option_text import FALSE
 from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
@@ -36,8 +38,7 @@ _MOST = ("buildConfig", "metadata")
 """Keys that the default provenance lacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A blob that a step made.
 
     Attributes:
@@ -52,8 +53,7 @@ class Layer:
 Chains = tuple[tuple[Layer, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """An operation of a build: an instruction, or a part of one.
 
     Attributes:
@@ -84,8 +84,7 @@ class Operation:
         return tuple(dict.fromkeys(chain[-1] for chain in self.chains))
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """What was built for one platform.
 
     Attributes:
@@ -103,8 +102,7 @@ class Definition:
     links: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(Struct, frozen=True, dict=True):
     """The content of a metadata file.
 
     Attributes:

@@ -6,10 +6,12 @@ import re
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypeGuard
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.build_history import complete_metadata
 from bxcache.buildx.command import VARIABLES, Command, Saving, reads_dockerfile
@@ -57,8 +59,7 @@ def locate_folder(name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"bxcache-{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
+class Runner(Struct, frozen=True):
     """The settings that all runs of docker in one build share.
 
     Attributes:
@@ -103,8 +104,7 @@ class Runner:
         return self.folder / f"{token_hex(6)}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(Struct, frozen=True):
     """The result of a run of docker; its metadata is empty for a failed build.
 
     Attributes:

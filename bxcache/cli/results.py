@@ -10,11 +10,9 @@ import click
 
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, is_shown
-from bxcache.console.history import render_history
 from bxcache.console.progress import QuietProgress, shows_colors
 from bxcache.console.summary import render_summary
 from bxcache.console.tables import render_document
-from bxcache.insight.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,6 +40,9 @@ def print_result(
 
 def print_layers(result: BuildResult) -> None:
     """Print the layers of every stage."""
+    from bxcache.console.history import render_history  # noqa: PLC0415  # few ask for layers
+    from bxcache.insight.history import History  # noqa: PLC0415  # the same
+
     stages = tuple(result.stages.values())
     place = ", ".join(cache.place for cache in result.caches if cache.is_kept) or "no cache"
     scope = result.record.scope.name if result.record is not None else ""

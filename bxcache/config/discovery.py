@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.errors import ConfigError, Problem
 
@@ -23,8 +24,7 @@ _LARGEST_FILE = 1 << 20
 _LONGEST_SEARCHED = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(Struct, frozen=True):
     """A config file's content.
 
     Attributes:

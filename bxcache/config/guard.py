@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.backends import SETTINGS
 from bxcache.config.discovery import find_root
@@ -33,8 +35,7 @@ if TYPE_CHECKING:
 _IMAGES = "images"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A refused value of a file, by the dotted path of its key."""
 
     key: str

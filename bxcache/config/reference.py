@@ -6,7 +6,8 @@ https://github.com/distribution/reference/blob/v0.6.0/reference.go
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bxcache.redaction import mask_url
 
@@ -22,8 +23,7 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A repository and an optional tag.
 
     >>> Reference.parse("127.0.0.1:5000/team/app:main")

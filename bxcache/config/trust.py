@@ -10,9 +10,10 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 # Buildx fetches these without the caller's credentials; a Dockerfile can do the same with `FROM`
 # and `ADD`: https://docs.docker.com/reference/dockerfile/#add
@@ -25,8 +26,7 @@ _BUILDKIT = "buildkit_"
 _NETWORKS = (None, "", "default", "none")
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(Struct, frozen=True):
     """The folder that contains a stranger's files; its `root` has its links resolved."""
 
     root: Path
@@ -60,8 +60,7 @@ Judge = Callable[[str, Any, Checkout], str | None]
 """Why a value asks, or None, from its name, the value, and the checkout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """The trust class of a key, as metadata of its field; it judges each value of a table alone."""
 
     judge: Judge

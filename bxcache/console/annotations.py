@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os.path
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.paths import is_remote
@@ -34,8 +35,7 @@ _GITHUB_PROPERTY = {**_GITHUB_DATA, ":": "%3A", ",": "%2C"}
 _AZURE = {"%": "%AZP25", ";": "%3B", "\r": "%0D", "\n": "%0A", "]": "%5D"}
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(Struct, frozen=True):
     """A note beside the job: an error if it fails, or else a warning."""
 
     text: str

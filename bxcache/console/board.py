@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.stream import events
 
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 20
 
 
-@dataclass(slots=True)
-class RunningStep:
+class RunningStep(Struct):
     """A running step.
 
     Attributes:
@@ -44,8 +45,7 @@ class RunningStep:
             self.is_overwritten = will_change
 
 
-@dataclass(slots=True)
-class StageState:
+class StageState(Struct):
     """The progress of a stage.
 
     Attributes:
@@ -86,8 +86,7 @@ class StageState:
             self.counts[outcome] -= 1
 
 
-@dataclass(slots=True)
-class Movement:
+class Movement(Struct):
     """The progress of transfers of one kind; `since` is their start, on the board's clock."""
 
     since: float

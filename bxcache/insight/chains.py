@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.backends.declared import is_remote
 from bxcache.insight.record_parts import RecordedLayer
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from bxcache.oci.documents import CacheConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """Layers from the bottom to a layer that no other builds on.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.wording import name_call
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
 
-@dataclass(frozen=True)
-class StageDifference:
+class StageDifference(Struct, frozen=True):
     """A stage in two builds.
 
     Attributes:
@@ -84,8 +85,7 @@ class StageDifference:
         return [*changes, *(("+", size, step.text) for step, size in new)]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """What differs between two builds, stage by stage.
 
     Attributes:

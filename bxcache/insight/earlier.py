@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.backends.declared import list_holders
 from bxcache.errors import BxcacheError, RecordError
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierQuery:
+class EarlierQuery(Struct, frozen=True):
     """Which earlier builds to read.
 
     Attributes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import open_holder
@@ -65,8 +67,7 @@ class HistoryOptions(TypedDict, total=False):
     directory: str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRequest:
+class HistoryRequest(Struct, frozen=True):
     """Which build is meant; see `HistoryOptions`.
 
     Attributes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, partial
 from math import inf
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.dockerfile import list_bases
 from bxcache.config.json_documents import make_document, pick
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Struct, frozen=True, dict=True):
     """A stage and its steps.
 
     Attributes:
@@ -81,8 +82,7 @@ class LayerState(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True)
-class History:
+class History(Struct, frozen=True, dict=True):
     """The history of a scope.
 
     Attributes:

@@ -18,9 +18,11 @@ import stat
 import time
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.backends.holders import Content
 from bxcache.config.paths import find_cache_folder
@@ -45,8 +47,7 @@ _NAME = re.compile(r"(?P<where>[0-9a-f]{16})-(?P<what>[0-9a-f]{16})-(?P<at>\d{19
 _OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(Struct, frozen=True):
     """Where builds run: a working directory, and the branch or tag that is checked out there."""
 
     directory: Path

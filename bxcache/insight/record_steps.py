@@ -8,10 +8,11 @@ from __future__ import annotations
 import hmac
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
 from bxcache.buildx.extra_flags import find_values
@@ -49,8 +50,7 @@ _OMITTED = re.compile(r"^docker\.io/(?:library/)?")
 """The part of an image's name that docker omits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """Everything that is known of a build's steps.
 
     Attributes:

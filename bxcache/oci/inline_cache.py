@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from bxcache.oci.chains import BOTTOM
 from bxcache.oci.documents import (
@@ -41,8 +42,7 @@ _DOCKER_TO_OCI = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StageImage:
+class StageImage(Struct, frozen=True):
     """An image for one platform, with the content of its config."""
 
     manifest: CacheManifest
@@ -198,8 +198,7 @@ def read_layer_chains(manifest: CacheManifest, config: bytes) -> CacheConfig:
     return CacheConfig(layers=tuple(links))
 
 
-@dataclass(slots=True)
-class _Record:
+class _Record(Struct):
     """A cache key with its results, and the names of its input records."""
 
     digest: str

@@ -7,8 +7,9 @@ https://github.com/docker/buildx/issues/1044
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest, Descriptor, compute_digest
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Struct, frozen=True):
     """A merged cache: the bytes of its documents."""
 
     manifest: bytes

@@ -10,10 +10,11 @@ import any of that cache (`invalid empty input for record`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest
@@ -29,16 +30,14 @@ Ways = list[tuple[int, str]]
 """The alternatives for an input, each a record with a selector of its files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Successor:
+class Successor(Struct, frozen=True):
     """The cache to save: the earlier one, a merged one, or else the export as it is."""
 
     is_before: bool = False
     merged: Merged | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
+class _Result(Struct, frozen=True):
     """A record's result: `kind` is the list of the record that has it."""
 
     kind: str

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.bake.stream import BakeReader
 from bxcache.buildx.build_history import complete_metadata
@@ -48,8 +50,7 @@ if TYPE_CHECKING:
     from bxcache.redaction import Redactor
 
 
-@dataclass(frozen=True, slots=True)
-class BakePreview:
+class BakePreview(Struct, frozen=True):
     """A bake's command, secrets masked, the caches of each target, and notes about all of them."""
 
     command: tuple[str, ...]
@@ -145,8 +146,7 @@ def _prepare_all(bake: Bake) -> dict[str, Prepared]:
     return {n: prepare_target(bake.base, bake.request, each) for n, each in bake.targets.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Struct, frozen=True):
     """The run of docker that bakes all targets."""
 
     bake: Bake

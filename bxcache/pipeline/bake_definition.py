@@ -16,10 +16,11 @@ import json
 import os
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from bxcache.buildx.bake.entitlements import READ, Allowed
 from bxcache.buildx.bake.guard import Limits, guard_target

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr, replace
 
 from bxcache.backends.declared import list_backends
 from bxcache.buildx.bake.definition import BakeTarget, give_own_paths, list_linked, parse_definition
@@ -56,8 +58,7 @@ _SAVED_BY_ITSELF = ("output", "tags", "cache-from", "cache-to")
 """The keys that a run which only saves sets itself, so the caller's `--set` of them is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class BakeRequest:
+class BakeRequest(Struct, frozen=True):
     """One call of `bxcache bake`.
 
     Attributes:
@@ -74,7 +75,7 @@ class BakeRequest:
 
     def __post_init__(self) -> None:
         """Give bake the options that docker gets as they are."""
-        object.__setattr__(self, "build", self.build.as_bake())
+        force_setattr(self, "build", self.build.as_bake())
 
 
 def check_files(request: BakeRequest) -> None:
@@ -205,8 +206,7 @@ def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
     return plan
 
 
-@dataclass(frozen=True, slots=True)
-class Bake:
+class Bake(Struct, frozen=True):
     """A bake whose targets are known, each as bake defines it, and what they all share."""
 
     request: BakeRequest

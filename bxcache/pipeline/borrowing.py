@@ -7,9 +7,11 @@ that a trusted build with the same steps reuses, and saves for others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.metadata import find_layers, find_line
 from bxcache.buildx.stream.events import Outcome
@@ -30,8 +32,7 @@ _ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The digests of the layers that trusted builds have saved.
 
     `doubt` says why they may be incomplete.
@@ -41,8 +42,7 @@ class Known:
     doubt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BorrowedStep:
+class BorrowedStep(Struct, frozen=True):
     """A step whose result came from the builder's own cache, with the digests of its layers."""
 
     label: str
@@ -51,8 +51,7 @@ class BorrowedStep:
     layers: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Borrowing:
+class Borrowing(Struct, frozen=True):
     """The results that a build took from the builder's own cache, and the layers it can trust.
 
     Attributes:

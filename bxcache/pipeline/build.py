@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import check_buildx, check_reachable
 from bxcache.buildx.command import reads_context
@@ -46,8 +48,7 @@ _ONCE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job that docker builds in one run: one image, or the targets of a bake.
 
     Attributes:

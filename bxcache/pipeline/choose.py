@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bxcache.backends.base import Candidate, SavePlan, Wish
 from bxcache.buildx.bake.stages import explain_unbaked

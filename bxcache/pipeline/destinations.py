@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os.path
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.backends.location import find_location
 from bxcache.buildx.command import find_path
@@ -34,8 +35,7 @@ _LAYOUT = ("index.json", "oci-layout", "ingest", "blobs", "blobs/sha256")
 _HINT = "name a place outside of the store; what a store holds is read by other builds"
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """A path that a build writes, with `is_tree` a folder of any content, and what names it."""
 
     source: str

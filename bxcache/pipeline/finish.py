@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.bake.definition import LINK
 from bxcache.buildx.extra_flags import list_flags
@@ -36,8 +38,7 @@ _PATIENCE = 2.0
 _CANCELED = "context canceled"
 
 
-@dataclass(frozen=True, slots=True)
-class SavedTarget:
+class SavedTarget(Struct, frozen=True):
     """A target that docker has built, and its caches or why they were not saved."""
 
     ran: RunResult

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.backends.base import Candidate
 
@@ -16,16 +18,14 @@ if TYPE_CHECKING:
     from bxcache.place.trust import Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """A candidate, and why the build imports it or not."""
 
     candidate: Candidate
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPlan:
+class BuildPlan(Struct, frozen=True):
     """The caches that a build will import and save.
 
     Attributes:

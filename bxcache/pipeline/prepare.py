@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.backends.declared import list_backends
 from bxcache.buildx.capabilities import check_reachable
@@ -47,8 +49,7 @@ if TYPE_CHECKING:
 _NO_STDOUT = "the image would go to stdout, which {}; give it a `dest`"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A build that is ready to run, before anything is written.
 
     Attributes:

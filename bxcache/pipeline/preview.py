@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.prepare import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """A preview of a build: its command, secrets masked, and its caches, with the reasons."""
 
     command: tuple[str, ...]

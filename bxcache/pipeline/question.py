@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.command import render_question
 from bxcache.buildx.driver import Docker
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.request import BuildRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Docker's answer to a question about a build, which is not built.
 
     Attributes:

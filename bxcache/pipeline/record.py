@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import asdict, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict, replace
 
 from bxcache.buildx.build_history import explain_unknown
 from bxcache.buildx.command import list_pushed

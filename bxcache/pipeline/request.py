@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.extra_flags import PASSED, find_question, render_flags
 from bxcache.config.sources import Key, Layer, Origin, Source, find_leaves
@@ -30,8 +32,7 @@ _OWN = ("--progress", "--quiet", "-q")
 """The flags of docker that bxcache sets itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True):
     """One call of `bxcache build`.
 
     Attributes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.buildx.metadata import find_layers, find_line, is_linked
 from bxcache.buildx.stream.events import Outcome
@@ -33,8 +34,7 @@ _CACHE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One layer-making instruction of a stage. A `FROM` is not a step: it names a base image.
 
     Attributes:
@@ -58,8 +58,7 @@ class Step:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class BuildResult:
+class BuildResult(Struct, frozen=True, dict=True):
     """The result of a build.
 
     Attributes:
@@ -176,8 +175,7 @@ def _describe_layers(layers: Iterable[Layer | RecordedLayer]) -> list[dict[str, 
     return [{"digest": layer.digest, "bytes": layer.size} for layer in layers]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOutcome:
+class ImageOutcome(Struct, frozen=True):
     """The outcome of one of several images.
 
     Attributes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.backends.base import Built
 from bxcache.backends.transfers import ABSENT, find_import_error, find_imports, match_exports
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 _NEVER_OWN = (CacheVertex.EXPORT_GHA, CacheVertex.EXPORT_S3, CacheVertex.EXPORT_AZURE)
 
 
-@dataclass(frozen=True, slots=True)
-class Caches:
+class Caches(Struct, frozen=True):
     """The caches after the build, with a warning for each failed one, and advice about others.
 
     `known` has the layers of trusted builds; None if the origin of layers does not matter.

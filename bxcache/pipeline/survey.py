@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.dockerfile import list_stages
 from bxcache.config.discovery import find_root
@@ -70,8 +71,7 @@ _COMPOSE_LINE = re.compile(r"(?P<indent> *)(?P<key>\w+): *(?P<value>[^ #]?)")
 _COMPOSE_KEY = re.compile(r"\s*(?P<key>build|context|dockerfile):\s+[\"']?(?P<value>[\w./-]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """An image that a repository builds.
 
     Attributes:
@@ -84,8 +84,7 @@ class Image:
     context: str
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """The lines of a file that build already, perhaps with a cache."""
 
     file: str
@@ -93,8 +92,7 @@ class Use:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What was found in a repository.
 
     Attributes:

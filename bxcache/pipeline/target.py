@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.faults import blames_process, find_cache_fault
 from bxcache.buildx.run import report_work
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.prepare import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """An image that docker is about to build.
 
     Attributes:

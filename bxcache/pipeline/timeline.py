@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from bxcache.buildx.stream.events import Phase, Worked
 from bxcache.buildx.stream.phases import Span, share_time
@@ -21,8 +22,7 @@ _MOST_SPANS = 40
 _OWN = (Phase.RERUN, Phase.COLLECT, Phase.COMMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """The times of one build on this machine's clock, in seconds since 1970.
 
     Attributes:

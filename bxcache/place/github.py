@@ -8,8 +8,10 @@ https://docs.github.com/en/webhooks/webhook-events-and-payloads
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.place.statement import (
     ANY_EVENT,
@@ -48,8 +50,7 @@ _ANY_RUN = Verdict(trusted=False, reason="it follows a workflow that no trusted 
 _REQUEST_REF = re.compile(r"refs/pull/(?P<number>[0-9]+)/[a-z]+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(Struct, frozen=True):
     """The event that started a workflow; empty, with the trouble, if it could not be read."""
 
     document: dict[str, Any] = field(default_factory=dict)

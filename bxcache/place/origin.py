@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from bxcache.place.providers import name_providers
 from bxcache.place.repository import Ask, Repository, ask_git
@@ -32,8 +33,7 @@ _SHORT = re.compile(r"(?:[^/]*@)?(?P<host>[^/:@]{2,}):(?P<path>(?!:|//).+)")
 """The short form of an SSH address: https://git-scm.com/docs/git-clone#_git_urls"""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where the built files come from.
 
     Attributes:
@@ -48,8 +48,7 @@ class Origin:
     job_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
+class _Names(Struct, frozen=True):
     """The variables of a CI system, each in braces; the first text whose variables are set."""
 
     project: tuple[str, ...] = ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.place.providers import UNREAD, read_provider
 from bxcache.place.repository import Ask, Repository, ask_git
@@ -21,8 +22,7 @@ _NO_PROVIDER = (CHECKOUT, "none")
 FIELDS = ("branch", "tag", "base", "default", "pull_request")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a build runs.
 
     Names of branches and tags are as their authors chose them; they are not sanitized.
@@ -53,8 +53,8 @@ class Place:
     reason: str
     sources: Mapping[str, str]
     notes: tuple[str, ...]
-    consulted: tuple[str, ...] = field(default=(), compare=False)
-    is_fork: bool = field(default=False, compare=False)
+    consulted: tuple[str, ...] = ()
+    is_fork: bool = False
 
     @property
     def is_ci(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.place.github import read_github
 from bxcache.place.hosted import (
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
     from bxcache.place.statement import Variables
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """A CI provider: how it is recognized, and how to read what it says about a build."""
 
     name: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bxcache.config.discovery import find_root
 from bxcache.errors import PlaceError
@@ -133,8 +134,7 @@ class Repository:
         return answer.stdout.rstrip("\n") if answer.status == 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRefs:
+class RemoteRefs(Struct, frozen=True):
     """The branches and tags of a remote, by their short names."""
 
     branches: frozenset[str]

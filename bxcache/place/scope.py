@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.json_documents import pick
 
@@ -56,8 +58,7 @@ class Kind(StrEnum):
 _MARKED = (Kind.TAG, Kind.UNTRUSTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The owner of a cache: a branch, a tag, or an untrusted build by its identity."""
 
     kind: Kind = Kind.NONE
@@ -81,8 +82,7 @@ class Owner:
         return f"{self.kind}:{self.text}" if self.kind in _MARKED else self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The scope of one image's cache.
 
     Attributes:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.place.statement import (
     ANY_EVENT,
@@ -63,8 +65,7 @@ def read_buildkite(variables: Variables) -> Statement:
     return drop_tag_from_branch(statement)
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
+class _Names(Struct, frozen=True):
     """The variable names of Drone, or of Woodpecker, its descendant.
 
     https://docs.drone.io/pipeline/environment/reference/

@@ -8,23 +8,23 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A value and its source, such as the name of a variable."""
 
     value: str
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether a build's code is trusted, a short reason, and whether it is known to be a fork's."""
 
     trusted: bool
@@ -41,8 +41,7 @@ ANY_EVENT = Verdict(trusted=False, reason="the event does not show whose code is
 STARTED = Verdict(trusted=False, reason="another build started it, possibly with a fork's code")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """What a provider says about a build, with the fields of `Place`.
 
     Attributes:

@@ -8,8 +8,10 @@ the build. Every command gets its configuration here, so that only settings that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.backends import DROPS
 from bxcache.config.guard import guard_setup
@@ -37,8 +39,7 @@ _DETACHED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """What a build may do with caches, as decided from its place and its configuration.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from urllib3 import exceptions as http
 
 from bxcache.errors import RegistryError, Trouble
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A registry's answer, its body up to a limit, its URL after all redirects."""
 
     status: int

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.oci.documents import MOST_RECORDS, Descriptor, compute_digest
 from bxcache.place.scope import LABEL_PART, Kind, Owner, Scope
@@ -37,8 +39,7 @@ _LONGEST_TAG = 128
 _MOST_DIGITS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """The metadata of a scope in a registry.
 
     Attributes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.json_documents import make_part, pick
 from bxcache.config.quantities import format_age
@@ -37,8 +39,7 @@ _NO_DELETING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """The scopes to keep, for `RegistryCache.prune`."""
 
     max_age: int | None = None
@@ -47,8 +48,7 @@ class Retention:
     keep: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Struct, frozen=True):
     """A scope to remove.
 
     Attributes:
@@ -60,8 +60,7 @@ class Removal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(Struct, frozen=True):
     """The result of pruning or removing.
 
     Attributes:

@@ -10,9 +10,11 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
@@ -34,8 +36,7 @@ _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,push,delete"}
 _OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteManifest:
+class RemoteManifest(Struct, frozen=True):
     """A manifest in a registry, with the media type that the registry gives it."""
 
     digest: str
@@ -201,8 +202,7 @@ def _read_tags(body: bytes) -> Iterator[str]:
     yield from (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """A ref after it was looked up; without a manifest, it does not exist or the lookup failed."""
 
     repository: Repository

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.json_documents import make_part
 from bxcache.errors import RegistryError, StoreError, Trouble
@@ -41,8 +43,7 @@ OVERWRITTEN, GONE = "another client has overwritten it", "its cache no longer ex
 """What is wrong with a scope."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteScope:
+class RemoteScope(Struct, frozen=True):
     """A scope that bxcache has written.
 
     Attributes:

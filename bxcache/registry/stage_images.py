@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.errors import RegistryError, Trouble
 from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest, Descriptor, compute_digest
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 _MOST_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ReadImage:
+class ReadImage(Struct, frozen=True):
     """An image as the registry has it, with its content for each platform."""
 
     digest: str | None
@@ -40,8 +40,7 @@ class ReadImage:
         return all(caches_top(each) for each in self.platforms)
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """The joined inline caches of several images.
 
     Attributes:

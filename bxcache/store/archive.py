@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import sys
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
 
 from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
@@ -55,8 +56,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A regular file to write, from a file or from bytes; compressed bytes are only stored.
 
     Its name is its path in the archive: printable ASCII, separated by `/`, below 100 bytes.

@@ -6,8 +6,9 @@ the old index or the new one, and the journal can rebuild either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.config.quantities import format_count
 from bxcache.errors import StoreError
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A scope's new page, with the new entry, and when the scope was last used."""
 
     page: Page

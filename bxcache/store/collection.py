@@ -7,9 +7,10 @@ the least valuable layers, and, once all layers are gone, the least recently use
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_age, format_count, format_size
@@ -31,16 +32,14 @@ if TYPE_CHECKING:
 _MOST_TOGETHER = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """A store's maximum size in bytes, and how long it keeps an unused scope, in seconds."""
 
     max_size: int | None = None
     max_age: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """What a collection dropped.
 
     Attributes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.wording import name_call
@@ -236,8 +237,7 @@ def _is_marked(folder: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(Struct, frozen=True):
     """A directory that was adopted.
 
     Attributes:

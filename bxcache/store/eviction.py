@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from bxcache.oci.chains import BOTTOM
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True):
     """One scope's layers, for the choice.
 
     Attributes:
@@ -46,8 +46,7 @@ def choose_evicted(holdings: Iterable[Holding], excess: int) -> dict[str, set[st
     return forest.prune(excess)
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """A layer in one chain, shared by all scopes with the same chain; its parent is below it.
 
     Attributes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.config.json_documents import make_document, make_part, pick
 from bxcache.errors import StoreError
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 _OWN_FILE = re.compile(r"[0-9a-f]{64}|.*\.tmp")
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeState:
+class ScopeState(Struct, frozen=True):
     """A scope and the blobs that it needs.
 
     Attributes:
@@ -51,8 +51,7 @@ class ScopeState:
         return (each for each in self.sizes if each not in (self.entry.digest, self.config))
 
 
-@dataclass(frozen=True)
-class Inventory:
+class Inventory(Struct, frozen=True, dict=True):
     """The content of a store, with the names of all `files` in the folder of blobs.
 
     The overhead is the size of the index, the journal and the records in bytes.
@@ -113,8 +112,7 @@ def _read_scope(
     return ScopeState(entry.ref_name, entry, config, sizes, last_used)
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeUsage:
+class ScopeUsage(Struct, frozen=True):
     """A scope for `store ls` and `store du`. Sizes are bytes, times seconds since the epoch.
 
     Attributes:
@@ -165,8 +163,7 @@ class ScopeUsage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """The size of a store and its scopes.
 
     Attributes:

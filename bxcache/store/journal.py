@@ -17,9 +17,9 @@ import hashlib
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from bxcache.config.quantities import WrittenMoment, WrittenSeconds, WrittenSize, format_size
@@ -46,8 +46,7 @@ _MOST_AHEAD = 3600
 """The tolerated difference between two machines' clocks, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """The work behind the layers that a build saves.
 
     Attributes:

@@ -12,8 +12,9 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.errors import StoreError
 
@@ -84,8 +85,7 @@ def _read_holder(folder: Folder) -> str:
     return "another process is changing it"
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """A locked file, open for reading, and for writing if permissions allow it.
 
     The lock ends with this process.

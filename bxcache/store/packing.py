@@ -12,8 +12,9 @@ import math
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct, field
 
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_size
@@ -52,8 +53,7 @@ _BLOBS = "blobs/sha256/"
 _COMPRESSED = ("+gzip", "+zstd", ".gzip")  # of layers' media types
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """The content of an archive.
 
     Attributes:
@@ -117,8 +117,7 @@ def _pack_blob(layout: Layout, blob: Descriptor) -> Member:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Struct, frozen=True):
     """What a store took from an archive.
 
     Attributes:
@@ -138,8 +137,7 @@ class Unpacked:
         return make_document(pick(self, "store", "scopes", "kept", "new_bytes"))
 
 
-@dataclass(slots=True)
-class Unpacking:
+class Unpacking(Struct):
     """An archive while it is read.
 
     Attributes:

@@ -8,9 +8,11 @@ import re
 import secrets
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.errors import StoreError
 from bxcache.oci.chains import find_lost, list_chains
@@ -43,8 +45,7 @@ _LONGEST_BUILD = 86_400
 last change, in seconds. This machine cannot see whether its build is alive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Staging:
+class Staging(Struct, frozen=True):
     """A staging layout, in use while its owner holds its lock.
 
     Attributes:
@@ -199,8 +200,7 @@ def find_export(layout: Layout, scope: str, digest: str | None) -> Descriptor:
     return entry.model_copy(update={"media_type": read_manifest(layout, entry).media_type or kind})
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What a commit saved: the digest of the scope's manifest, and the size of its blobs in bytes.
 
     `new_bytes` is the size of the blobs that the store did not have, `unchanged` means that the

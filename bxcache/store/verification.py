@@ -10,8 +10,10 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.quantities import format_count
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from bxcache.oci.documents import Index
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """A damaged blob, or a damaged index.
 
     Attributes:
@@ -42,8 +43,7 @@ class Damage:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """The result of verifying a store.
 
     Attributes:

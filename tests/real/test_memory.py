@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.driver import Docker

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
+
+from msgspec.structs import replace
 
 from bxcache.backends.base import (
     EXPORT,

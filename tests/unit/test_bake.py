@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.backends.base import EXPORT, CacheUse
 from bxcache.buildx.bake.definition import BakeTarget
@@ -51,7 +51,7 @@ def declare(
     read_targets: Callable[[BakeRequest], dict[str, BakeTarget]],
 ) -> BakeRequest:
     """Return a bake with these targets, without running docker."""
-    monkeypatch.setattr(bake_module, "ask_docker", lambda _: nullcontext())
+    monkeypatch.setattr(bake_module, "ask_docker", lambda _, **__: nullcontext())
     monkeypatch.setattr(bake_module, "prepare", lambda *_, **__: base)
     monkeypatch.setattr(bake_definition, "read_targets", lambda request, _: read_targets(request))
     return BakeRequest(BuildRequest(directory=base.request.directory))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.buildx.bake.entitlements import Allowed
 from bxcache.buildx.bake.guard import KEYS, Limits, guard_target

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.backends.base import EXPORT, IMPORT, CacheUse, Save
 from bxcache.buildx.bake.definition import BakeTarget, parse_definition

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.backends.inline_push import _bake_all, _write_files, restore_names
 from bxcache.buildx.dockerfile import list_stages, name_stages

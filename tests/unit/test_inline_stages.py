@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bxcache.backends.inline_push import BuiltStage, group_stages
 from bxcache.backends.inline_stages import label_stages, list_built

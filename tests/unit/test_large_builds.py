@@ -6,11 +6,11 @@ import gc
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.buildx.metadata import Layer, Metadata, parse_metadata
 from bxcache.buildx.run import RunResult

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.memory import Memory

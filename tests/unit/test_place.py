@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bxcache.place.place import Place, read_place
 from bxcache.place.providers import PROVIDERS, TRACES, Provider
@@ -22,7 +23,8 @@ HERE = Path(__file__).parent
 def test_a_laptop_is_trusted() -> None:
     """A build outside CI is trusted, since its owner checked out the code."""
     git = Git("refs/heads/feature/x", refs={"refs/heads/main": ""})
-    assert read_place({"HOME": "/home/maria"}, HERE, ask_git=git) == Place(
+    place = read_place({"HOME": "/home/maria"}, HERE, ask_git=git)
+    assert replace(place, consulted=()) == Place(
         provider="git",
         branch="feature/x",
         tag=None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import Metadata, parse_metadata

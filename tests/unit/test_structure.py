@@ -115,7 +115,7 @@ def test_a_room_imports_only_rooms_below(path: Path) -> None:
         ("python_on_whales", "bxcache.buildx.driver"),
         ("fcntl", "bxcache.store.locks"),
         ("click", "bxcache.cli"),
-        ("platformdirs", "bxcache.config.loading"),
+        ("platformdirs", "bxcache.config.paths"),
     ],
 )
 def test_each_door_is_in_one_place(name: str, home: str) -> None:

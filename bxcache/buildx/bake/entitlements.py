@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os.path
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.buildx.option_text import FALSE, TRUE, read_options
 
@@ -42,8 +43,7 @@ _OPTIONS = ("secret", "ssh", "cache-from", "output", "cache-to")
 """The keys whose options name paths."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entitlement:
+class Entitlement(Struct, frozen=True):
     """The missing value of `--allow`, such as `fs.read=..`, and what the target does with it."""
 
     target: str

@@ -7,8 +7,9 @@ As with the entitlements of plain bake, files ask and callers allow. The keys ar
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.buildx.bake.entitlements import HERE, READ, list_paths, read_fields
 from bxcache.config.paths import is_remote
@@ -46,8 +47,7 @@ _FILES = frozenset({"local", "tar", "oci", "docker"})
 """The outputs that write only files if they have a destination."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The limits of a definition: the files of its checkout, and the caller's grants."""
 
     checkout: Checkout

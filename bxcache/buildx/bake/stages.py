@@ -7,8 +7,9 @@ https://docs.docker.com/build/bake/reference/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from bxcache.buildx.extra_flags import (
     INLINE,
@@ -40,8 +41,7 @@ _SINGLE = {"--shm-size": "shm-size"}
 _NO_ATTESTATIONS = [f"type={kind},disabled=true" for kind in ("provenance", "sbom")]
 
 
-@dataclass(frozen=True, slots=True)
-class StageExport:
+class StageExport(Struct, frozen=True):
     """A stage to push as an image; without a target, the last one."""
 
     ref: str
@@ -49,8 +49,7 @@ class StageExport:
     file: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Repetition:
+class Repetition(Struct, frozen=True):
     """The settings of all stages; build arguments without a value take it from the environment."""
 
     settings: BuildSettings

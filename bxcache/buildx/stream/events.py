@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,13 +94,11 @@ class Phase(StrEnum):
     """Nothing of the above is known to happen."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """Docker runs for the build, possibly again; earlier steps belong to an earlier run."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepListed:
+class StepListed(Struct, frozen=True):
     """A step is part of the build; it may wait for others before it begins, or never begin.
 
     Attributes:
@@ -110,8 +110,7 @@ class StepListed:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Struct, frozen=True):
     """A step began to run. `StepFinished` or `StepStopped` follows.
 
     Attributes:
@@ -123,8 +122,7 @@ class StepStarted:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepFinished:
+class StepFinished(Struct, frozen=True):
     """A step ended. A reused step that could not be loaded may run and end a second time.
 
     Attributes:
@@ -142,8 +140,7 @@ class StepFinished:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepStopped:
+class StepStopped(Struct, frozen=True):
     """A step was stopped, for example because another one failed. It has no outcome.
 
     Attributes:
@@ -157,8 +154,7 @@ class StepStopped:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepLogged:
+class StepLogged(Struct, frozen=True):
     """A step printed a line.
 
     Attributes:
@@ -172,8 +168,7 @@ class StepLogged:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepShown:
+class StepShown(Struct, frozen=True):
     """A step shows a line that it will overwrite, such as a progress bar.
 
     Attributes:
@@ -187,8 +182,7 @@ class StepShown:
     vertex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(Struct, frozen=True):
     """Bytes were transferred.
 
     Attributes:
@@ -208,8 +202,7 @@ class Transferred:
     is_context: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Worked:
+class Worked(Struct, frozen=True):
     """Work beside the steps begins or ends, such as the export of the image's layers.
 
     Attributes:
@@ -223,8 +216,7 @@ class Worked:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(Struct, frozen=True):
     """The times of the steps in earlier builds are known now.
 
     Attributes:
@@ -234,8 +226,7 @@ class Recalled:
     seconds: Mapping[tuple[str, str], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """Docker printed something outside steps: its own error, an excerpt of the Dockerfile.
 
     Attributes:
@@ -245,8 +236,7 @@ class Said:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """BuildKit or bxcache warns of something.
 
     Attributes:
@@ -256,8 +246,7 @@ class Warned:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """bxcache reports what it does.
 
     Attributes:
@@ -267,8 +256,7 @@ class Noted:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
+class Streamed(Struct, frozen=True):
     """One raw line of BuildKit's stream, reported before its events.
 
     Attributes:

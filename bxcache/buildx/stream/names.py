@@ -7,8 +7,10 @@ https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerfile/dockerfile2llb
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<text>.*)", re.DOTALL)
 _PLACE = re.compile(r"(?P<index>[0-9]{1,9})/(?P<total>[0-9]{1,9})")
@@ -32,8 +34,7 @@ class Transfer(StrEnum):
     """Files of the build context are sent to the builder."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepName:
+class StepName(Struct, frozen=True):
     """The parts of a step's name.
 
     Attributes:

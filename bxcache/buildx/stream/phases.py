@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome, Phase
 from bxcache.buildx.stream.names import CacheVertex, is_local
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.vertices import Vertex
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Some work of one phase, from a beginning to an end, in seconds on one clock."""
 
     phase: Phase

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
 from functools import reduce
 from graphlib import CycleError, TopologicalSorter
 from operator import or_
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.stream.causes import prepend_cause
 from bxcache.buildx.stream.events import Outcome
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.vertices import Vertex
 
 
-@dataclass(frozen=True, slots=True)
-class TracedStep:
+class TracedStep(Struct, frozen=True):
     """A step as reported in the stream.
 
     Attributes:
@@ -54,8 +55,7 @@ class TracedStep:
     lines: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TracedSource:
+class TracedSource(Struct, frozen=True):
     """A source of files for steps: a base image, or something fetched.
 
     Attributes:
@@ -70,8 +70,7 @@ class TracedSource:
     began: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheTransfer:
+class CacheTransfer(Struct, frozen=True):
     """The import or export of one cache, the manifest that an export wrote, and its last output."""
 
     name: str
@@ -80,8 +79,7 @@ class CacheTransfer:
     log: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """The trace of a whole stream.
 
     Attributes:
@@ -123,8 +121,7 @@ class Trace:
         return [each for each in self.transfers if each.name.startswith(kind)]
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """The vertices of one instruction; `main` decides its outcome."""
 
     name: StepName

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections import defaultdict
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.raw import decode_text
@@ -25,8 +26,7 @@ _LONGEST_TAIL = 8_000
 _CANCELED = ("context canceled", "context cancelled")
 
 
-@dataclass(slots=True)
-class LineReader:
+class LineReader(Struct):
     """Splits the output of one stream of a step into lines, however its messages divide it.
 
     Attributes:
@@ -101,8 +101,7 @@ def write_over(line: str) -> str:
     return line.rstrip("\r").rpartition("\r")[2]
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """A part of a vertex's work: its times, ends by starts, and how many bytes it moved."""
 
     spans: dict[str, str] = field(default_factory=dict)
@@ -110,8 +109,7 @@ class Part:
     is_running: bool = False
 
 
-@dataclass(slots=True)
-class Vertex:
+class Vertex(Struct):
     """The state of a vertex.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from bxcache.buildx.extra_flags import find_question
 from bxcache.cli.actions.request import check_options, choose_plain_mode, to_request

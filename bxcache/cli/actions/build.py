@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from bxcache.buildx.extra_flags import find_question
+from bxcache.buildx.stream.events import RunStarted
 from bxcache.cli.actions.request import check_options, choose_mode, choose_plain_mode, to_request
 from bxcache.cli.files import report_build
 from bxcache.cli.job_log import find_job_log, say
@@ -102,12 +104,15 @@ def _build(request: BuildRequest, values: dict[str, Any]) -> int:
             def observe(event: Event) -> None:
                 keep(event)
                 observer(event)
+                if isinstance(event, RunStarted):
+                    # BuildKit works now; what follows the build is loaded meanwhile.
+                    import_module("bxcache.cli.results")
 
             try:
                 result: Any = run_build(request, observe)
             except ResultError as error:
                 failure, result = error, error.result
-        from bxcache.cli import results  # noqa: PLC0415  # docker runs first
+        from bxcache.cli import results  # noqa: PLC0415  # loaded above, while docker ran
 
         if not result.exit_status:
             failures.forgive()

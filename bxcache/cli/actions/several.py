@@ -6,11 +6,12 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.files import check_outside, report_build, to_file
@@ -38,8 +39,7 @@ _NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 """Characters that some system forbids in file names."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFiles:
+class ImageFiles(Struct, frozen=True):
     """The files of one image; `log` is for BuildKit's stream."""
 
     reports: tuple[Path, ...] = ()

@@ -6,11 +6,11 @@ import os
 import secrets
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+from msgspec.structs import replace
 
 from bxcache.backends.cache_key import make_cache_key
 from bxcache.backends.location import choose_location, find_location, require_location

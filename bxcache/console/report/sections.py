@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import compress
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_ratio, format_seconds, format_size
@@ -40,8 +42,7 @@ class Quoted(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A table whose first columns are texts and whose others are figures."""
 
     title: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from bxcache.buildx.stream.events import Phase
 from bxcache.config.quantities import format_seconds
@@ -35,8 +36,7 @@ _LEAST = 0.004
 """The shortest part that is drawn, as a share of the whole time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """A bar's position: per cent of the whole time, and the row within its stage.
 
     Attributes:
