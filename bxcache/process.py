@@ -135,6 +135,7 @@ class RunningProcess:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self._timers: tuple[Timer, ...] = ()
         self.is_late = False
 
     def read_lines(self) -> Iterator[str]:
@@ -155,6 +156,20 @@ class RunningProcess:
             while not is_whole:
                 rest = stream.readline(_CHUNK)
                 is_whole = not rest or rest.endswith("\n")
+
+    def limit(self, seconds: float | None) -> None:
+        """Stop it when this time is over, which also ends its output; None lifts the limit."""
+        for timer in self._timers:
+            timer.cancel()
+        late = () if seconds is None else ((0, signal.SIGINT), (_GRACE, signal.SIGKILL))
+        self._timers = tuple(Timer((seconds or 0) + more, self._end, [it]) for more, it in late)
+        for timer in self._timers:
+            timer.daemon = True
+            timer.start()
+
+    def _end(self, number: int) -> None:
+        self.is_late = True
+        _signal(self._process, number)
 
     def feed(self, data: bytes) -> None:
         """Write all of its stdin; ignored if the command has ended."""
@@ -337,33 +352,15 @@ def run(  # noqa: PLR0913  # each is a property of its own of what runs
         start_new_session=True,
     )
     running = RunningProcess(process)
-    timers = _limit(running, process, seconds) if seconds is not None else ()
+    running.limit(seconds)
     with ExitStack() as guarded:
         try:
             guarded.enter_context(_outlived(process))
             with stop.watch(process) if stop is not None else nullcontext():
                 yield running
         finally:
-            for timer in timers:
-                timer.cancel()
+            running.limit(None)
             _stop(process)
-
-
-def _limit(
-    running: RunningProcess, process: subprocess.Popen[bytes], seconds: float
-) -> tuple[Timer, ...]:
-    """Stop a command when its time is up, which also ends its output."""
-
-    def end(number: int) -> None:
-        running.is_late = True
-        _signal(process, number)
-
-    late = ((seconds, signal.SIGINT), (seconds + _GRACE, signal.SIGKILL))
-    timers = tuple(Timer(after, end, [number]) for after, number in late)
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
-    return timers
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -109,10 +109,15 @@ class Wish(Struct, frozen=True):
 
 
 class Save(Struct, frozen=True):
-    """A scope that a build saves: itself, or `apart`, in a separate run after it."""
+    """A scope that a build saves: itself, or `apart`, in a separate run after it.
+
+    `limit` is how many seconds an export by the build itself may take. After that, the build is run
+    again without it; None if it cannot run again, or if the export cannot stall.
+    """
 
     use: CacheUse
     apart: bool = False
+    limit: float | None = None
 
     def from_nothing(self) -> Save:
         """A copy for a build without imports."""

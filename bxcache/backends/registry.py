@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -150,8 +151,10 @@ class RemoteBackend(Backend):
     def _list_insecure(self) -> tuple[tuple[str, str], ...]:
         return (("registry.insecure", "true"),) if self.settings.insecure else ()
 
-    def plan_tag(self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse) -> SavePlan:
-        """Plan to save a scope as a tag, after the build if that can run again."""
+    def plan_tag(
+        self, wish: Wish, imports: Sequence[CacheUse], use: CacheUse, *, apart: bool = True
+    ) -> SavePlan:
+        """Plan to save a scope as a tag, `apart` from the build if that can run again."""
         if any(each.trouble in (Trouble.SICK, Trouble.REFUSED) for each in self._errors):
             return SavePlan(why="the registry failed")
         if wish.once and wish.refuses_borrowed:
@@ -160,12 +163,14 @@ class RemoteBackend(Backend):
         ref = next((each.place for each in imports if each.backend is self), "")
         save = TagSave(
             use=use,
-            apart=not wish.once,
+            apart=apart and not wish.once,
+            limit=None if wish.once else self.settings.timeout,
             owner=wish.scope,
             reference=self.find_reference(wish.scope.name),
             keeps_images=self.keeps_images,
             source=self.sightings.get(ref),
             source_ref=ref,
+            find_state=wish.state,
         )
         return SavePlan(saves=(save,))
 
@@ -242,7 +247,7 @@ class RegistryBackend(RemoteBackend):
     settings: RegistrySettings
 
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
-        """Plan a separate run that exports to the tag, if anything is new."""
+        """Plan an export by the build itself, or a separate run if the registry may have all."""
         settings, ref = self.settings, self.find_place(wish.scope.name)
         attributes = (
             ("type", "registry"),
@@ -254,11 +259,34 @@ class RegistryBackend(RemoteBackend):
             *list_compression(settings),
             ("ignore-error", str(settings.ignore_error).lower()),
         )
-        reason = "every stage is saved there, if anything is new"
+        apart = wish.refuses_borrowed or self._may_have_all(wish, imports)
+        reason = f"every stage is saved there{', if anything is new' if apart else ''}"
         use = CacheUse(EXPORT, self, ref, wish.scope.name, attributes, reason)
         if wish.inline_only:
             return SavePlan(unsaved=(use,), why=NO_EXPORT)
-        return self.plan_tag(wish, imports, use)
+        return self.plan_tag(wish, imports, use, apart=apart)
+
+    def _may_have_all(self, wish: Wish, imports: Sequence[CacheUse]) -> bool:
+        """Whether the registry may have all that the build makes.
+
+        It has not if it was asked and has no cache, or only one that was built from other files.
+        With several backends the question is left open: BuildKit would mix their compressions.
+        """
+        if len(self.setup.config.cache.backends) > 1:
+            return True
+        own = next((use for use in imports if use.backend is self), None)
+        if own is None:
+            return bool(imports) or bool(self._errors)
+        sighting = self.sightings.get(own.place)
+        state = wish.state()
+        if not state or sighting is None or sighting.manifest is None:
+            return True
+        from bxcache.registry.scopes import read_label  # noqa: PLC0415  # loads HTTP
+
+        with suppress(RegistryError):
+            label = read_label(sighting.repository, Reference.parse(own.place).tag or "latest")
+            return label is None or label.state in ("", state)
+        return True
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:
         if self.reference.tag is None:

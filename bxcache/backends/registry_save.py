@@ -3,7 +3,8 @@
 If every step was reused and the registry has all layers, there is nothing to upload: the imported
 scope is the build's cache. If it is the build's own scope, nothing changes; otherwise its manifest
 is copied to the build's tag. In all other cases, docker runs again, finds every step built and only
-exports. The new tag gets a label with the build's record.
+exports; or the build itself exports, if it is known before that the registry cannot have all. The
+new tag gets a label with the build's record.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
         # An export to a registry cannot leave out layers.
         return SavedTag(save.use.result, save=save, why=REFUSED)
     failed = find_failed_import(built.imports, built.ran, save.reference.name)
-    if not save.apart:
+    if not save.apart and (save.limit is None or built.trouble is None):
         return _finish_own(save, built, warns=failed is None)
     # A failed import is already reported, and writing to the same registry would fail too.
     if failed:
@@ -85,26 +86,20 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
 
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:
     """The scope after an export by the build itself."""
-    saved = SavedTag(save.use.result, save=save, label=_read_label(save))
+    label = _read_label(save)
+    key = label.key if label is not None else None
+    saved = SavedTag(save.use.result, save=save, label=label, key=key)
     if built.trouble is not None:
         why = explain_transfer(save.use.place, "saving", built.trouble)
         return replace(saved, warnings=(str(why),) if warns else ())
-    digest = built.transfers[0].digest
-    if digest is None:
-        return saved
-    layers = built.ran.metadata.layers
-    size, count = sum(layers.values()) or None, len(layers) or None
-    result = replace(saved.result, digest=digest, bytes=size, exported=True, layers=count)
     exports = built.ran.trace.find_transfers(CacheVertex.EXPORT_REGISTRY)
     try:
         own = _choose_own(save, [each.digest for each in exports if each.digest])
-        if own:
-            digest = _join_nodes(save, own)
-            kept = _keep_results(save, built, digest)
-            digest = kept.digest if kept is not None else digest
+        done = _finish_export(save, built, own)
     except RegistryError as failure:
-        return replace(saved, result=result, warnings=(str(failure),), digest=digest)
-    return replace(saved, result=replace(result, digest=digest), digest=digest)
+        result = replace(saved.result, digest=built.transfers[0].digest, exported=True)
+        return replace(saved, result=result, warnings=(str(failure),), digest=result.digest)
+    return replace(done, label=label, key=key)
 
 
 def _choose_own(save: TagSave, written: list[str]) -> list[str]:
@@ -146,11 +141,12 @@ def _look(save: TagSave) -> TagSave:
 
 
 def _leave(save: TagSave) -> SavedTag:
-    """Leave the scope; only update the time of its last use, once a day."""
+    """Leave the scope; only update its label, once a day or if it was built from other files."""
     manifest, label, now = _expect_source(save), _read_label(save), time.time()
-    known = label is not None and label.digest == manifest.digest
-    if label is not None and known and now - label.used > _SECONDS_BETWEEN_USES:
-        write_label(_find_repository(save), save.tag, replace(label, used=now))
+    if label is not None and label.digest == manifest.digest:
+        state = save.find_state() or label.state
+        if now - label.used > _SECONDS_BETWEEN_USES or state != label.state:
+            write_label(_find_repository(save), save.tag, replace(label, used=now, state=state))
     return SavedTag(replace(_describe(save, manifest), unchanged=True), save=save)
 
 
@@ -189,20 +185,27 @@ def _export(save: TagSave, built: Built) -> SavedTag:
             ran, transfers, error = export()
     if error is not None:
         raise explain_transfer(save.use.place, "saving", error)
-    digests = [each.digest for each in transfers if each.digest]
+    return _finish_export(save, built, [each.digest for each in transfers if each.digest], ran)
+
+
+def _finish_export(
+    save: TagSave, built: Built, digests: list[str], run: RunResult | None = None
+) -> SavedTag:
+    """The scope after an export of these manifests, by a separate run if there was one."""
     if not digests:
         # BuildKit writes no manifest if no step made a layer.
-        return SavedTag(replace(save.use.result, contents=frozenset()), save=save, why=NO_LAYER)
+        result = replace(save.use.result, contents=frozenset())
+        return SavedTag(result, run, save=save, why=NO_LAYER)
     digest = _join_nodes(save, digests)
     written, before = _keep_results(save, built, digest), _find_before(save)
     if before is None:
         with suppress(RegistryError):
             written = _find_repository(save).read_manifest(digest)
     elif written is not None and written.digest == before.digest:
-        return _stay(save, before, ran)
+        return _stay(save, before, run)
     digest = written.digest if written is not None else digest
     result = replace(_describe(save, written), digest=digest, exported=True)
-    return SavedTag(result, ran, save=save, digest=digest)
+    return SavedTag(result, run, save=save, digest=digest)
 
 
 def _keep_results(save: TagSave, built: Built, digest: str) -> RemoteManifest | None:
@@ -219,12 +222,12 @@ def _find_before(save: TagSave) -> RemoteManifest | None:
     return save.source.manifest if save.source is not None else None
 
 
-def _stay(save: TagSave, before: RemoteManifest, ran: RunResult) -> SavedTag:
+def _stay(save: TagSave, before: RemoteManifest, run: RunResult | None) -> SavedTag:
     """The scope after an export that had nothing new."""
     if save.source_ref == save.use.place:
-        return replace(_leave(save), run=ran)
+        return replace(_leave(save), run=run)
     result = replace(_describe(save, before), aliased=True)
-    return SavedTag(result, ran, save=save, digest=before.digest)
+    return SavedTag(result, run, save=save, digest=before.digest)
 
 
 def _export_stages(save: TagSave, built: Built) -> SavedTag:
@@ -271,7 +274,15 @@ def label_scope(saved: SavedTag, record: bytes, key: str) -> str | None:
     records = before.records if before is not None else ()
     made = [each for each in json.loads(record).get("steps", ()) if each.get("kind") != "from"]
     label = Label(
-        save.owner, saved.digest, now, now, records, key, tuple(stages.items()), len(made)
+        save.owner,
+        saved.digest,
+        created=now,
+        used=now,
+        records=records,
+        key=key,
+        stages=tuple(stages.items()),
+        steps=len(made),
+        state=save.find_state(),
     )
     is_first = source is None or source.manifest is None
     try:

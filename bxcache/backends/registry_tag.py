@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bxcache.backends.base import Save, SavedScope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from bxcache.config.reference import Reference
     from bxcache.place.scope import Scope
@@ -24,6 +24,7 @@ class TagSave(Save, frozen=True, kw_only=True):
     Attributes:
         keeps_images: whether the tag is an image with every stage's layers, not a BuildKit cache.
         source: the lookup of the imported ref, if it is in the same repository.
+        find_state: finds a guess of what is built, as `Wish.state`.
     """
 
     owner: Scope
@@ -31,6 +32,7 @@ class TagSave(Save, frozen=True, kw_only=True):
     keeps_images: bool = False
     source: Sighting | None = None
     source_ref: str = ""
+    find_state: Callable[[], str] = str
 
     @property
     def tag(self) -> str:

@@ -35,7 +35,7 @@ from bxcache.errors import ConfigError, Problem, StoppedError
 from bxcache.process import read_stdin, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bxcache.buildx.bake.stream import BakeReader
     from bxcache.buildx.capabilities import Capabilities
@@ -110,6 +110,7 @@ class RunResult(Struct, frozen=True):
     Attributes:
         spans: what the time was spent on, by this machine's clock.
         offset: what to add to the builder's times to get those of this machine; None if unknown.
+        is_late: whether it was stopped because its exports took too long.
     """
 
     exit_status: int
@@ -118,6 +119,7 @@ class RunResult(Struct, frozen=True):
     seconds: float
     spans: tuple[Span, ...] = ()
     offset: float | None = None
+    is_late: bool = False
 
     @property
     def error(self) -> str:
@@ -199,35 +201,53 @@ def take_stdin(settings: BuildSettings, extra: Sequence[str], stop: Stop | None)
     return data
 
 
-def run_build(runner: Runner, arguments: tuple[str, ...], begin: Callable[[], None]) -> RunResult:
-    """Run the build and report its events; `begin` is called once docker has started."""
+def run_build(
+    runner: Runner,
+    arguments: tuple[str, ...],
+    begin: Callable[[], None],
+    limit: float | None = None,
+) -> RunResult:
+    """Run the build and report its events, as `run_docker`."""
     reader, watch = TraceReader(), Stopwatch()
 
-    def take(line: str) -> None:
+    def take(line: str) -> Iterator[Event]:
         for event in reader.feed(line):
             watch.take(event)
             runner.report(event)
+            yield event
 
-    status = run_docker(runner, arguments, take, begin)
+    ended = run_docker(runner, arguments, take, begin, limit)
     for event in reader.end():
         runner.report(event)
     command = Command(arguments, runner.metadata_file)
-    metadata = _read_all(runner, command) if status == 0 else Metadata()
-    ran = RunResult(status, reader.finish(metadata.operations), metadata, watch.seconds)
+    metadata = _read_all(runner, command) if ended.status == 0 else Metadata()
+    trace = reader.finish(metadata.operations)
+    ran = RunResult(ended.status, trace, metadata, watch.seconds, is_late=ended.is_late)
     return watch.place(ran, ran.trace.began)
+
+
+class Ended(Struct, frozen=True):
+    """The end of a run of docker: its exit status, and whether its exports took too long."""
+
+    status: int
+    is_late: bool = False
 
 
 def run_docker(
     runner: Runner,
     arguments: Sequence[str],
-    take: Callable[[str], None],
+    take: Callable[[str], Iterable[Event]],
     begin: Callable[[], None],
-) -> int:
-    """Run docker for a build and return its exit status.
+    limit: float | None,
+) -> Ended:
+    """Run docker for a build.
 
-    `begin` is called once docker has started, and `take` gets each line of the stream.
+    Args:
+        take: gets each line of the stream, and returns its events.
+        begin: called once docker has started.
+        limit: how many seconds exports may take before docker is stopped; None for any time.
     """
-    mask = StreamRedactor(runner.redact)
+    mask, exporting = StreamRedactor(runner.redact), 0
     with run(
         (*runner.docker.command, *arguments),
         variables=VARIABLES,
@@ -242,12 +262,15 @@ def run_docker(
         for line in join_documents(process.read_lines()):
             if runner.raw:
                 runner.report(Streamed(mask(line)))
-            take(runner.explain(line))
-        status = process.wait()
+            for event in take(runner.explain(line)):
+                if limit is not None and isinstance(event, Worked) and event.phase is Phase.SAVE:
+                    exporting += 1 if event.seconds is None else -1
+                    process.limit(limit if exporting > 0 else None)
+        ended = Ended(process.wait(), process.is_late)
     for line in mask.finish():
         runner.report(Streamed(line))
     check_stop(runner.stop)
-    return status
+    return ended
 
 
 @contextmanager

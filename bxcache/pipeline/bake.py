@@ -38,7 +38,7 @@ from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bxcache.buildx.bake.definition import BakeTarget
     from bxcache.buildx.stream.events import Event
@@ -195,14 +195,17 @@ class _Run(Struct, frozen=True):
         docker, file = self.bake.base.docker, self.bake.base.metadata_file
         watch = Stopwatch()
 
-        def take(line: str) -> None:
+        def take(line: str) -> Iterator[Event]:
             for name, event in reader.feed(line):
                 watch.take(event)
                 report[name](event)
+                yield event
 
         # All runners share the settings of the bake; use the first.
         first = next(iter(targets.values())).runner
-        status = run_docker(first, self.bake.render(plans, file), take, begin)
+        limit = min((each.limit for each in plans.values() if each.limit), default=None)
+        ended = run_docker(first, self.bake.render(plans, file), take, begin, limit)
+        status = ended.status
         for name, event in reader.end():
             report[name](event)
         seconds = watch.seconds
@@ -216,7 +219,10 @@ class _Run(Struct, frozen=True):
         }
         begins = (each.trace.began for each in ran.values())
         began = min((each for each in begins if each is not None), default=None)
-        ran = {name: watch.place(each, began) for name, each in ran.items()}
+        ran = {
+            name: replace(watch.place(each, began), is_late=ended.is_late)
+            for name, each in ran.items()
+        }
         if status and not any(each.exit_status for each in ran.values()):
             # No target failed, but bake did: any target may be incomplete.
             return {name: replace(each, exit_status=status) for name, each in ran.items()}

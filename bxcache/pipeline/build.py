@@ -95,7 +95,8 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
 def _make_job(prepared: Prepared) -> Job:
     def run(targets: Mapping[str, Target], begin: Callable[[], None]) -> dict[str, RunResult]:
         ((name, each),) = targets.items()
-        return {name: run_build(each.runner, prepared.render_arguments(each.plan.uses), begin)}
+        arguments = prepared.render_arguments(each.plan.uses)
+        return {name: run_build(each.runner, arguments, begin, each.plan.limit)}
 
     caching = [""] if find_values(prepared.request.extra, CACHE_TO) else ()
     return Job("build", prepared, prepared.request.stop or Stop(), run, caching)
@@ -114,6 +115,7 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
         begin = _Beginning(job.prepared, targets, stack)
         ran = job.run(targets, begin)
         _check_memory(job.prepared, targets, ran)
+        targets, ran = _retry_without_exports(job, targets, ran)
         ran = _retry_after_collisions(job, targets, ran)
         _check_stream(job, ran)
         targets, ran = _retry_without_caches(job, targets, ran)
@@ -184,6 +186,16 @@ def _check_memory(
     reads_stdin = any(each.runner.stdin is not None for each in targets.values())
     if found != replace(remembered, buildx="") and not (reads_context(settings) or reads_stdin):
         raise OutdatedError
+
+
+def _retry_without_exports(
+    job: Job, targets: dict[str, Target], ran: dict[str, RunResult]
+) -> tuple[dict[str, Target], dict[str, RunResult]]:
+    """Run again without exports if they stalled: a cache must not delay the build."""
+    if not any(each.is_late for each in ran.values()):
+        return targets, ran
+    targets = {name: each.without_exports() for name, each in targets.items()}
+    return targets, run_again(job, targets, ran)
 
 
 def _retry_after_collisions(

@@ -50,6 +50,16 @@ class BuildPlan(Struct, frozen=True):
     def without_imports(self) -> BuildPlan:
         return replace(self, imports=(), saves=tuple(each.from_nothing() for each in self.saves))
 
+    def without_exports(self) -> BuildPlan:
+        """A copy for a build that saves nothing itself."""
+        apart = tuple(each for each in self.saves if each.apart)
+        return replace(self, saves=apart, unsaved=(*self.unsaved, *self.exports))
+
+    @property
+    def limit(self) -> float | None:
+        """How many seconds the exports of the build itself may take; None for any time."""
+        return min((s.limit for s in self.saves if not s.apart and s.limit), default=None)
+
     @property
     def exports(self) -> tuple[CacheUse, ...]:
         """The flags of the caches that the build itself saves."""

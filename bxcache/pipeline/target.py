@@ -69,6 +69,14 @@ class Target(Struct, frozen=True):
         notes = [note for backend in self.prepared.backends for note in backend.mend()]
         return "; ".join(filter(None, (fault, *notes))) or None
 
+    def without_exports(self) -> Target:
+        """A copy that saves nothing itself, since that took too long."""
+        why = f"it took longer than {self.plan.limit or 0:.0f} s"
+        reasons = (
+            use.backend.explain_failure(use.place, "saving", why) for use in self.plan.exports
+        )
+        return replace(self, plan=self.plan.without_exports(), reason=next(reasons, None))
+
     def without_caches(self, reason: str | None) -> Target:
         """A copy that is built without imports."""
         for backend in self.prepared.backends:

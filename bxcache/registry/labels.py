@@ -50,6 +50,7 @@ class Label(Struct, frozen=True):
         key: the key of the hashes in these records, in hex.
         stages: the images of its stages as written: the last part of each tag, and its digest.
         steps: how many steps its build has; None if unknown.
+        state: a guess of the files that were built, equal for equal files; empty if unknown.
     """
 
     scope: Scope
@@ -60,6 +61,7 @@ class Label(Struct, frozen=True):
     key: str = ""
     stages: tuple[tuple[str, str], ...] = ()
     steps: int | None = None
+    state: str = ""
 
     def with_record(self, record: bytes) -> Label:
         """A copy with the record of a later build, without the oldest record beyond the limit."""
@@ -100,6 +102,7 @@ def render_label(label: Label) -> bytes:
         **({"key": label.key} if label.key else {}),
         **({"stages": json.dumps(dict(label.stages))} if label.stages else {}),
         **({"steps": str(label.steps)} if label.steps is not None else {}),
+        **({"state": label.state} if label.state else {}),
     }
     notes = {f"{_PREFIX}{name}": value for name, value in values.items()}
     return render_artifact({_CREATED: _write_time(label.created), **notes}, label.records)
@@ -156,6 +159,7 @@ def parse_label(body: bytes) -> Label | None:
             key=notes.get("key", ""),
             stages=tuple(_read_stages(stages if isinstance(stages, dict) else {})),
             steps=_read_count(notes.get("steps", "")),
+            state=notes.get("state", ""),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return None

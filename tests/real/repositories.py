@@ -25,6 +25,7 @@ def isolate_git(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git, and allow clones from folders."""
-    command = ["git", "-c", "protocol.file.allow=always", *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    """Run git, as somebody, and allow clones from folders."""
+    settings = ("user.name=Maria", "user.email=maria@acme.example", "protocol.file.allow=always")
+    options = [word for setting in settings for word in ("-c", setting)]
+    subprocess.run(["git", *options, *arguments], cwd=folder, check=True, capture_output=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,7 @@ import pytest
 
 from bxcache.place.checkout_state import CheckoutState, find_state
 from bxcache.process import Answer
-
-
-def git(*words: str, folder: Path) -> None:
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+from tests.real.repositories import git
 
 
 @pytest.fixture
@@ -25,9 +20,9 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "api" / "Dockerfile").write_text("FROM scratch\n")
     (folder / "api" / "main").write_text("main\n")
     (folder / "README").write_text("hello\n")
-    git("init", "-q", folder=folder)
-    git("add", ".", folder=folder)
-    git("commit", "-qm", "first", folder=folder)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
     return folder
 
 
@@ -54,8 +49,8 @@ def test_a_change_is_another_state(checkout: Path, change: Callable[[Path], None
     before = find_state([checkout / "api"])
     change(checkout)
     after = find_state([checkout / "api"])
-    git("add", ".", folder=checkout)
-    git("commit", "-qm", "second", folder=checkout)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "second")
     committed = find_state([checkout / "api"])
     assert len({before, after, committed, ""}) == 4
 
@@ -73,14 +68,14 @@ def test_other_folders_do_not_count(checkout: Path) -> None:
     before = find_state([checkout / "api"])
     (checkout / "README").write_text("changed\n")
     assert find_state([checkout / "api"]) == before
-    git("commit", "-qam", "second", folder=checkout)
+    git(checkout, "commit", "-qam", "second")
     assert find_state([checkout / "api"]) == before
     assert find_state([checkout / "api", checkout]) != before
 
 
 def test_a_clone_has_the_same_state(checkout: Path, tmp_path: Path) -> None:
     """A fresh clone elsewhere has the state of the original, whatever its times."""
-    git("clone", "-q", "--depth=1", f"file://{checkout}", str(tmp_path / "clone"), folder=tmp_path)
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{checkout}", str(tmp_path / "clone"))
     assert find_state([tmp_path / "clone"]) == find_state([checkout]) != ""
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engines import Registry, busybox_context
 from tests.real.conftest import MakeMachine
+from tests.real.repositories import git
 
 MOST_UNEXPLAINED = 0.05
 STAGES = """
@@ -26,7 +27,7 @@ OUTPUTS = {
 }
 CACHES = {
     "local": ("type=local,dir={folder}/store", {"save", "commit"}),
-    "registry": ("type=registry,ref={address}/cache", {"rerun", "commit"}),
+    "registry": ("type=registry,ref={address}/cache", {"save", "commit"}),
     "inline": ("type=inline,ref={address}/inline,stages=all", {"rerun", "commit"}),
 }
 
@@ -38,6 +39,10 @@ def app(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "Dockerfile").write_text(busybox_context(folder) + STAGES)
     (folder / "note").write_text("first")
+    # Where git says that files changed, the build itself saves to a registry.
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "first")
     return folder
 
 

@@ -144,6 +144,33 @@ def test_a_registry_that_cannot_be_written_costs_a_warning(
     assert {each["backend"]: each["exported"] for each in again["caches"]}["registry"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "rule", "cause"), [row[1:] for row in SAVING], ids=[row[0] for row in SAVING]
+)
+def test_a_registry_that_cannot_be_written_costs_no_image(
+    fault: Fault,
+    rule: Rule,
+    cause: str,
+    machine: Machine,
+    proxy: FaultyProxy,
+    backend: tuple[str, str],
+    project: Path,
+) -> None:
+    """An export of the build itself that fails or stalls costs one warning, and no image."""
+    proxy.fail(fault=fault, matching=rule)
+    faulty = hurry(backend) if isinstance(fault, Stall) else backend
+    built = machine.build(*faulty, "--load", "--tag", "kept", folder=project)
+    (warning,) = built["warnings"]
+    assert names(warning, proxy, "saving `", cause)
+    assert [each["exported"] for each in built["caches"]] == [False]
+    assert built["counts"]["failed"] == 0
+    machine.docker("image", "inspect", "kept", folder=project)
+    proxy.heal()
+    again = machine.build(*backend, folder=project)
+    assert again["warnings"] == []
+    assert [each["exported"] for each in again["caches"]] == [True]
+
+
 @pytest.mark.parametrize("fault", [too_many(1), BROKEN], ids=["429", "500"])
 def test_a_temporary_failure_is_retried(
     fault: Fault, machine: Machine, proxy: FaultyProxy, backend: tuple[str, str], project: Path
