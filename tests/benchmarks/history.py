@@ -1,0 +1,152 @@
+"""Races all ways to keep a cache, over a history of commits: `python3 -m tests.benchmarks history`.
+
+Run this on request, on a machine that does nothing else. Each commit is built on a fresh engine by
+each approach in turn, as a CI system does it: the cache is brought, the image is built, the cache
+is kept. `--quick` takes some minutes and shows that everything works; the whole takes hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.race.app_python import PYTHON
+from tests.benchmarks.race.application import Application
+from tests.benchmarks.race.approaches import (
+    Approach,
+    Nothing,
+    PushedStages,
+    RawInline,
+    RawLocal,
+    RawMoved,
+    RawRegistry,
+    SavedFinal,
+    SavedStages,
+    ScrapedImages,
+)
+from tests.benchmarks.race.commits import KINDS, QUICK, choose_commits
+from tests.benchmarks.race.own import OwnBoth, OwnInline, OwnLocal, OwnPacked, OwnRegistry
+from tests.benchmarks.race.results import Run, describe_machine, read_document, write_document
+from tests.benchmarks.race.runner import LATENCY, History, open_track
+from tests.benchmarks.race.table import render_phases, render_seconds, render_sums
+from tests.engines import ensure_suite
+from tests.quickstart import guard, say
+
+ROUNDS = 3
+APPLICATIONS = {each.name: each for each in (PYTHON,)}
+APPROACHES: dict[str, Approach] = {
+    each.name: each
+    for each in (
+        Nothing(),
+        SavedFinal(),
+        SavedStages(),
+        ScrapedImages(),
+        PushedStages(),
+        RawLocal(),
+        RawMoved(),
+        RawRegistry(),
+        RawInline(),
+        OwnLocal(),
+        OwnPacked(),
+        OwnRegistry(),
+        OwnInline(),
+        OwnBoth(),
+    )
+}
+QUICK_APPROACHES = (Nothing, SavedFinal, RawLocal, RawRegistry, OwnLocal, OwnRegistry)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is raced.
+
+    Attributes:
+        applications: the applications.
+        approaches: the approaches.
+        kinds: the kinds of commits.
+        rounds: how often each history is gone through.
+        latency: the seconds that each request to the registry takes.
+        output: a folder for the document with everything; None writes none.
+        resume: a document of a race that was interrupted; None begins a new one.
+    """
+
+    applications: Sequence[Application]
+    approaches: Sequence[Approach]
+    kinds: tuple[str, ...] = KINDS
+    rounds: int = ROUNDS
+    latency: float = LATENCY
+    output: Path | None = None
+    resume: Path | None = None
+
+
+def run(plan: Plan) -> int:
+    """Race, and print the table."""
+    runs = race(plan)
+    print(render_seconds(runs), render_sums(runs), render_phases(runs), sep="\n")
+    return 0
+
+
+def race(plan: Plan) -> list[Run]:
+    """Go through all histories that are still to be run, and return all builds."""
+    machine = describe_machine({"engine": " ".join(ensure_suite().versions)})
+    done = read_document(plan.resume)[1] if plan.resume else []
+    commits = choose_commits(plan.kinds)
+    wanted = len(commits) * len(plan.approaches)
+    with open_track(plan.latency) as track:
+        for number in range(plan.rounds):
+            for application in plan.applications:
+                known = [run for run in done if run.history == (application.name, number)]
+                if len(known) >= wanted:
+                    continue
+                # What the approaches had kept is gone, so that a history begins anew.
+                done = [run for run in done if run not in known]
+                say(f"{application.name}, round {number + 1} of {plan.rounds}: {wanted} builds")
+                history = History(track, application, number, commits, plan.approaches)
+                for each in history.run():
+                    done.append(each)
+                    say(describe(each))
+                    if plan.output:
+                        write_document(plan.output / "race.json", machine, done)
+    return done
+
+
+def describe(run: Run) -> str:
+    """Return a line on a build."""
+    times = f"{run.restore:6.2f} + {run.build:6.2f} + {run.save:6.2f} s"
+    return f"{run.kind:<18} {run.approach:<26} {times}  {run.reused} reused"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser("python3 -m tests.benchmarks history", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small part, once")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each history")
+    parser.add_argument("--apps", nargs="+", choices=APPLICATIONS, help="only these applications")
+    parser.add_argument("--approaches", nargs="+", choices=APPROACHES, help="only these approaches")
+    parser.add_argument("--commits", nargs="+", choices=KINDS, help="only these kinds of commits")
+    parser.add_argument("--latency", type=float, default=LATENCY, help="seconds of each request")
+    parser.add_argument("--output", type=Path, help="a folder for everything that was measured")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with race.json")
+    options = parser.parse_args(arguments)
+    plan = make_plan(options)
+    return guard("the benchmark", lambda: run(plan))
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Return what the options ask for."""
+    quick = options.quick
+    approaches = options.approaches or [
+        each.name for each in (QUICK_APPROACHES if quick else APPROACHES.values())
+    ]
+    applications = options.apps or ([PYTHON.name] if quick else list(APPLICATIONS))
+    return Plan(
+        [APPLICATIONS[name] for name in applications],
+        [APPROACHES[name] for name in approaches],
+        tuple(options.commits or (QUICK if quick else KINDS)),
+        1 if quick else options.rounds,
+        options.latency,
+        options.output or (options.resume.parent if options.resume else None),
+        options.resume,
+    )
