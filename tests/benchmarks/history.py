@@ -12,22 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.race.app_python import PYTHON
 from tests.benchmarks.race.application import Application
-from tests.benchmarks.race.approaches import (
-    Approach,
-    Nothing,
-    PushedStages,
-    RawInline,
-    RawLocal,
-    RawMoved,
-    RawRegistry,
-    SavedFinal,
-    SavedStages,
-    ScrapedImages,
-)
+from tests.benchmarks.race.approaches import Approach
 from tests.benchmarks.race.commits import KINDS, QUICK, choose_commits
-from tests.benchmarks.race.own import OwnBoth, OwnInline, OwnLocal, OwnPacked, OwnRegistry
+from tests.benchmarks.race.entrants import (
+    APPLICATIONS,
+    APPROACHES,
+    QUICK_APPLICATIONS,
+    QUICK_APPROACHES,
+)
+from tests.benchmarks.race.judgement import judge, render_targets
 from tests.benchmarks.race.results import Run, describe_machine, read_document, write_document
 from tests.benchmarks.race.runner import LATENCY, History, open_track
 from tests.benchmarks.race.table import render_phases, render_seconds, render_sums
@@ -35,27 +29,6 @@ from tests.engines import ensure_suite
 from tests.quickstart import guard, say
 
 ROUNDS = 3
-APPLICATIONS = {each.name: each for each in (PYTHON,)}
-APPROACHES: dict[str, Approach] = {
-    each.name: each
-    for each in (
-        Nothing(),
-        SavedFinal(),
-        SavedStages(),
-        ScrapedImages(),
-        PushedStages(),
-        RawLocal(),
-        RawMoved(),
-        RawRegistry(),
-        RawInline(),
-        OwnLocal(),
-        OwnPacked(),
-        OwnRegistry(),
-        OwnInline(),
-        OwnBoth(),
-    )
-}
-QUICK_APPROACHES = (Nothing, SavedFinal, RawLocal, RawRegistry, OwnLocal, OwnRegistry)
 
 
 @dataclass(frozen=True)
@@ -84,7 +57,8 @@ class Plan:
 def run(plan: Plan) -> int:
     """Race, and print the table."""
     runs = race(plan)
-    print(render_seconds(runs), render_sums(runs), render_phases(runs), sep="\n")
+    parts = (render_seconds(runs), render_sums(runs), render_phases(runs))
+    print(*parts, render_targets(judge(runs)), sep="\n")
     return 0
 
 
@@ -137,10 +111,8 @@ def main(arguments: Sequence[str]) -> int:
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the options ask for."""
     quick = options.quick
-    approaches = options.approaches or [
-        each.name for each in (QUICK_APPROACHES if quick else APPROACHES.values())
-    ]
-    applications = options.apps or ([PYTHON.name] if quick else list(APPLICATIONS))
+    applications = options.apps or (QUICK_APPLICATIONS if quick else APPLICATIONS)
+    approaches = options.approaches or (QUICK_APPROACHES if quick else APPROACHES)
     return Plan(
         [APPLICATIONS[name] for name in applications],
         [APPROACHES[name] for name in approaches],

@@ -25,9 +25,10 @@ ENV PYTHONPATH=/deps
 COPY src src
 RUN python3 -m compileall -q src
 RUN python3 src/pages.py /out
-FROM app AS test
+FROM deps AS test
 COPY test-requirements.txt .
 RUN {_PIP} --target /tools -r test-requirements.txt
+COPY src src
 COPY tests tests
 RUN PYTHONPATH=/deps:/tools:src python3 -m pytest -q -p no:cacheprovider tests > /report
 """
