@@ -11,10 +11,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.race.application import Application
 from tests.benchmarks.race.approaches import Approach
-from tests.benchmarks.race.commits import KINDS, QUICK, choose_commits
+from tests.benchmarks.race.commits import KINDS, QUICK, list_commits
 from tests.benchmarks.race.entrants import (
     APPLICATIONS,
     APPROACHES,
@@ -22,13 +23,16 @@ from tests.benchmarks.race.entrants import (
     QUICK_APPROACHES,
 )
 from tests.benchmarks.race.judgement import judge, render_targets
+from tests.benchmarks.race.page import write_page
 from tests.benchmarks.race.results import Run, describe_machine, read_document, write_document
 from tests.benchmarks.race.runner import LATENCY, History, open_track
 from tests.benchmarks.race.table import render_phases, render_seconds, render_sums
+from tests.bootstrap import ROOT
 from tests.engines import ensure_suite
 from tests.quickstart import guard, say
 
 ROUNDS = 3
+PAGES = ROOT / "docs" / "benchmarks"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Plan:
         rounds: how often each history is gone through.
         latency: the seconds that each request to the registry takes.
         output: a folder for the document with everything; None writes none.
+        page: the folder of the page and its plots; None writes none.
         resume: a document of a race that was interrupted; None begins a new one.
     """
 
@@ -51,22 +56,27 @@ class Plan:
     rounds: int = ROUNDS
     latency: float = LATENCY
     output: Path | None = None
+    page: Path | None = None
     resume: Path | None = None
 
 
 def run(plan: Plan) -> int:
     """Race, and print the table."""
-    runs = race(plan)
+    machine, runs = race(plan)
     parts = (render_seconds(runs), render_sums(runs), render_phases(runs))
     print(*parts, render_targets(judge(runs)), sep="\n")
+    if plan.page:
+        write_page(plan.page, machine, runs, plan.latency)
     return 0
 
 
-def race(plan: Plan) -> list[Run]:
-    """Go through all histories that are still to be run, and return all builds."""
+def race(plan: Plan) -> tuple[dict[str, Any], list[Run]]:
+    """Go through all histories that are still to be run; return the machine, and all builds."""
     machine = describe_machine({"engine": " ".join(ensure_suite().versions)})
-    done = read_document(plan.resume)[1] if plan.resume else []
-    commits = choose_commits(plan.kinds)
+    done: list[Run] = []
+    if plan.resume:
+        machine, done = read_document(plan.resume)
+    commits = list_commits(plan.kinds)
     wanted = len(commits) * len(plan.approaches)
     with open_track(plan.latency) as track:
         for number in range(plan.rounds):
@@ -83,7 +93,7 @@ def race(plan: Plan) -> list[Run]:
                     say(describe(each))
                     if plan.output:
                         write_document(plan.output / "race.json", machine, done)
-    return done
+    return machine, done
 
 
 def describe(run: Run) -> str:
@@ -102,6 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--commits", nargs="+", choices=KINDS, help="only these kinds of commits")
     parser.add_argument("--latency", type=float, default=LATENCY, help="seconds of each request")
     parser.add_argument("--output", type=Path, help="a folder for everything that was measured")
+    parser.add_argument("--write", action="store_true", help="write the page and its plots")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with race.json")
     options = parser.parse_args(arguments)
     plan = make_plan(options)
@@ -120,5 +131,6 @@ def make_plan(options: argparse.Namespace) -> Plan:
         1 if quick else options.rounds,
         options.latency,
         options.output or (options.resume.parent if options.resume else None),
+        PAGES if options.write else options.output,
         options.resume,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from tests.benchmarks.history import main
 from tests.benchmarks.race.application import START, Application
-from tests.benchmarks.race.commits import KINDS, QUICK, choose_commits, list_commits
+from tests.benchmarks.race.commits import KINDS, QUICK, list_commits
 from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, OWN, RIVALS, list_raw
 from tests.benchmarks.race.judgement import judge, render_targets
 from tests.benchmarks.race.memory import measure_tree
@@ -82,8 +82,10 @@ def test_only_the_failing_commit_fails() -> None:
     assert [each.kind for each in list_commits() if each.fails] == ["failing"]
 
 
-def test_a_chosen_part_of_a_history_begins_with_the_first_commit() -> None:
-    assert [each.kind for each in choose_commits(("source",))] == ["first", "source"]
+def test_a_chosen_part_of_a_history_has_only_its_own_changes() -> None:
+    first, *others = list_commits(("source", "failing"))
+    assert [each.kind for each in others] == ["source", "failing"]
+    assert replace(others[-1], kind="first", source=0, fails=False) == first
 
 
 @pytest.mark.parametrize("application", APPLICATIONS.values(), ids=list(APPLICATIONS))

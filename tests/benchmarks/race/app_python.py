@@ -71,7 +71,7 @@ def write(folder):
     folder.mkdir(parents=True)
     page = Template(PAGE)
     source = pathlib.Path(__file__).read_text() * 20
-    for number in range(16):
+    for number in range(8):
         rows = [f"{{names.NAME}} {{square(row)}}" for row in range(300)]
         text = page.render(Context({{"title": f"{{number}}.{{EDIT}}", "rows": rows}}))
         code = highlight(source, PythonLexer(), HtmlFormatter())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 MAIN, TOPIC = "main", "topic"
@@ -55,19 +56,15 @@ _CHANGES: tuple[tuple[str, dict[str, int | bool | str]], ...] = (
 )
 
 
-def list_commits() -> tuple[Commit, ...]:
-    """Return the whole history, oldest first."""
-    commits: list[Commit] = []
-    for kind, change in _CHANGES:
-        before = commits[-1] if commits else Commit(kind)
-        commits.append(replace(before, kind=kind, **change))  # type: ignore[arg-type]
-    return tuple(commits)
-
-
 KINDS = tuple(kind for kind, _ in _CHANGES)
 QUICK = ("first", "unchanged", "source", "dependency", "failing")
 
 
-def choose_commits(kinds: tuple[str, ...] = KINDS) -> tuple[Commit, ...]:
-    """Return the commits of these kinds; the first one is always part of a history."""
-    return tuple(each for each in list_commits() if each.kind in {KINDS[0], *kinds})
+def list_commits(kinds: Collection[str] = KINDS) -> tuple[Commit, ...]:
+    """Return a history, oldest first: all of it, or the first commit and those of some kinds."""
+    commits: list[Commit] = []
+    for kind, change in _CHANGES:
+        if kind in {KINDS[0], *kinds}:
+            before = commits[-1] if commits else Commit(kind)
+            commits.append(replace(before, kind=kind, **change))  # type: ignore[arg-type]
+    return tuple(commits)
