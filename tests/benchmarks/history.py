@@ -19,6 +19,7 @@ from tests.benchmarks.race.commits import KINDS, QUICK, list_commits
 from tests.benchmarks.race.entrants import (
     APPLICATIONS,
     APPROACHES,
+    FULL_APPLICATIONS,
     QUICK_APPLICATIONS,
     QUICK_APPROACHES,
 )
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the options ask for."""
     quick = options.quick
-    applications = options.apps or (QUICK_APPLICATIONS if quick else APPLICATIONS)
+    applications = options.apps or (QUICK_APPLICATIONS if quick else FULL_APPLICATIONS)
     approaches = options.approaches or (QUICK_APPROACHES if quick else APPROACHES)
     return Plan(
         [APPLICATIONS[name] for name in applications],

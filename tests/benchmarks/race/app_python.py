@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from tests.benchmarks.race.application import START, Application
 from tests.benchmarks.race.commits import Commit
 
@@ -9,7 +12,7 @@ PACKAGES = ("python3", "python3-pip")
 """Of the base images, from Debian."""
 WHEELS = (
     *("django==5.1.4", "asgiref==3.8.1", "sqlparse==0.5.3", "pygments==2.19.1", "mpmath==1.3.0"),
-    *("sympy==1.13.3", "pytest==8.3.4", "iniconfig==2.0.0", "pluggy==1.5.0", "packaging==24.2"),
+    *("pytest==8.3.4", "iniconfig==2.0.0", "pluggy==1.5.0", "packaging==24.2"),
 )
 """All of them are of Python alone, and fit every version of it."""
 BUILD, SLIM = "python-build", "python"
@@ -24,7 +27,7 @@ FROM deps AS app
 ENV PYTHONPATH=/deps
 COPY src src
 RUN python3 -m compileall -q src
-RUN python3 src/pages.py /out
+RUN python3 src/pages.py /out {{pages}}
 FROM deps AS test
 COPY test-requirements.txt .
 RUN {_PIP} --target /tools -r test-requirements.txt
@@ -48,9 +51,6 @@ _PAGES = """\
 import pathlib
 import sys
 
-import django
-from django.conf import settings
-from django.template import Context, Template
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -58,28 +58,23 @@ from pygments.lexers import PythonLexer
 import names
 
 EDIT = {edit}
-PAGE = "<h1>{{{{ title }}}}</h1>{{% for row in rows %}}<p>{{{{ row|title }}}}</p>{{% endfor %}}"
 
 
 def square(number):
     return number * number{fault}
 
 
-def write(folder):
-    settings.configure(TEMPLATES=[{{"BACKEND": "django.template.backends.django.DjangoTemplates"}}])
-    django.setup()
+def write(folder, pages):
     folder.mkdir(parents=True)
-    page = Template(PAGE)
     source = pathlib.Path(__file__).read_text() * 20
-    for number in range(8):
-        rows = [f"{{names.NAME}} {{square(row)}}" for row in range(300)]
-        text = page.render(Context({{"title": f"{{number}}.{{EDIT}}", "rows": rows}}))
+    for number in range(pages):
+        rows = [f"<p>{{names.NAME}} {{square(row)}}</p>" for row in range(300)]
         code = highlight(source, PythonLexer(), HtmlFormatter())
-        (folder / f"{{number}}.html").write_text(text + code)
+        (folder / f"{{number}}.html").write_text(f"<h1>{{number}}.{{EDIT}}</h1>{{rows}}{{code}}")
 
 
 if __name__ == "__main__":
-    write(pathlib.Path(sys.argv[1]))
+    write(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
 """
 _TESTS = """\
 import pages
@@ -87,23 +82,30 @@ import pytest
 import sqlparse
 
 
-@pytest.mark.parametrize("number", range(400))
+@pytest.mark.parametrize("number", range(200))
 def test_square(number):
     assert pages.square(number) == number**2
     assert sqlparse.format(f"select {number} from t where a = 1 and b = 2", reindent=True)
 """
 
 
-def write(commit: Commit) -> dict[str, str]:
-    """Return the application's files at a commit."""
+def write(packages: Sequence[str], pages: int, commit: Commit) -> dict[str, str]:
+    """Return the application's files at a commit.
+
+    Args:
+        packages: what it installs.
+        pages: the number of pages that it renders, about six in a second.
+        commit: the commit.
+    """
+    stages = _DOCKERFILE.replace("{pages}", str(pages))
     later = ("", "") if not commit.stage else (_LATER, "COPY --from=docs /docs.html /app/docs\n")
     last = f"{_LAST}{later[1]}COPY {START} /usr/local/bin/{START}\n"
     tail = f"RUN echo release {commit.tail} > /app/release && find /app | sort > /app/index\n"
-    wanted = ["django==5.1.4", "asgiref", "sqlparse", "pygments"]
+    wanted = [*packages, *["mpmath"] * commit.dependencies]
     fault = " + 1" if commit.fails else ""
     return {
-        "Dockerfile": _DOCKERFILE + later[0] + last + tail,
-        "requirements.txt": "\n".join([*wanted, *["mpmath"] * commit.dependencies, ""]),
+        "Dockerfile": stages + later[0] + last + tail,
+        "requirements.txt": "\n".join([*wanted, ""]),
         "test-requirements.txt": "pytest\niniconfig\npluggy\npackaging\n",
         "src/pages.py": _PAGES.format(edit=commit.source, fault=fault),
         "src/names.py": f'NAME = "name {commit.other}"\n',
@@ -113,11 +115,17 @@ def write(commit: Commit) -> dict[str, str]:
     }
 
 
+_STAGES = ("deps", "app", "test")
+_ABOUT = "Python: packages from wheels, byte code, rendered pages, tests"
+_FEW = ("sqlparse", "pygments")
 PYTHON = Application(
     "python",
-    "Python: packages from wheels, byte code, rendered pages, tests",
-    ("deps", "app", "test"),
+    _ABOUT,
+    _STAGES,
     "docs",
     (BUILD, SLIM),
-    write,
+    partial(write, (*_FEW, "django", "asgiref"), 12),
+)
+SMALL_PYTHON = Application(
+    "small python", f"{_ABOUT}, less of it", _STAGES, "docs", (BUILD, SLIM), partial(write, _FEW, 2)
 )

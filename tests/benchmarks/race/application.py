@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -35,3 +36,12 @@ class Application:
     def list_stages(self, commit: Commit) -> tuple[str, ...]:
         """Return the named stages at a commit, the unnamed last one aside."""
         return (*self.stages, self.later) if commit.stage else self.stages
+
+
+def spell(name: str) -> str:
+    """Return a name as a folder and a repository can have it.
+
+    >>> spell("save/load, all stages")
+    'save-load-all-stages'
+    """
+    return re.sub("[^a-z]+", "-", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks.race.app_compiled import COMPILED
 from tests.benchmarks.race.app_node import NODE
-from tests.benchmarks.race.app_python import PYTHON
+from tests.benchmarks.race.app_python import PYTHON, SMALL_PYTHON
 from tests.benchmarks.race.approaches import (
     Approach,
     Nothing,
@@ -19,7 +19,7 @@ from tests.benchmarks.race.approaches import (
 )
 from tests.benchmarks.race.own import OwnBoth, OwnInline, OwnLocal, OwnPacked, OwnRegistry
 
-APPLICATIONS = {each.name: each for each in (PYTHON, COMPILED, NODE)}
+APPLICATIONS = {each.name: each for each in (PYTHON, COMPILED, NODE, SMALL_PYTHON)}
 APPROACHES: dict[str, Approach] = {
     each.name: each
     for each in (
@@ -40,7 +40,8 @@ APPROACHES: dict[str, Approach] = {
     )
 }
 BASELINE = Nothing.name
-QUICK_APPLICATIONS = (PYTHON.name,)
+QUICK_APPLICATIONS = (SMALL_PYTHON.name,)
+FULL_APPLICATIONS = tuple(name for name in APPLICATIONS if name not in QUICK_APPLICATIONS)
 QUICK_APPROACHES = tuple(
     each.name for each in (Nothing, SavedFinal, RawLocal, RawRegistry, OwnLocal, OwnRegistry)
 )

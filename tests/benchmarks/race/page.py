@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.plots import Axis, Series, draw_bars, draw_lines
+from tests.benchmarks.race.application import spell
 from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, BASELINE
 from tests.benchmarks.race.judgement import MOST_KEPT, MOST_TIME, Target, judge
 from tests.benchmarks.race.results import Run
@@ -82,15 +83,15 @@ def _describe_approaches() -> list[str]:
 
 def _describe_application(folder: Path, name: str, runs: Sequence[Run]) -> list[str]:
     about = APPLICATIONS[name].about
-    _draw_times(folder / f"history-{name}.svg", f"{name}: the whole history", runs)
-    _draw_sizes(folder / f"history-{name}-kept.svg", f"{name}: what is kept", runs)
+    _draw_times(folder / f"history-{spell(name)}.svg", f"{name}: the whole history", runs)
+    _draw_sizes(folder / f"history-{spell(name)}-kept.svg", f"{name}: what is kept", runs)
     return [
         f"## The application in {about}\n",
-        f"![Seconds of each approach over the whole history](history-{name}.svg)\n",
+        f"![Seconds of each approach over the whole history](history-{spell(name)}.svg)\n",
         _tabulate_sums(runs),
         "Seconds at each commit, all three together:\n",
         _tabulate_kinds(runs),
-        f"![Megabytes kept after each commit](history-{name}-kept.svg)\n",
+        f"![Megabytes kept after each commit](history-{spell(name)}-kept.svg)\n",
         "Megabytes that were moved over the history, and what is kept at its end:\n",
         _tabulate_sizes(runs),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.race.application import START, Application
+from tests.benchmarks.race.application import START, Application, spell
 from tests.benchmarks.race.approaches import TAGGED, Approach
 from tests.benchmarks.race.bases import Shelf
 from tests.benchmarks.race.commits import MAIN, Commit
@@ -72,7 +71,7 @@ class History:
     @property
     def folder(self) -> Path:
         """The folder of this history."""
-        return self.track.folder / f"{self.application.name}-{self.round}"
+        return self.track.folder / f"{spell(self.application.name)}-{self.round}"
 
     def run(self) -> Iterator[Run]:
         """Yield one build after the other."""
@@ -92,7 +91,7 @@ class History:
     def take_turn(self, approach: Approach, number: int) -> Run:
         """Let an approach build a commit on a fresh machine."""
         commit, track = self.commits[number], self.track
-        name = f"{self.folder.name}-{re.sub('[^a-z]+', '-', approach.name)}"
+        name = f"{self.folder.name}-{spell(approach.name)}"
         load, peak = os.getloadavg()[0], Peak()
         before = track.proxy.received, track.proxy.sent
         with (
