@@ -73,7 +73,7 @@ def run(plan: Plan) -> int:
 
 def race(plan: Plan) -> tuple[dict[str, Any], list[Run]]:
     """Go through all histories that are still to be run; return the machine, and all builds."""
-    machine = describe_machine({"engine": " ".join(ensure_suite().versions)})
+    machine = describe_machine(ensure_suite().versions)
     done: list[Run] = []
     if plan.resume:
         machine, done = read_document(plan.resume)

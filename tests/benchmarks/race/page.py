@@ -29,7 +29,7 @@ cache is kept for the next machine (*save*). All approaches have their turn at a
 next one, in an order that changes. The figures are seconds, medians of {rounds};
 `python3 -m tests.benchmarks history` measures them, and `--quick` a small part of them.
 
-Machine: {processors} processors, {memory:.0f} GB, {system}, Python {python}; {engine}.
+Machine: {processors} processors, {memory:.0f} GB of memory; Python {python}, {engine}.
 """
 _METHOD = """\
 ## How it is measured

@@ -67,8 +67,16 @@ class Run:
         return self.application, self.round
 
 
-def describe_machine(versions: Mapping[str, str]) -> dict[str, Any]:
-    """Describe this machine and the versions of all that takes part."""
+_PARTS = ("docker.io", "docker-buildx", "containerd", "docker-registry")
+
+
+def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
+    """Describe this machine and the versions of all that takes part.
+
+    Args:
+        packages: the packages that engines are made of, as NAME_VERSION_ARCH.
+    """
+    parts = [package.split("_") for package in packages]
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -79,7 +87,7 @@ def describe_machine(versions: Mapping[str, str]) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "bxcache": commit.stdout.strip(),
-        **versions,
+        "engine": ", ".join(f"{part[0]} {part[1]}" for part in parts if part[0] in _PARTS),
     }
 
 
