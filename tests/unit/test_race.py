@@ -15,6 +15,7 @@ from tests.benchmarks.race.commits import KINDS, QUICK, list_commits
 from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, OWN, RIVALS, list_raw
 from tests.benchmarks.race.judgement import judge, render_targets
 from tests.benchmarks.race.memory import measure_tree
+from tests.benchmarks.race.page import render_page
 from tests.benchmarks.race.results import Run, read_document, write_document
 from tests.benchmarks.race.steps import Steps, read_classic, read_streams, scrape_images
 from tests.benchmarks.race.table import render_seconds, render_sums, sum_histories
@@ -209,6 +210,15 @@ def test_the_sum_of_a_history_is_that_of_its_commits() -> None:
 def test_the_table_has_a_row_for_each_approach_at_each_kind_of_commit() -> None:
     lines = render_seconds(RACED).splitlines()
     assert sum(line.startswith("  bxcache local ") for line in lines) == 2
+
+
+def test_the_page_has_every_approach_in_each_table_and_every_target() -> None:
+    machine = {"processors": 2, "memory": 2**34, "python": "3.11", "engine": "docker.io 28"}
+    page = render_page(machine, RACED, latency=0.02)
+    assert page.count("\n| bxcache local | ") == 4
+    assert page.count("| missed by ") == 2
+    assert "2 processors, 16 GB" in page
+    assert "(history-python.svg)" in page
 
 
 def test_every_backend_of_bxcache_but_two_at_once_has_a_plain_counterpart() -> None:

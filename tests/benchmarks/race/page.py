@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.benchmarks.plots import Axis, Series, draw_bars, draw_lines
 from tests.benchmarks.race.application import spell
-from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, BASELINE
+from tests.benchmarks.race.commits import KINDS
+from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, BASELINE, FULL_APPLICATIONS
 from tests.benchmarks.race.judgement import MOST_KEPT, MOST_TIME, Target, judge
 from tests.benchmarks.race.results import Run
 from tests.benchmarks.race.table import order_names, pick, sum_histories
@@ -62,18 +63,37 @@ def write_page(
         runs: everything that was measured.
         latency: the seconds that each request took.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PAGE).write_text(render_page(machine, runs, latency))
+    for name, chosen in _split(runs):
+        _draw_times(folder / f"history-{spell(name)}.svg", f"{name}: the whole history", chosen)
+        _draw_sizes(folder / f"history-{spell(name)}-kept.svg", f"{name}: what is kept", chosen)
+
+
+def render_page(machine: Mapping[str, Any], runs: Sequence[Run], latency: float) -> str:
+    """Return the page in Markdown."""
     rounds = len({run.round for run in runs})
     words = f"{rounds} rounds" if rounds > 1 else "one round"
     facts = {**machine, "memory": machine["memory"] / 2**30, "rounds": words}
-    parts = [_HEAD.format(**facts), *_describe_approaches()]
-    for application in order_names(run.application for run in runs):
-        chosen = [run for run in runs if run.application == application]
-        parts += _describe_application(folder, application, chosen)
+    parts = [_HEAD.format(**facts), *_describe_missing(runs), *_describe_approaches()]
+    for name, chosen in _split(runs):
+        parts += _describe_application(name, chosen)
     loads = [run.load for run in runs]
     method = {"load": statistics.median(loads), "most_load": max(loads), "latency": latency * 1e3}
     parts += [_describe_targets(judge(runs)), _METHOD.format(**method)]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PAGE).write_text("\n".join(parts))
+    return "\n".join(parts)
+
+
+def _split(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    names = order_names(run.application for run in runs)
+    return [(name, [run for run in runs if run.application == name]) for name in names]
+
+
+def _describe_missing(runs: Sequence[Run]) -> list[str]:
+    """Return what the whole race has and these runs lack."""
+    raced = {text for run in runs for text in (run.application, run.kind, run.approach)}
+    lacking = [name for name in (*FULL_APPLICATIONS, *KINDS, *APPROACHES) if name not in raced]
+    return [f"This is a part of the race; it lacks: {', '.join(lacking)}.\n"] if lacking else []
 
 
 def _describe_approaches() -> list[str]:
@@ -81,18 +101,15 @@ def _describe_approaches() -> list[str]:
     return ["## The approaches\n", _table(["Approach", "What it does"], rows)]
 
 
-def _describe_application(folder: Path, name: str, runs: Sequence[Run]) -> list[str]:
-    about = APPLICATIONS[name].about
-    _draw_times(folder / f"history-{spell(name)}.svg", f"{name}: the whole history", runs)
-    _draw_sizes(folder / f"history-{spell(name)}-kept.svg", f"{name}: what is kept", runs)
+def _describe_application(name: str, runs: Sequence[Run]) -> list[str]:
     return [
-        f"## The application in {about}\n",
+        f"## The application in {APPLICATIONS[name].about}\n",
         f"![Seconds of each approach over the whole history](history-{spell(name)}.svg)\n",
         _tabulate_sums(runs),
         "Seconds at each commit, all three together:\n",
         _tabulate_kinds(runs),
         f"![Megabytes kept after each commit](history-{spell(name)}-kept.svg)\n",
-        "Megabytes that were moved over the history, and what is kept at its end:\n",
+        "Megabytes: moved over the history, kept at its end, and of memory at most:\n",
         _tabulate_sizes(runs),
     ]
 
