@@ -8,6 +8,7 @@ is kept. `--quick` takes some minutes and shows that everything works; the whole
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from tests.benchmarks.race.application import Application
 from tests.benchmarks.race.approaches import Approach
-from tests.benchmarks.race.commits import KINDS, QUICK, list_commits
+from tests.benchmarks.race.commits import KINDS, QUICK, Commit, list_commits
 from tests.benchmarks.race.entrants import (
     APPLICATIONS,
     APPROACHES,
@@ -43,7 +44,7 @@ class Plan:
     Attributes:
         applications: the applications.
         approaches: the approaches.
-        kinds: the kinds of commits.
+        commits: the history.
         rounds: how often each history is gone through.
         latency: the seconds that each request to the registry takes.
         output: a folder for the document with everything; None writes none.
@@ -53,7 +54,7 @@ class Plan:
 
     applications: Sequence[Application]
     approaches: Sequence[Approach]
-    kinds: tuple[str, ...] = KINDS
+    commits: Sequence[Commit]
     rounds: int = ROUNDS
     latency: float = LATENCY
     output: Path | None = None
@@ -77,23 +78,21 @@ def race(plan: Plan) -> tuple[dict[str, Any], list[Run]]:
     done: list[Run] = []
     if plan.resume:
         machine, done = read_document(plan.resume)
-    commits = list_commits(plan.kinds)
-    wanted = len(commits) * len(plan.approaches)
-    with open_track(plan.latency) as track:
-        for number in range(plan.rounds):
-            for application in plan.applications:
-                known = [run for run in done if run.history == (application.name, number)]
-                if len(known) >= wanted:
-                    continue
-                # What the approaches had kept is gone, so that a history begins anew.
-                done = [run for run in done if run not in known]
-                say(f"{application.name}, round {number + 1} of {plan.rounds}: {wanted} builds")
-                history = History(track, application, number, commits, plan.approaches)
-                for each in history.run():
-                    done.append(each)
-                    say(describe(each))
-                    if plan.output:
-                        write_document(plan.output / "race.json", machine, done)
+    histories = itertools.product(range(plan.rounds), plan.applications)
+    for number, application in histories:
+        known = [run for run in done if run.history == (application.name, number)]
+        if len(known) >= len(plan.approaches) * len(plan.commits):
+            continue
+        # What the approaches had kept is gone, so that a history begins anew.
+        done = [run for run in done if run not in known]
+        say(f"{application.name}, round {number + 1} of {plan.rounds}")
+        with open_track(plan.latency) as track:
+            history = History(track, application, number, plan.commits, plan.approaches)
+            for each in history.run():
+                done.append(each)
+                say(describe(each))
+                if plan.output:
+                    write_document(plan.output / "race.json", machine, done)
     return machine, done
 
 
@@ -128,7 +127,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     return Plan(
         [APPLICATIONS[name] for name in applications],
         [APPROACHES[name] for name in approaches],
-        tuple(options.commits or (QUICK if quick else KINDS)),
+        list_commits(options.commits or (QUICK if quick else KINDS)),
         1 if quick else options.rounds,
         options.latency,
         options.output or (options.resume.parent if options.resume else None),

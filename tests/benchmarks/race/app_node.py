@@ -118,6 +118,8 @@ _SETTINGS = {
         "strict": False,
         "noImplicitAny": False,
         "types": [],
+        "esModuleInterop": True,
+        "skipLibCheck": True,
     },
     "include": ["src"],
 }

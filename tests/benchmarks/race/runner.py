@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.benchmarks.race.application import START, Application, spell
 from tests.benchmarks.race.approaches import TAGGED, Approach
 from tests.benchmarks.race.bases import Shelf
 from tests.benchmarks.race.commits import MAIN, Commit
+from tests.benchmarks.race.entrants import BASELINE
 from tests.benchmarks.race.kept import measure_folder, measure_pushed, measure_tagged
 from tests.benchmarks.race.machine import IMAGE, Built, Machine
 from tests.benchmarks.race.memory import Peak
@@ -90,9 +91,11 @@ class History:
 
     def take_turn(self, approach: Approach, number: int) -> Run:
         """Let an approach build a commit on a fresh machine."""
-        commit, track = self.commits[number], self.track
+        track, peak = self.track, Peak()
         name = f"{self.folder.name}-{spell(approach.name)}"
-        load, peak = os.getloadavg()[0], Peak()
+        outside = self.folder / name
+        outside.mkdir(exist_ok=True)
+        load = os.getloadavg()[0]
         before = track.proxy.received, track.proxy.sent
         with (
             Engine(containerd_store=approach.containerd) as engine,
@@ -103,36 +106,32 @@ class History:
             machine = Machine(
                 engine=engine,
                 folder=Path(disk),
-                outside=self.folder / name,
+                outside=outside,
                 checkout=self.checkout,
                 repository=f"{track.proxy.address}/{name}",
                 application=self.application,
-                commit=commit,
+                commit=self.commits[number],
                 peak=peak,
             )
-            machine.outside.mkdir(exist_ok=True)
-            built, times = drive(approach, machine)
+            built, (restore, build, save) = drive(approach, machine)
             moved = track.proxy.received - before[0], track.proxy.sent - before[1]
-            live = (
-                measure_live(machine) if approach.backend == "none" and not built.status else None
-            )
-        kept = measure_folder(machine.outside)
+            live = measure_live(machine) if approach.name == BASELINE and not built.status else None
+        kept = measure_folder(outside)
         return Run(
             application=self.application.name,
             round=self.round,
             commit=number,
-            kind=commit.kind,
+            kind=machine.commit.kind,
             approach=approach.name,
-            restore=times[0],
-            build=times[1],
-            save=times[2],
+            restore=restore,
+            build=build,
+            save=save,
             brought=machine.carried.brought + moved[0],
             taken=machine.carried.taken + moved[1],
             kept=kept + measure_tagged(track.registry, name),
             pushed=kept + measure_pushed(track.registry, name),
             live=live,
-            reused=built.steps.reused,
-            executed=built.steps.executed,
+            **asdict(built.steps),
             client=peak.most.get("client", 0),
             engine=peak.most.get("engine", 0),
             status=built.status,
@@ -141,7 +140,7 @@ class History:
         )
 
 
-def drive(approach: Approach, machine: Machine) -> tuple[Built, list[float]]:
+def drive(approach: Approach, machine: Machine) -> tuple[Built, tuple[float, ...]]:
     """Restore, build and save; return the build and the seconds of the three."""
     moments = [time.monotonic()]
     approach.restore(machine)
@@ -152,7 +151,7 @@ def drive(approach: Approach, machine: Machine) -> tuple[Built, list[float]]:
         approach.save(machine)
     moments.append(time.monotonic())
     check(approach, machine, built)
-    return built, [round(b - a, 3) for a, b in itertools.pairwise(moments)]
+    return built, tuple(round(b - a, 3) for a, b in itertools.pairwise(moments))
 
 
 def check(approach: Approach, machine: Machine, built: Built) -> None:
