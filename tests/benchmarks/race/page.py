@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.plots import Axis, Series, draw_bars, draw_lines
+from tests.benchmarks.plots import Axis, draw_bars
 from tests.benchmarks.race.application import spell
 from tests.benchmarks.race.commits import KINDS
 from tests.benchmarks.race.entrants import APPLICATIONS, APPROACHES, BASELINE, FULL_APPLICATIONS
@@ -16,11 +16,6 @@ from tests.benchmarks.race.results import Run
 from tests.benchmarks.race.table import order_names, pick, sum_histories
 
 PAGE = "history.md"
-DRAWN = (
-    *("save/load, all stages", "one image per stage", "buildx local, one directory"),
-    *("buildx registry", "bxcache local", "bxcache registry"),
-)
-"""The approaches whose sizes are drawn: a plot has at most eight lines."""
 _HEAD = """\
 # The race
 
@@ -67,7 +62,7 @@ def write_page(
     (folder / PAGE).write_text(render_page(machine, runs, latency))
     for name, chosen in _split(runs):
         _draw_times(folder / f"history-{spell(name)}.svg", f"{name}: the whole history", chosen)
-        _draw_sizes(folder / f"history-{spell(name)}-kept.svg", f"{name}: what is kept", chosen)
+        _draw_sizes(folder / f"history-{spell(name)}-kept.svg", f"{name}: kept at the end", chosen)
 
 
 def render_page(machine: Mapping[str, Any], runs: Sequence[Run], latency: float) -> str:
@@ -93,7 +88,7 @@ def _describe_missing(runs: Sequence[Run]) -> list[str]:
     """Return what the whole race has and these runs lack."""
     raced = {text for run in runs for text in (run.application, run.kind, run.approach)}
     lacking = [name for name in (*FULL_APPLICATIONS, *KINDS, *APPROACHES) if name not in raced]
-    return [f"This is a part of the race; it lacks: {', '.join(lacking)}.\n"] if lacking else []
+    return [f"This is a part of the race; it lacks: {'; '.join(lacking)}.\n"] if lacking else []
 
 
 def _describe_approaches() -> list[str]:
@@ -108,7 +103,7 @@ def _describe_application(name: str, runs: Sequence[Run]) -> list[str]:
         _tabulate_sums(runs),
         "Seconds at each commit, all three together:\n",
         _tabulate_kinds(runs),
-        f"![Megabytes kept after each commit](history-{spell(name)}-kept.svg)\n",
+        f"![Megabytes kept at the end of the history](history-{spell(name)}-kept.svg)\n",
         "Megabytes: moved over the history, kept at its end, and of memory at most:\n",
         _tabulate_sizes(runs),
     ]
@@ -140,8 +135,7 @@ def _tabulate_sizes(runs: Sequence[Run]) -> str:
     rows = []
     for name in order_names(run.approach for run in runs):
         chosen = pick(runs, name)
-        last = max(run.commit for run in chosen)
-        ends = [run for run in chosen if run.commit == last]
+        ends = _list_ends(runs, name)
         moved = (_sum(runs, name, lambda r: r.brought), _sum(runs, name, lambda r: r.taken))
         kept = (statistics.median(r.kept for r in ends), statistics.median(r.pushed for r in ends))
         memory = max(run.client for run in chosen)
@@ -181,20 +175,21 @@ def _draw_times(path: Path, title: str, runs: Sequence[Run]) -> None:
 
 
 def _draw_sizes(path: Path, title: str, runs: Sequence[Run]) -> None:
-    commits = sorted({run.commit for run in runs})
-    series = [
-        Series(name, [(at, _kept(pick(runs, name), at)) for at in commits])
-        for name in order_names(run.approach for run in runs)
-        if name in DRAWN
-    ]
-    live = {run.commit: run.live / 1e6 for run in pick(runs, BASELINE) if run.live}
-    if live:
-        series.append(Series("a fresh export", sorted(live.items()), dashed=True))
-    draw_lines(path, title, Axis("commit"), Axis("MB"), series)
+    names = order_names(run.approach for run in runs)
+    ends = [_list_ends(runs, name) for name in names]
+    parts = {
+        "Needed": [statistics.median(run.kept / 1e6 for run in each) for each in ends],
+        "Left in the registry": [
+            statistics.median((run.pushed - run.kept) / 1e6 for run in each) for each in ends
+        ],
+    }
+    draw_bars(path, title, Axis("MB"), names, parts)
 
 
-def _kept(runs: Sequence[Run], commit: int) -> float:
-    return statistics.median(run.kept for run in runs if run.commit == commit) / 1e6
+def _list_ends(runs: Sequence[Run], approach: str) -> list[Run]:
+    """Return an approach's last build of each history."""
+    last = max(run.commit for run in runs)
+    return [run for run in pick(runs, approach) if run.commit == last]
 
 
 def _sum(runs: Sequence[Run], approach: str, value: Callable[[Run], float]) -> float:
