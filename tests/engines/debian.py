@@ -30,16 +30,16 @@ NOT_NEEDED = (
 )
 
 
-def debian_base() -> Image:
-    """Return an image of the host's own Debian suite with Python, pip and gcc.
+def debian_base(included: tuple[str, ...] = INCLUDED) -> Image:
+    """Return an image of the host's own Debian suite with these packages: Python, pip and gcc.
 
     Making it takes about a minute and the network; after that it is kept.
     """
     require_root()
     suite = host_codename()
     trusted = CERTIFICATES.read_text() if CERTIFICATES.exists() else ""
-    key = short_digest((suite, *INCLUDED, trusted))
-    return read_image(keep(f"debian-{suite}-{key}", partial(_write_debian, suite)))
+    key = short_digest((suite, *included, trusted))
+    return read_image(keep(f"debian-{suite}-{key}", partial(_write_debian, suite, included)))
 
 
 def load_debian(engine: DockerClient, tag: str = "debian:local") -> str:
@@ -47,12 +47,14 @@ def load_debian(engine: DockerClient, tag: str = "debian:local") -> str:
     return load_image(engine, debian_base(), tag)
 
 
-def _write_debian(suite: str, folder: Path) -> None:
+def _write_debian(suite: str, included: tuple[str, ...], folder: Path) -> None:
     root = folder / "root"
-    _bootstrap(suite, root, folder / "helpers")
+    _bootstrap(suite, included, root, folder / "helpers")
     _slim(root)
     if CERTIFICATES.exists():
-        shutil.copy2(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
+        target = root / CERTIFICATES.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CERTIFICATES, target)
     environment = [SEARCH_PATH, *(f"{name}={CERTIFICATES}" for name in TRUST)]
     settings: dict[str, object] = {"Env": environment, "Cmd": ["bash"]}
     write_image(
@@ -65,10 +67,10 @@ def _write_debian(suite: str, folder: Path) -> None:
     shutil.rmtree(folder / "helpers")
 
 
-def _bootstrap(suite: str, root: Path, helpers: Path) -> None:
+def _bootstrap(suite: str, included: tuple[str, ...], root: Path, helpers: Path) -> None:
     tools = host_tools()
     script = tools.programs()["debootstrap"]
-    options = ["--variant=minbase", f"--include={','.join(INCLUDED)}"]
+    options = ["--variant=minbase", f"--include={','.join(included)}"]
     if KEYRING.exists():
         options.append(f"--keyring={KEYRING}")
     bootstrap = ["sh", str(script), *options, suite, str(root), Mirror.of_host().uri]

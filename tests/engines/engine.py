@@ -67,6 +67,11 @@ class Engine(DockerClient, Service[CommandLine]):
         return self.folder / ETC if self.hosts or self.certificates else None
 
     @property
+    def process(self) -> int:
+        """The process below which the engine and all that it runs are."""
+        return self.running[0].process
+
+    @property
     def socket(self) -> Path:
         """The engine's unix socket."""
         return Path(self.host.removeprefix("unix://"))

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -82,6 +83,7 @@ class FaultyProxy:
         self._upstream = (host, int(port))
         self._entries: list[_Entry] = []
         self._requests: list[Request] = []
+        self._moved = Counter[str]()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._sockets: set[socket.socket] = set()
@@ -99,6 +101,16 @@ class FaultyProxy:
         """All requests so far, oldest first, whatever their outcome."""
         with self._changed:
             return list(self._requests)
+
+    @property
+    def sent(self) -> int:
+        """The bytes that clients have sent to the registry in bodies of requests."""
+        return self._moved["up"]
+
+    @property
+    def received(self) -> int:
+        """The bytes that clients have received from the registry in bodies of answers."""
+        return self._moved["down"]
 
     def fail(self, *, fault: Fault, matching: Rule | None = None, times: int | None = None) -> None:
         """Make requests fail from now on: those of a rule, and only this many times, if given.
@@ -252,7 +264,8 @@ class FaultyProxy:
             return
         with self._tracked(server), server.makefile("rb") as answers:
             call.invite()
-            _send(server, call.head.last(), body_pieces(call.stream, call.head))
+            body = body_pieces(call.stream, call.head)
+            _send(server, call.head.last(), self._counted("up", body))
             head = read_head(answers)
             while head and head.status < 200:
                 head = read_head(answers)
@@ -268,8 +281,14 @@ class FaultyProxy:
                 call.client.sendall(answers.read(head.length // 2))
                 while not self._stopping.is_set() and not hold.released.wait(POLL):
                     pass
-            while piece := answers.read1(CHUNK):
+            for piece in self._counted("down", iter(partial(answers.read1, CHUNK), b"")):
                 call.client.sendall(piece)
+
+    def _counted(self, direction: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            with self._changed:
+                self._moved[direction] += len(piece)
+            yield piece
 
     @contextmanager
     def _tracked(self, own: socket.socket) -> Iterator[None]:

@@ -77,6 +77,11 @@ class Server:
                 raise EngineError(f"{name} did not start", "Its log tells why", self.log())
             time.sleep(0.02)
 
+    @property
+    def process(self) -> int:
+        """The process below which all of the server's are."""
+        return self._keeper.pid
+
     def log(self) -> str:
         """Return the end of what the server has printed."""
         log = self.folder / "log"
