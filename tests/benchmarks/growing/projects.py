@@ -85,6 +85,9 @@ class Taken:
     def build(self, project: Project, size: int, rounds: int) -> None:
         """Build a project without a change and with one, in turn."""
         for number in range(rounds):
+            if number:
+                # Plain buildx built last.
+                project.build_own()
             for kind in KINDS:
                 if kind != KINDS[0]:
                     project.edit(f"{number}, own")
@@ -96,8 +99,6 @@ class Taken:
                     project.commit()
                 self.own[kind].setdefault(size, []).append(own)
                 self.raw[kind].setdefault(size, []).append(project.build_raw())
-            # bxcache's next build is unchanged again.
-            project.build_own()
 
     def list_curves(self, limit: Limit | None = None) -> list[Curve]:
         """Return the curves; BuildKit's part of a build is not bxcache's own."""
