@@ -28,9 +28,9 @@ from tests.quickstart import guard
 PAGE = ROOT / "docs" / "benchmarks" / "growth.md"
 MB, GB = 10**6, 10**9
 FULL: dict[str, Callable[[], Chapter]] = {
-    "steps": partial(measure_steps, (10, 100, 1000), 2),
+    "steps": partial(measure_steps, (10, 100, 1000), 3),
     "size": partial(measure_sizes, (10 * MB, GB, 10 * GB), (10 * MB, GB), 5),
-    "concurrent": partial(measure_crowds, (1, 8, 64), 10),
+    "concurrent": partial(measure_crowds, (1, 8, 64), 5),
     "blobs": partial(measure_blobs, (10, 100, 1000, 10_000, 100_000), 7),
 }
 QUICK: dict[str, Callable[[], Chapter]] = {
