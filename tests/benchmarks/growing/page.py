@@ -14,10 +14,11 @@ from tests.benchmarks.plots import Axis, Series, draw_lines
 HEAD = f"""\
 # How bxcache's own cost grows
 
-Written by `python3 -m tests.benchmarks growth --write`. Each table has medians, and the power of
-the size with which a cost grows between the larger sizes: 1 is linear, 0 is constant. What is
-bxcache's own may grow at most linearly: with the power {MOST_EXPONENT}, as there is noise. The
-dashed lines are there to compare. Machines differ and are noisy: look at the powers and ratios.
+`python3 -m tests.benchmarks growth --write` measured this and wrote it. The tables have medians, and
+the power of the size with which a cost grows between the larger sizes: 1 is linear, 0 is constant.
+What is bxcache's own may grow with a power of at most {MOST_EXPONENT}: linearly, with some noise.
+Dashed lines are not judged: they contain BuildKit's work, or are another program's. Machines differ
+and are noisy: look at the powers and ratios.
 """
 LEAST_SECONDS = 0.1
 """Shorter times are in milliseconds."""
@@ -29,7 +30,8 @@ def write_page(path: Path, chapters: Sequence[Chapter]) -> None:
         series = [
             Series(curve.name, curve.points, dashed=not curve.own) for curve in chapter.plotted
         ]
-        cost = Axis(chapter.curves[0].unit, log=True)
+        unit = chapter.curves[0].unit
+        cost = Axis({"s": "seconds"}.get(unit, unit), log=True)
         place = path.with_name(name_plot(chapter))
         draw_lines(place, chapter.title, Axis(chapter.axis, log=True), cost, series)
     path.write_text(render_page(chapters))
