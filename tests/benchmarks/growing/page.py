@@ -14,11 +14,11 @@ from tests.benchmarks.plots import Axis, Series, draw_lines
 HEAD = f"""\
 # How bxcache's own cost grows
 
-`python3 -m tests.benchmarks growth --write` measured this and wrote it. The tables have medians, and
-the power of the size with which a cost grows between the larger sizes: 1 is linear, 0 is constant.
-What is bxcache's own may grow with a power of at most {MOST_EXPONENT}: linearly, with some noise.
-Dashed lines are not judged: they contain BuildKit's work, or are another program's. Machines differ
-and are noisy: look at the powers and ratios.
+`python3 -m tests.benchmarks growth --write` measured this and wrote it. The tables have medians,
+and the power of the size with which a cost grows between the larger sizes: 1 is linear, 0 is
+constant. What is bxcache's own may grow with a power of at most {MOST_EXPONENT}: linearly, with
+some noise. Dashed lines are not judged: they contain BuildKit's work, or are another program's.
+Machines differ and are noisy: look at the powers and ratios.
 """
 LEAST_SECONDS = 0.1
 """Shorter times are in milliseconds."""
