@@ -8,25 +8,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
+from tests.benchmarks.figures import Needs
 from tests.benchmarks.growing.curves import Chapter, Curve
 from tests.benchmarks.growing.projects import KINDS, Project
 from tests.benchmarks.overhead import STAGES
 from tests.engines import Engine, busybox_context
 from tests.quickstart import Place, say
 
-SIDES = ("bxcache build", "plain buildx")
+MOST_BUILDS = 24
+"""The most builds of each kind in all rounds of a size, if there are several rounds."""
+Result = TypeVar("Result")
 TEXT = """\
 All builds begin at the same moment on one engine, each on a branch of its own. Those of bxcache
 share one store; each of plain buildx has a directory of its own, as it would damage a shared one.
-The times are until the last build has ended, and the same for each build."""
+The times are until the last build has ended; processor times are the sums of bxcache's own
+processes."""
 
 
 def measure_crowds(sizes: Sequence[int], rounds: int) -> Chapter:
     """Measure these numbers of builds at once."""
-    taken: dict[tuple[str, str], dict[int, list[float]]] = {
-        (side, kind): {} for kind in KINDS for side in SIDES
-    }
+    taken: dict[str, dict[int, list[float]]] = {}
     with Engine() as engine, ExitStack() as stack:
         versions = Place(engine).describe()
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="bxcache-growth-"))
@@ -34,18 +37,12 @@ def measure_crowds(sizes: Sequence[int], rounds: int) -> Chapter:
         crowd = Crowd(Path(name), engine.environment(), max(sizes))
         for size in sizes:
             # A large crowd is many builds in itself.
-            count = max(rounds // size, 1)
+            count = max(min(rounds, MOST_BUILDS // size), 1)
             say(f"{size} builds at once ({count} rounds)")
             for number in range(count):
-                for key, seconds in crowd.build(size, f"{size}, {number}").items():
-                    taken[key].setdefault(size, []).append(seconds)
-    curves = [
-        Curve(f"{side}, {kind}", seconds, own=side == SIDES[0])
-        for (side, kind), seconds in taken.items()
-    ]
-    for curve in curves[:]:
-        each = {size: [one / size for one in values] for size, values in curve.values.items()}
-        curves.append(Curve(f"the same for each: {curve.name}", each, own=False))
+                for cost, seconds in crowd.build(size, f"{size}, {number}").items():
+                    taken.setdefault(cost, {}).setdefault(size, []).append(seconds)
+    curves = [Curve(name, seconds, own="plain" not in name) for name, seconds in taken.items()]
     return Chapter("concurrent", "Builds at once", "builds at once", TEXT, curves, versions)
 
 
@@ -68,32 +65,37 @@ class Crowd:
         together([project.build_raw for project in self.projects], workers=4)
         together([self._own(project) for project in self.projects], workers=4)
 
-    def _own(self, project: Project) -> Callable[[], object]:
+    def _own(self, project: Project) -> Callable[[], Needs]:
         return lambda: project.build_own(self.store)
 
-    def build(self, size: int, mark: str) -> dict[tuple[str, str], float]:
+    def build(self, size: int, mark: str) -> dict[str, float]:
         """Build some branches at once, by each side, without a change and with one."""
         taken = {}
         some, stale = self.projects[:size], self.projects[: self.changed]
         # Plain buildx built these last.
         together([self._own(each) for each in stale], workers=4)
-        sides: list[list[Callable[[], object]]]
-        sides = [[self._own(each) for each in some], [each.build_raw for each in some]]
+        own = [self._own(each) for each in some]
         for kind in KINDS:
-            for side, actions in zip(SIDES, sides, strict=True):
-                if kind != KINDS[0]:
-                    for project in some:
-                        project.edit(f"{mark}, {side}, {project.branch}")
-                        project.commit()
-                taken[side, kind] = together(actions, workers=size)
+            self._change(some, kind, f"{mark}, bxcache")
+            taken[f"bxcache build, {kind}"], needs = together(own, workers=size)
+            taken[f"bxcache's processor time, {kind}"] = sum(each.processor for each in needs)
+            self._change(some, kind, f"{mark}, plain")
+            raw = [each.build_raw for each in some]
+            taken[f"plain buildx, {kind}"], _ = together(raw, workers=size)
         self.changed = size
         return taken
 
+    @staticmethod
+    def _change(projects: Sequence[Project], kind: str, mark: str) -> None:
+        if kind != KINDS[0]:
+            for project in projects:
+                project.edit(f"{mark}, {project.branch}")
+                project.commit()
 
-def together(actions: Sequence[Callable[[], object]], workers: int) -> float:
-    """Run actions at once, and return how long all took."""
+
+def together(actions: Sequence[Callable[[], Result]], workers: int) -> tuple[float, list[Result]]:
+    """Run actions at once, and return how long all took, and their results."""
     with ThreadPoolExecutor(workers) as pool:
         begun = time.monotonic()
-        for future in [pool.submit(action) for action in actions]:
-            future.result()
-        return time.monotonic() - begun
+        results = [*pool.map(lambda action: action(), actions)]
+        return time.monotonic() - begun, results
