@@ -10,7 +10,7 @@ import sys
 
 from tests.bootstrap import enter
 
-NAMES = ("overhead", "store", "fleet", "inline", "history", "report", "view")
+NAMES = ("overhead", "store", "fleet", "inline", "history", "report", "view", "growth")
 
 
 def main() -> int:

@@ -16,10 +16,14 @@ from typing import IO
 from tests.quickstart import QuickstartError
 
 BXCACHE = (sys.executable, "-m", "bxcache")
-# The peak that the kernel recorded for the process alone, read when the process ends.
-WITH_PEAK = """\
-import atexit, os, shutil
-atexit.register(shutil.copyfile, "/proc/self/status", os.environ["BENCHMARK_PEAK"])
+# What the process alone needed, written when it ends: its peak, as the kernel saw it, and its time.
+WITH_NEEDS = """\
+import atexit, os, time
+def tell():
+    with open("/proc/self/status") as status, open(os.environ["BENCHMARK_NEEDS"], "w") as needs:
+        print(*[line for line in status if line.startswith("VmHWM:")], file=needs)
+        print("processor:", time.process_time(), file=needs)
+atexit.register(tell)
 from bxcache.cli.main import main
 main()
 """
@@ -111,15 +115,38 @@ def measure_pipe(
     return time.monotonic() - begun
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a command needed.
+
+    Attributes:
+        seconds: the time until its end.
+        processor: the processor seconds of bxcache's own process, without those that it starts.
+        megabytes: the most memory of that process.
+    """
+
+    seconds: float
+    processor: float
+    megabytes: float
+
+
+def measure_needs(
+    words: Sequence[str], folder: Path, environment: dict[str, str], *, status: int = 0
+) -> Needs:
+    """Run bxcache with some words, and return what it needed."""
+    with tempfile.NamedTemporaryFile("r", prefix="bxcache-needs-") as needs:
+        command = [sys.executable, "-c", WITH_NEEDS, *words]
+        named = {**environment, "BENCHMARK_NEEDS": needs.name}
+        seconds = measure(command, folder, named, status=status)
+        told = dict(line.split()[:2] for line in needs if line.strip())
+    return Needs(seconds, float(told["processor:"]), int(told["VmHWM:"]) * 1024 / 1e6)
+
+
 def measure_memory(
     words: Sequence[str], folder: Path, environment: dict[str, str], *, status: int = 0
 ) -> float:
     """Return the most megabytes of bxcache's own process, without the processes that it starts."""
-    with tempfile.NamedTemporaryFile("r", prefix="bxcache-peak-") as peak:
-        command = [sys.executable, "-c", WITH_PEAK, *words]
-        measure(command, folder, {**environment, "BENCHMARK_PEAK": peak.name}, status=status)
-        [line] = [line for line in peak if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024 / 1e6
+    return measure_needs(words, folder, environment, status=status).megabytes
 
 
 def alternate(actions: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:

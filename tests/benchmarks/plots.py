@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # All have a contrast of at least 3 on white and on GitHub's darkest page, texts of at least 4.
-COLOURS = ("#3b82f6", "#d9730d", "#1a9c5b", "#a259d9", "#e0526e", "#0e96a8", "#8a7d3b", "#7a8699")
-MARKERS = "osD^vPX*"
+COLOURS = (
+    *("#3b82f6", "#d9730d", "#1a9c5b", "#a259d9", "#e0526e"),
+    *("#0e96a8", "#8a7d3b", "#7a8699", "#c2410c", "#5b6ee1"),
+)
+MARKERS = "osD^vPX*<>"
 INK, GRID = "#777777", "#88888844"
 INCHES = 7.2
+MOST_BESIDE = 4
+"""More names than these stand in two columns."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bxcache",
@@ -66,9 +71,10 @@ def draw_lines(path: Path, title: str, x: Axis, y: Axis, series: Sequence[Series
         title: the line above the plot.
         x: the horizontal axis; with `log`, it is marked where there are points.
         y: the vertical axis; without `log`, it begins at 0.
-        series: the lines, at most eight.
+        series: the lines, at most ten.
     """
-    with _open(path, title, x, height=3.8) as axes:
+    more = 0.11 * len(series) if len(series) > MOST_BESIDE else 0
+    with _open(path, title, x, height=3.8 + more) as axes:
         axes.set_ylabel(y.label)
         for number, each in enumerate(series):
             axes.plot(
@@ -110,7 +116,7 @@ def draw_bars(
         title: the line above the plot.
         x: the axis of the values.
         rows: the names at the left.
-        parts: by name, at most eight, the value of each row.
+        parts: by name, at most ten, the value of each row.
         stacked: one bar in each row holds all parts; else each part has a bar of its own.
     """
     thick = 0.7 if stacked else 0.8 / len(parts)
@@ -167,5 +173,6 @@ def _open(path: Path, title: str, x: Axis, height: float) -> Iterator[Axes]:
 def _explain(axes: Axes, count: int) -> None:
     """Name the series above the plot, if there are several."""
     if count > 1:
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": min(count, 4)}
+        columns = MOST_BESIDE if count <= MOST_BESIDE else 2
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns}
         axes.legend(frameon=False, **place)

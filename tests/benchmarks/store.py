@@ -35,9 +35,9 @@ from tests.benchmarks.figures import (
     measure_memory,
     measure_pipe,
 )
-from tests.benchmarks.growth import COMMITS, measure_growth
 from tests.benchmarks.history_times import measure_history
 from tests.benchmarks.record_times import measure_records
+from tests.benchmarks.store_growth import COMMITS, measure_growth
 from tests.benchmarks.synthetic_store import (
     TAR_TYPE,
     MakeLayer,

@@ -1,0 +1,1 @@
+"""The parts of the growth benchmark, the curves that they measure, and the page about them."""
