@@ -189,7 +189,7 @@ def test_histories_are_judged_against_the_best_plain_approach_with_the_same_back
 def test_each_kind_of_commit_is_judged_against_other_ways() -> None:
     rival = judge(RACED)[1]
     assert (rival.figure, rival.reached, rival.detail) == (1.2, False, "behind at source")
-    assert rival.verdict == "missed by 20%"
+    assert rival.verdict == "missed by 20.0%"
 
 
 def test_what_is_kept_is_judged_against_a_fresh_export() -> None:

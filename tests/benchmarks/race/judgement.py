@@ -41,7 +41,7 @@ class Target:
     @property
     def verdict(self) -> str:
         """The conclusion, with how far away the target is."""
-        return "reached" if self.reached else f"missed by {self.figure / self.most - 1:.0%}"
+        return "reached" if self.reached else f"missed by {self.figure / self.most - 1:.1%}"
 
 
 def judge(runs: Sequence[Run]) -> list[Target]:
@@ -55,7 +55,8 @@ def judge(runs: Sequence[Run]) -> list[Target]:
             rivals = [name for name in RIVALS if name in present]
             targets += judge_sums(chosen, application, own, raw)
             targets += [judge_rival(chosen, application, own, rival) for rival in rivals]
-            targets += judge_kept(chosen, application, own)
+            # What is kept in two places has no counterpart.
+            targets += judge_kept(chosen, application, own) if list_raw(own) else []
     return targets
 
 
