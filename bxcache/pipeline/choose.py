@@ -2,8 +2,8 @@
 
 - One donor. Several imports at once make BuildKit miss at random (moby/buildkit#4674), so a build
   imports only the first existing cache, unless `read_all` is set.
-- A registry is saved after the build, in a separate run that finds every step built. Only then is
-  it clear whether there is anything to save, and a registry cannot delay the build.
+- A cache that may already have everything is saved after the build, in a separate run that finds
+  every step built: only then is it clear whether there is anything to save.
 """
 
 from __future__ import annotations
