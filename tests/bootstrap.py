@@ -80,15 +80,10 @@ def make() -> None:
     STAMP.unlink(missing_ok=True)
     if not is_usable():
         make_empty()
-    install("dev")
-    STAMP.write_text(fingerprint())
-
-
-def install(extra: str) -> None:
-    """Install this package into the environment, with what one of its extras names."""
     offline = "see that the package index is in reach, or set PIP_INDEX_URL to one that is"
-    options = ("install", "--quiet", "--disable-pip-version-check", "--editable", f".[{extra}]")
-    run([str(PYTHON), "-m", "pip", *options], f"pip cannot install the extra `{extra}`", offline)
+    install = ("install", "--quiet", "--disable-pip-version-check", "--editable", ".[dev]")
+    run([str(PYTHON), "-m", "pip", *install], "pip cannot install what the tests need", offline)
+    STAMP.write_text(fingerprint())
 
 
 def make_empty() -> None:

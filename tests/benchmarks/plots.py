@@ -1,18 +1,15 @@
-"""SVG plots for the pages of benchmarks, readable on light and on dark pages.
-
-The extra `benchmarks` is installed when the first plot is drawn.
-"""
+"""SVG plots for the pages of benchmarks, readable on light and on dark pages."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.bootstrap import install, say
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +26,7 @@ INK, GRID = "#777777", "#88888844"
 INCHES = 7.2
 MOST_BESIDE = 4
 """More names than these stand in two columns."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bxcache",
     "axes.edgecolor": GRID,
@@ -151,13 +148,6 @@ def format_figure(value: float) -> str:
 @contextmanager
 def _open(path: Path, title: str, x: Axis, height: float) -> Iterator[Axes]:
     """Yield the empty axes of a plot, and write it at the end: the same bytes each time."""
-    if not importlib.util.find_spec("matplotlib"):
-        say("installing matplotlib, which draws the plots")
-        install("benchmarks")
-        importlib.invalidate_caches()
-    import matplotlib as mpl  # noqa: PLC0415  # it may have been missing until now
-    from matplotlib.figure import Figure  # noqa: PLC0415  # the same
-
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(INCHES, height), layout="constrained")
         axes = figure.add_subplot()
@@ -174,5 +164,4 @@ def _explain(axes: Axes, count: int) -> None:
     """Name the series above the plot, if there are several."""
     if count > 1:
         columns = MOST_BESIDE if count <= MOST_BESIDE else 2
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns}
-        axes.legend(frameon=False, **place)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)

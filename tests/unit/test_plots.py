@@ -16,12 +16,6 @@ SERIES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _need_matplotlib() -> None:
-    # Only benchmarks install it.
-    pytest.importorskip("matplotlib")
-
-
 def draw_both(folder: Path) -> list[Path]:
     """Draw a plot of each kind."""
     lines, bars = folder / "lines.svg", folder / "bars.svg"
