@@ -13,16 +13,21 @@ from bxcache.backends.base import EXPORT, IMPORT, Backend, CacheUse, Save
 from bxcache.backends.declared import load_backend
 from bxcache.config.backends import BackendSettings
 from bxcache.config.loading import Setup
+from bxcache.config.models import Config
 from bxcache.pipeline.plan import BuildPlan
 from bxcache.place.scope import Scope
 
 PARSER: TypeAdapter[BackendSettings] = TypeAdapter(BackendSettings)
 
 
-def make_backend(declared: dict[str, Any]) -> Backend:
-    """Return a backend of a trusted build."""
+def make_backend(declared: dict[str, Any], config: Config | None = None) -> Backend:
+    """Return a backend of a trusted build, by default the only one."""
     setup = SimpleNamespace(
-        root=Path("/project"), directory=Path.cwd(), is_guarded=False, is_callers=lambda _key: True
+        config=config or Config.model_validate({"cache": {"backends": [declared]}}),
+        root=Path("/project"),
+        directory=Path.cwd(),
+        is_guarded=False,
+        is_callers=lambda _key: True,
     )
     settings = PARSER.validate_python(declared)
     return load_backend(settings.type)(settings, cast("Setup", setup))

@@ -77,13 +77,13 @@ def test_the_blob_of_a_label_is_the_empty_one() -> None:
     assert len(EMPTY) == EMPTY_OF_THE_SPEC["size"]
 
 
-@given(SCOPES, TEXTS, TIMES, TIMES, st.none() | st.integers(0, 99_999))
+@given(SCOPES, TEXTS, TIMES, TIMES, st.none() | st.integers(0, 99_999), TEXTS)
 def test_a_label_comes_back_as_it_was(
-    scope: Scope, digest: str, created: float, used: float, steps: int | None
+    scope: Scope, digest: str, created: float, used: float, steps: int | None, state: str
 ) -> None:
     """A label round-trips with any image, target and branch, even bytes that are not UTF-8."""
     stages = (("base", DIGEST), (digest or "x", DIGEST))
-    label = Label(scope, digest, created, used, stages=stages, steps=steps)
+    label = Label(scope, digest, created, used, stages=stages, steps=steps, state=state)
     assert parse_label(render_label(label)) == label
     assert render_label(label) == render_label(label)
 

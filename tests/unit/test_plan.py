@@ -23,6 +23,7 @@ from bxcache.pipeline.plan import BuildPlan, list_candidates
 from bxcache.place.place import Place
 from bxcache.place.scope import Owner, Scope
 from bxcache.place.trust import Trust
+from bxcache.registry.labels import Label
 from bxcache.registry.repository import RemoteManifest, Sighting, open_repository
 from tests.support.backends import make_backend
 
@@ -73,7 +74,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
     trust = Trust(at, writes=writes, reason="as the test says")
     scope: Scope = given.get("scope", SCOPE).of_owner(trust.owner)
     seen = {ref: sight(found) for ref, found in given.get("refs", {}).items()}
-    declared = tuple(map(make_backend, backends))
+    declared = tuple(make_backend(each, settings) for each in backends)
     for each in declared:
         if each.kind in given.get("read_only", ()):
             each.read_only = "as the file says"
@@ -95,6 +96,7 @@ def plan(*backends: dict[str, Any], **given: Any) -> BuildPlan:  # noqa: ANN401
         unbaked=given.get("unbaked"),
         inline_only=given.get("inline_only"),
         refuses_borrowed=trust.is_guarded and settings.cache.shared_builder == "refuse",
+        state=lambda: given.get("state", ""),
     )
     return make_plan(prepared, wish)
 
@@ -146,6 +148,56 @@ def test_a_build_that_cannot_be_repeated_exports_to_the_registry() -> None:
     found = plan(REGISTRY, refs={REF: True}, once="it reads stdin")
     assert [save.apart for save in found.saves] == [False]
     assert [use.place for use in found.exports] == [REF]
+
+
+@pytest.mark.parametrize(
+    ("backends", "given", "apart"),
+    [
+        ([REGISTRY], {}, False),
+        ([REGISTRY], {"build": {"no_cache": True}}, False),
+        ([REGISTRY], {"refs": {REF: True}}, True),
+        ([REGISTRY], {"refs": {REF: True}, "state": "a"}, True),
+        ([REGISTRY], {"refs": {REF: True}, "state": "a", "built": ""}, True),
+        ([REGISTRY], {"refs": {REF: True}, "state": "a", "built": "a"}, True),
+        ([REGISTRY], {"refs": {REF: True}, "state": "a", "built": "b"}, False),
+        ([REGISTRY], {"refs": {REF: True}, "state": "", "built": "b"}, True),
+        ([REGISTRY], {"refs": {REF: Trouble.UNREACHABLE}}, True),
+        ([REGISTRY], {"refs": {REF: Trouble.DENIED}}, True),
+        ([LOCAL, REGISTRY], {"local": state()}, True),
+        ([LOCAL, REGISTRY], {"local": state(SCOPE.name)}, True),
+    ],
+)
+def test_a_build_exports_itself_what_a_registry_cannot_have(
+    backends: list[dict[str, Any]],
+    given: dict[str, Any],
+    apart: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A registry that was asked and has no cache of the same files gets it from the build itself.
+
+    The states are those of the files now, and of those that the registry's cache was built from.
+    """
+    label = None
+    if "built" in given:
+        label = Label(SCOPE, DIGEST, 1.0, 1.0, state=given["built"])
+    monkeypatch.setattr("bxcache.registry.scopes.read_label", lambda *_: label)
+    found = plan(*backends, **given)
+    (save,) = (each for each in found.saves if each.use.backend.kind == "registry")
+    assert save.apart == apart
+    assert save.limit == 600
+
+
+def test_a_registry_that_does_not_answer_is_saved_after_the_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If it is unknown what a registry's cache was built from, saving waits for the build."""
+
+    def fail(*_: object) -> Label:
+        raise RegistryError("r.example.com", "reading", "it is ill", trouble=Trouble.SICK)
+
+    monkeypatch.setattr("bxcache.registry.scopes.read_label", fail)
+    (save,) = plan(REGISTRY, refs={REF: True}, state="a").saves
+    assert save.apart
 
 
 def test_a_declared_tag_is_kept() -> None:
