@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from bxcache.config.quantities import format_size
 from bxcache.console.tables import render_table, show_ago, show_name
-from bxcache.registry.scopes import OVERWRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ def render_scope_table(scopes: Sequence[dict[str, Any]]) -> str:
 
 
 def _list_cells(scope: dict[str, Any]) -> tuple[str, ...]:
-    note = "gone" if scope["lost"] else OVERWRITTEN if scope["changed"] else ""
+    note = "gone" if scope["lost"] else scope["damage"] if scope["changed"] else ""
     owner = scope["branch"] or ("?" if scope["image"] is None else "(none)")
     return (
         show_name(scope["name"]),
