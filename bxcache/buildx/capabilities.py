@@ -86,6 +86,11 @@ class Capabilities(Struct, frozen=True):
     buildx: str = ""
 
     @property
+    def lacks_engine(self) -> bool:
+        """Whether no engine answers, and the builder needs one."""
+        return self.engine is None and self.builder.driver in _LOCAL_DRIVERS
+
+    @property
     def default_platform(self) -> str:
         """The platform of a build that names none."""
         return self.builder.platform or self.platform or "native"
@@ -147,7 +152,7 @@ def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
 def check_reachable(found: Capabilities) -> None:
     """Raise EngineError, with a hint how to fix it, if the builder cannot build."""
     builder = found.builder
-    if found.engine is None and builder.driver in _LOCAL_DRIVERS:
+    if found.lacks_engine:
         raise EngineError(
             f"docker's engine does not answer{_reason(builder.error)}",
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
@@ -195,7 +200,7 @@ def can_all(found: Capabilities) -> bool:
         bool(builder.nodes)
         and not builder.error
         and all(node.status == "running" and not node.error for node in builder.nodes)
-        and (found.engine is not None or builder.driver not in _LOCAL_DRIVERS)
+        and not found.lacks_engine
         and explain_inline_only(found) is None
     )
 

@@ -60,11 +60,11 @@ def ask_ahead(builder: str, *, fresh: bool) -> Iterator[Probe | None]:
     """
     client = shutil.which("docker")
     docker = Docker((client,)) if client is not None else None
-    if docker is None or not (fresh or docker.remember(builder).recall() is None):
-        yield None
-    else:
+    if docker is not None and (fresh or docker.remember(builder).recall() is None):
         with docker.probe(builder) as probe:
             yield probe
+    else:
+        yield None
 
 
 class Docker:
