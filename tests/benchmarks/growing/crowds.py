@@ -14,6 +14,7 @@ from tests.benchmarks.figures import Needs
 from tests.benchmarks.growing.curves import Chapter, Curve
 from tests.benchmarks.growing.projects import KINDS, Project
 from tests.benchmarks.overhead import STAGES
+from tests.benchmarks.repositories import git
 from tests.engines import Engine, busybox_context
 from tests.quickstart import Place, say
 
@@ -60,7 +61,7 @@ class Crowd:
             stages = STAGES.replace("notes /notes", "src /notes")
             (project.app / "Dockerfile").write_text(busybox_context(project.app) + stages)
             project.edit("first")
-            project.git("init", "--quiet", f"--initial-branch={project.branch}")
+            git(project.app, "init", "--quiet", f"--initial-branch={project.branch}")
             project.commit()
         together([project.build_raw for project in self.projects], workers=4)
         together([self._own(project) for project in self.projects], workers=4)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.figures import Needs, measure, measure_needs
 from tests.benchmarks.growing.curves import Curve, Limit
+from tests.benchmarks.repositories import git
 
 KINDS = ("unchanged", "changed")
 SOURCE = "src"
@@ -38,7 +38,7 @@ class Project:
     def start(self) -> None:
         """Make the first commit of what is in the folder, and build it with both sides."""
         self.edit("first")
-        self.git("init", "--quiet", f"--initial-branch={self.branch}")
+        git(self.app, "init", "--quiet", f"--initial-branch={self.branch}")
         self.commit()
         self.build_raw()
         self.build_own()
@@ -49,13 +49,8 @@ class Project:
 
     def commit(self) -> None:
         """Commit everything."""
-        self.git("add", "--all")
-        who = ("-c", "user.name=x", "-c", "user.email=x")
-        self.git(*who, "commit", "--quiet", "--message=x")
-
-    def git(self, *words: str) -> None:
-        """Run git."""
-        subprocess.run(["git", *words], cwd=self.app, check=True)
+        git(self.app, "add", "--all")
+        git(self.app, "commit", "--quiet", "--message=x")
 
     def build_own(self, store: Path | None = None) -> Needs:
         """Build with bxcache, and a store of its own or another one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -22,13 +21,12 @@ from tests.benchmarks.race.kept import measure_folder, measure_pushed, measure_t
 from tests.benchmarks.race.machine import IMAGE, Built, Machine
 from tests.benchmarks.race.memory import Peak
 from tests.benchmarks.race.results import Run
+from tests.benchmarks.repositories import git
 from tests.engines import Engine, FaultyProxy, Registry
 from tests.engines.faults import Delay
 from tests.quickstart import QuickstartError
 
 LATENCY = 0.02
-_IDENTITY = ("-c", "user.name=race", "-c", "user.email=race@example.com", "-c", "gc.auto=0")
-_EPOCH = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
 
 
 @dataclass(frozen=True)
@@ -197,19 +195,6 @@ def check_out(folder: Path, files: Mapping[str, str], commit: Commit, shelf: She
     (folder / START).chmod(0o755 if commit.executable else 0o644)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", commit.kind)
-
-
-def git(folder: Path, *words: str) -> None:
-    """Run git in a folder; the same commits have the same ids."""
-    settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    subprocess.run(
-        ["git", *_IDENTITY, *words],
-        cwd=folder,
-        env={**os.environ, **_EPOCH, **settings},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-    )
 
 
 def order_turns(approaches: Sequence[Approach], number: int) -> list[Approach]:
