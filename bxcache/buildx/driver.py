@@ -31,10 +31,15 @@ _INSTALL = "https://docs.docker.com/engine/install/"
 
 
 class Probe(Struct, frozen=True):
-    """Pending questions to docker about itself and a builder, by default the current one."""
+    """Pending questions to docker about itself and a builder, by default the current one.
+
+    Attributes:
+        memory: where to remember the answers.
+    """
 
     docker: Docker
     builder: str
+    memory: Memory
     version: Question
     inspect: Question
 
@@ -88,11 +93,12 @@ class Docker:
     def probe(self, builder: str) -> Iterator[Probe]:
         """Ask what docker and the builder are; this starts or changes nothing."""
         inspect = ("buildx", "inspect", *([builder] if builder else []))
+        memory = self.remember(builder)
         with (
             self._asking("version", "--format", "{{json .}}") as version,
             self._asking(*inspect) as inspected,
         ):
-            yield Probe(self, builder, version, inspected)
+            yield Probe(self, builder, memory, version, inspected)
 
     def remember(self, builder: str) -> Memory:
         """Return the memory of what this docker answered about a builder."""
@@ -100,8 +106,10 @@ class Docker:
 
     def learn(
         self, ahead: Probe | None, builder: str, *, boot: bool, on_slow: Callable[[], None]
-    ) -> Capabilities:
+    ) -> tuple[Capabilities, Memory]:
         """Find out what docker, the engine and a builder, by default the current one, can do.
+
+        Returns it, and where to remember it.
 
         Args:
             ahead: earlier questions; ignored if they concern another client or builder.
@@ -111,22 +119,23 @@ class Docker:
         Raises:
             EngineError: there is no buildx, no such builder, or no answer.
         """
-        recalled = self.remember(builder).recall() if boot else None
+        memory = self.remember(builder)
+        recalled = memory.recall() if boot else None
         if recalled is not None:
-            return recalled
-        if ahead is not None and (ahead.docker.command, ahead.builder) == (self.command, builder):
+            return recalled, memory
+        with ExitStack() as stack:
+            wanted = (self.command, builder)
+            if ahead is None or (ahead.docker.command, ahead.builder) != wanted:
+                ahead = stack.enter_context(self.probe(builder))
             found = ahead.wait(on_slow)
-        else:
-            with self.probe(builder) as probe:
-                found = probe.wait(on_slow)
         if not (boot and found.builder.sleeps):
-            return found
+            return found, ahead.memory
         on_slow()
         name = found.builder.name
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
         if answer.status != 0:
             raise _no_builder(name, answer.stderr)
-        return replace(found, builder=parse_builder(answer.stdout))
+        return replace(found, builder=parse_builder(answer.stdout)), ahead.memory
 
     def ask_buildx_version(self, client: str = "") -> str:
         """Return the output of `docker buildx version`; raise EngineError without buildx."""

@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import DecodeError, Struct, json
 
@@ -46,7 +46,8 @@ class Memory(Struct, frozen=True):
     """A file with the answers of one docker about one builder.
 
     Attributes:
-        seal: stands for the state of the files that the answers depend on.
+        seal: stands for the state, before docker was asked, of the files that its answers depend
+            on.
     """
 
     file: Path
@@ -94,13 +95,28 @@ def _list_states(client: str, environment: Mapping[str, str]) -> Iterator[object
     docker = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/"), ".docker"))
     buildx = Path(environment.get("BUILDX_CONFIG") or docker / "buildx")
     plugins = (folder / "cli-plugins" / "docker-buildx" for folder in (docker, *_PLUGINS))
-    chosen = (docker / "config.json", docker / "contexts" / "meta", buildx / "instances")
     host = environment.get("DOCKER_HOST") or _HOST
     socket = [Path(host.removeprefix(_UNIX))] if host.startswith(_UNIX) else []
-    yield from map(_describe_file, (Path(client), *plugins, *chosen, *socket))
-    # Each run of buildx writes this file anew.
+    yield from map(_describe_file, (Path(client), *plugins, docker / "config.json", *socket))
+    # The first run of buildx makes its folders, and each run writes anew which builder is chosen.
+    for folder in (docker / "contexts" / "meta", buildx / "instances", buildx / "defaults"):
+        yield [*_describe_folder(folder)]
+    yield _read_choice(buildx / "current")
+
+
+def _read_choice(file: Path) -> bytes:
+    """Return what the file says if it names a builder; otherwise, the context decides."""
+    with suppress(OSError, DecodeError):
+        content = file.read_bytes()
+        if json.decode(content, type=dict[str, Any]).get("Name"):
+            return content
+    return b""
+
+
+def _describe_folder(folder: Path) -> Iterator[tuple[object, ...]]:
     with suppress(OSError):
-        yield (buildx / "current").read_bytes()
+        for each in sorted(folder.iterdir()):
+            yield (each.name, *_describe_file(each))
 
 
 def _describe_file(path: Path) -> tuple[int, ...]:

@@ -168,7 +168,7 @@ class _Beginning:
         if self._ask_version is None:
             return found.buildx
         found = replace(found, buildx=self._ask_version())
-        self._prepared.remember().keep(found)
+        self._prepared.memory.keep(found)
         return found.buildx
 
 
@@ -180,8 +180,8 @@ def _check_memory(
     has_begun = any(not each.exit_status or each.trace.began is not None for each in ran.values())
     if has_begun or not remembered.buildx:
         return
-    prepared.remember().forget()
-    found = prepared.docker.learn(None, settings.builder, boot=True, on_slow=lambda: None)
+    prepared.memory.forget()
+    found, _ = prepared.docker.learn(None, settings.builder, boot=True, on_slow=lambda: None)
     check_reachable(found)
     reads_stdin = any(each.runner.stdin is not None for each in targets.values())
     if found != replace(remembered, buildx="") and not (reads_context(settings) or reads_stdin):

@@ -54,6 +54,7 @@ class Prepared(Struct, frozen=True):
 
     Attributes:
         setup: the configuration, guarded for the place where the build runs.
+        memory: where to remember the capabilities.
         candidates: the caches that it may import, best first.
         name: the build's own name, for its staging layout and its small files.
         origin: the repository and commit that are built, as they were before the build.
@@ -65,6 +66,7 @@ class Prepared(Struct, frozen=True):
     setup: Setup
     docker: Docker
     capabilities: Capabilities
+    memory: Memory
     trust: Trust
     scope: Scope
     backends: tuple[Backend, ...]
@@ -90,10 +92,6 @@ class Prepared(Struct, frozen=True):
     def metadata_file(self) -> Path:
         """The path where docker writes its metadata, in full; the caller may want less."""
         return self.folder / METADATA
-
-    def remember(self) -> Memory:
-        """Return the memory of what docker answered about this build's builder."""
-        return self.docker.remember(self.setup.config.build.builder)
 
     def make_folder(self, stack: ExitStack) -> None:
         """Create the build's own folder for small files, until the stack closes."""
@@ -199,7 +197,7 @@ def prepare(
     wish = "".join(find_values(extra, METADATA_FILE)[-1:])
     request = replace(request, extra=drop_flags(extra, (METADATA_FILE,)))
     on_slow = partial(_report_waiting, observe)
-    capabilities = docker.learn(ahead, settings.builder, boot=boot, on_slow=on_slow)
+    capabilities, memory = docker.learn(ahead, settings.builder, boot=boot, on_slow=on_slow)
     if request.donor:
         trust = replace(trust, writes=False, reason="")
     check_reachable(capabilities)
@@ -211,6 +209,7 @@ def prepare(
         setup=setup,
         docker=docker,
         capabilities=capabilities,
+        memory=memory,
         trust=trust,
         scope=scope,
         backends=backends,

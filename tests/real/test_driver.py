@@ -185,7 +185,7 @@ def test_an_unexpected_builder_is_inspected(tmp_path: Path) -> None:
     """Docker is asked about the builder that the config file names, even if it is not expected."""
     docker = script(tmp_path, SLEEPER.replace("LOG", str(tmp_path / "log")))
     with docker.probe("") as ahead:
-        found = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
+        found, _ = docker.learn(ahead, "mine", boot=False, on_slow=lambda: None)
     assert found.builder.name == "mine"
 
 

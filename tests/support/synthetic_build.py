@@ -13,6 +13,7 @@ from typing import Any
 from bxcache.backends.declared import list_backends
 from bxcache.buildx.capabilities import Builder, Capabilities, Node
 from bxcache.buildx.driver import Docker
+from bxcache.buildx.memory import Memory
 from bxcache.buildx.metadata import Metadata, parse_metadata
 from bxcache.buildx.run import Runner
 from bxcache.buildx.stream.reader import TraceReader
@@ -183,6 +184,7 @@ def make_prepared(folder: Path, store: Store, scope: Scope) -> Prepared:
         setup=setup,
         docker=Docker(("docker",)),
         capabilities=Capabilities("28.5.0", "28.5.0", None, Builder("default", "docker", (node,))),
+        memory=Memory(folder / "docker.json", ""),
         trust=Trust(
             _make_place(scope.owner.text or None), writes=True, reason="", found=_make_place(None)
         ),

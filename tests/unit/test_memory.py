@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def home(tmp_path: Path) -> Path:
     for name in ("docker", ".docker/config.json", ".docker/cli-plugins/docker-buildx", "socket"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    for name in ("buildx/instances", "contexts/meta"):
+    for name in ("buildx/instances", "buildx/defaults", "contexts/meta"):
         (tmp_path / ".docker" / name).mkdir(parents=True)
-    (tmp_path / ".docker" / "buildx" / "current").write_text("{}")
+    (tmp_path / ".docker" / "buildx" / "instances" / "known").write_text("{}")
+    (tmp_path / ".docker" / "buildx" / "current").write_text('{"Key": "", "Name": "known"}')
     return tmp_path
 
 
@@ -74,15 +76,19 @@ def test_only_an_able_docker_is_remembered(home: Path, why: str) -> None:
     "name",
     [
         *("docker", ".docker/config.json", ".docker/cli-plugins/docker-buildx", "socket"),
-        *(".docker/buildx/current", ".docker/buildx/instances/new", ".docker/contexts/meta/new"),
+        *(".docker/buildx/instances/new", ".docker/buildx/instances/known"),
+        *(".docker/buildx/defaults/new", ".docker/contexts/meta/new", ".docker/buildx/current"),
     ],
 )
 def test_a_change_is_noticed(home: Path, name: str) -> None:
-    """Another program, engine, context or builder is asked."""
-    find(home).keep(FOUND)
-    (home / "new").write_text("another one")
+    """Another program, engine, context or builder is asked, even if it is new since the asking."""
+    asked = find(home)
+    (home / "new").write_text('{"Key": "unix:///socket", "Name": "another"}')
     (home / "new").replace(home / name)
+    asked.keep(FOUND)
     assert find(home).recall() is None
+    find(home).keep(FOUND)
+    assert find(home).recall() == FOUND
 
 
 def test_other_choices_are_not_mixed_up(home: Path) -> None:
@@ -111,6 +117,18 @@ def test_buildx_may_write_its_choice_anew(home: Path) -> None:
     find(home).keep(FOUND)
     current = home / ".docker" / "buildx" / "current"
     os.utime(current, (1, 1))
+    assert find(home).recall() == FOUND
+
+
+def test_the_first_run_of_buildx_is_no_change(home: Path) -> None:
+    """Buildx makes its folder when it runs for the first time, and chooses no builder there."""
+    shutil.rmtree(home / ".docker" / "buildx")
+    asked = find(home)
+    for name in ("instances", "defaults", "activity"):
+        (home / ".docker" / "buildx" / name).mkdir(parents=True)
+    text = '{"Key":"unix:///var/run/docker.sock","Name":"","Global":false}'
+    (home / ".docker" / "buildx" / "current").write_text(text)
+    asked.keep(FOUND)
     assert find(home).recall() == FOUND
 
 
