@@ -35,6 +35,8 @@ from tests.quickstart import guard, say
 
 ROUNDS = 3
 PAGES = ROOT / "docs" / "benchmarks"
+DOCUMENT = "history.json"
+_RESUME = f"documents named {DOCUMENT}, to go on with what they contain"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Plan:
         latency: the seconds that each request to the registry takes.
         output: a folder for the document with everything; None writes none.
         page: the folder of the page and its plots; None writes none.
-        resume: a document of a race that was interrupted; None begins a new one.
+        resume: documents with what is known already, such as of a race that was interrupted.
     """
 
     applications: Sequence[Application]
@@ -59,7 +61,7 @@ class Plan:
     latency: float = LATENCY
     output: Path | None = None
     page: Path | None = None
-    resume: Path | None = None
+    resume: Sequence[Path] = ()
 
 
 def run(plan: Plan) -> int:
@@ -69,6 +71,7 @@ def run(plan: Plan) -> int:
     print(*parts, render_targets(judge(runs)), sep="\n")
     if plan.page:
         write_page(plan.page, machine, runs, plan.latency)
+        write_document(plan.page / DOCUMENT, machine, runs)
     return 0
 
 
@@ -76,8 +79,9 @@ def race(plan: Plan) -> tuple[dict[str, Any], list[Run]]:
     """Go through all histories that are still to be run; return the machine, and all builds."""
     machine = describe_machine(ensure_suite().versions)
     done: list[Run] = []
-    if plan.resume:
-        machine, done = read_document(plan.resume)
+    for path in plan.resume:
+        machine, runs = read_document(path)
+        done += runs
     histories = itertools.product(range(plan.rounds), plan.applications)
     for number, application in histories:
         known = [run for run in done if run.history == (application.name, number)]
@@ -92,7 +96,7 @@ def race(plan: Plan) -> tuple[dict[str, Any], list[Run]]:
                 done.append(each)
                 say(describe(each))
                 if plan.output:
-                    write_document(plan.output / "race.json", machine, done)
+                    write_document(plan.output / DOCUMENT, machine, done)
     return machine, done
 
 
@@ -113,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--latency", type=float, default=LATENCY, help="seconds of each request")
     parser.add_argument("--output", type=Path, help="a folder for everything that was measured")
     parser.add_argument("--write", action="store_true", help="write the page and its plots")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with race.json")
+    parser.add_argument("--resume", type=Path, nargs="+", metavar="FILE", help=_RESUME)
     options = parser.parse_args(arguments)
     plan = make_plan(options)
     return guard("the benchmark", lambda: run(plan))
@@ -130,7 +134,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         list_commits(options.commits or (QUICK if quick else KINDS)),
         1 if quick else options.rounds,
         options.latency,
-        options.output or (options.resume.parent if options.resume else None),
+        options.output,
         PAGES if options.write else options.output,
-        options.resume,
+        options.resume or (),
     )

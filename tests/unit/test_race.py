@@ -224,7 +224,7 @@ def test_the_page_has_every_approach_in_each_table_and_every_target() -> None:
 def test_every_backend_of_bxcache_but_two_at_once_has_a_plain_counterpart() -> None:
     assert {name for name in OWN if not list_raw(name)} == {"bxcache local and registry"}
     assert len(RIVALS) == 4
-    assert len(APPROACHES) == 14
+    assert len(APPROACHES) == 16
 
 
 def test_an_unknown_approach_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from tests.benchmarks.race.steps import scrape_images
 
 INLINE = ("--build-arg", "BUILDKIT_INLINE_CACHE=1")
 TAGGED = ("--tag", IMAGE)
+ZSTD = "compression=zstd"
+ZSTD_IMAGE = ("--output", f"type=image,name={IMAGE},{ZSTD}")
 LATEST = "latest"
 
 
@@ -186,6 +188,8 @@ class RawLocal(Approach):
     name = "buildx local, one directory"
     about = "`type=local,mode=max` into the directory that was read"
     backend = "local"
+    image: ClassVar = TAGGED
+    mode: ClassVar = "mode=max"
 
     def restore(self, machine: Machine) -> None:
         """Bring the directory."""
@@ -202,8 +206,8 @@ class RawLocal(Approach):
     def _build(self, machine: Machine, target: str) -> Built:
         source = machine.folder / "cache"
         known = ("--cache-from", f"type=local,src={source}") if source.is_dir() else ()
-        to = f"type=local,dest={machine.folder / target},mode=max"
-        return machine.buildx((*known, "--cache-to", to, *TAGGED))
+        to = f"type=local,dest={machine.folder / target},{self.mode}"
+        return machine.buildx((*known, "--cache-to", to, *self.image))
 
 
 class RawMoved(RawLocal):
@@ -221,6 +225,16 @@ class RawMoved(RawLocal):
         shutil.rmtree(machine.folder / "cache", ignore_errors=True)
         (machine.folder / "new").rename(machine.folder / "cache")
         super().save(machine)
+
+
+class RawZstd(RawLocal):
+    """A directory of plain buildx, and an image, which are both compressed by zstd."""
+
+    name = "buildx local, zstd"
+    about = f"one directory, with `{ZSTD}` for the cache and the image"
+    backend = "local, zstd"
+    image = ZSTD_IMAGE
+    mode = f"mode=max,{ZSTD}"
 
 
 class RawRegistry(Approach):

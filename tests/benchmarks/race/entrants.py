@@ -13,11 +13,12 @@ from tests.benchmarks.race.approaches import (
     RawLocal,
     RawMoved,
     RawRegistry,
+    RawZstd,
     SavedFinal,
     SavedStages,
     ScrapedImages,
 )
-from tests.benchmarks.race.own import OwnBoth, OwnInline, OwnLocal, OwnPacked, OwnRegistry
+from tests.benchmarks.race.own import OwnBoth, OwnInline, OwnLocal, OwnPacked, OwnRegistry, OwnZstd
 
 APPLICATIONS = {each.name: each for each in (PYTHON, COMPILED, NODE, SMALL_PYTHON)}
 APPROACHES: dict[str, Approach] = {
@@ -30,10 +31,12 @@ APPROACHES: dict[str, Approach] = {
         PushedStages(),
         RawLocal(),
         RawMoved(),
+        RawZstd(),
         RawRegistry(),
         RawInline(),
         OwnLocal(),
         OwnPacked(),
+        OwnZstd(),
         OwnRegistry(),
         OwnInline(),
         OwnBoth(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.race.approaches import TAGGED, Approach
+from tests.benchmarks.race.approaches import TAGGED, ZSTD, ZSTD_IMAGE, Approach, RawZstd
 from tests.benchmarks.race.machine import Built, Machine
 
 
@@ -47,6 +47,19 @@ class OwnPacked(OwnLocal):
             file = machine.outside / "store.tar.zst"
             machine.bxcache("store", "pack", "--from", str(machine.folder / "store"), str(file))
             machine.note_taken(file)
+
+
+class OwnZstd(OwnLocal):
+    """A local store, and an image, which are both compressed by zstd."""
+
+    name = "bxcache local, zstd"
+    about = f"a local store, with `{ZSTD}` for it and the image"
+    backend = RawZstd.backend
+
+    def build(self, machine: Machine) -> Built:
+        """Build with the store."""
+        flag, store = name_store(machine)
+        return machine.build_own(flag, f"{store},{ZSTD}", *ZSTD_IMAGE)
 
 
 class OwnRegistry(Approach):

@@ -96,7 +96,7 @@ def write_document(path: Path, machine: Mapping[str, Any], runs: Sequence[Run]) 
     document = {"version": VERSION, "machine": machine, "runs": [asdict(run) for run in runs]}
     aside = path.with_name(f"{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(json.dumps(document, indent=1) + "\n")
+    aside.write_text(json.dumps(document, separators=(",", ":")) + "\n")
     aside.replace(path)
 
 
