@@ -32,7 +32,7 @@ from bxcache.backends.base import (
 )
 from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
 from bxcache.backends.location import locate_store
-from bxcache.buildx.ignore_file import note_sent
+from bxcache.buildx.context.ignore import note_sent
 from bxcache.config.wording import name_call
 from bxcache.errors import StoreError
 from bxcache.store.layout import Layout, read_manifest

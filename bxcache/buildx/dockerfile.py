@@ -73,14 +73,13 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
     >>> [stage.name for stage in list_stages("FROM a AS Build\\nFROM build")]
     ['build', 'stage-1']
     """
-    # Unlike Python, BuildKit ends a line only at a line feed.
-    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     stages: list[DockerfileStage] = []
-    for line, end, instruction in _list_instructions([line.rstrip("\r") for line in lines]):
+    count = len(_split_lines(text))
+    for line, end, instruction in list_instructions(text):
         head = _FROM.fullmatch(instruction)
         if head is not None:
             name, named = (head["name"] or f"stage-{len(stages)}").lower(), bool(head["name"])
-            stages.append(DockerfileStage(name, line, len(lines), head["base"], (), named, end))
+            stages.append(DockerfileStage(name, line, count, head["base"], (), named, end))
         elif stages:
             verb = instruction.split(maxsplit=1)[0].upper()
             stages[-1] = replace(
@@ -133,8 +132,9 @@ def list_needed(
     return frozenset(stages[number] for number in found)
 
 
-def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+def list_instructions(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield each instruction with its first and last line; skip the content of heredocs."""
+    lines = _split_lines(text)
     escape = re.escape(_find_escape(lines))
     continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
@@ -145,6 +145,12 @@ def _list_instructions(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
         if instruction:
             yield number, end, instruction
             _skip_heredocs(instruction, numbered)
+
+
+def _split_lines(text: str) -> list[str]:
+    # Unlike Python, BuildKit ends a line only at a line feed.
+    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+    return [line.rstrip("\r") for line in lines]
 
 
 def _find_escape(lines: Iterable[str]) -> str:
@@ -175,7 +181,7 @@ def _join_lines(
     return number, (whole + line).strip()
 
 
-def _split_words(instruction: str) -> tuple[str, list[str]]:
+def split_words(instruction: str) -> tuple[str, list[str]]:
     """Split an instruction into its verb and its words with their quotes."""
     words = _WORD.findall(instruction)
     if words and words[0].upper() == "ONBUILD":
@@ -184,13 +190,13 @@ def _split_words(instruction: str) -> tuple[str, list[str]]:
 
 
 def _list_used(instruction: str) -> Iterator[str]:
-    _, words = _split_words(instruction)
+    _, words = split_words(instruction)
     for flag in takewhile(lambda word: word.startswith("--"), words):
         yield from (match["name"] for match in _USED.finditer(flag))
 
 
 def _skip_heredocs(instruction: str, numbered: Iterator[tuple[int, str]]) -> None:
-    verb, words = _split_words(instruction)
+    verb, words = split_words(instruction)
     # The rest is an unterminated quote; BuildKit then sees no words at all.
     if verb not in _WITH_HEREDOCS or _WORD.sub("", instruction).strip():
         return

@@ -11,13 +11,22 @@ import json
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bxcache.buildx.option_text import FALSE
-from bxcache.buildx.provenance import BUILDKIT, Sources, convert_provenance, find_inputs
+from bxcache.buildx.provenance import (
+    BUILDKIT,
+    Sources,
+    convert_provenance,
+    find_frontend,
+    find_inputs,
+    read_fetched,
+    read_images,
+    read_links,
+)
+from bxcache.buildx.step_inputs import Described
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.values import as_list, as_table, parse_table, read_items, read_text
 
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PROVENANCE_VARIABLE = "BUILDX_METADATA_PROVENANCE"
 PROVENANCE = "buildx.build.provenance"
-_CONTEXT, _INPUT = "context:", "input:"
 _NONE = FALSE | {"disabled"}
 _CACHE = "cache.manifest"
 """The key of the last exported cache's manifest."""
@@ -93,6 +101,9 @@ class Definition(Struct, frozen=True):
         operations: each after those it needs.
         images: the digests of the images used, by name.
         links: the named contexts that are results of other builds.
+        described: what BuildKit says of each operation, by vertex.
+        fetched: the digests of other remote files, by their addresses.
+        frontend: the image that read the Dockerfile, as `NAME@DIGEST`; empty for the built-in one.
     """
 
     platform: str | None
@@ -100,6 +111,9 @@ class Definition(Struct, frozen=True):
     operations: tuple[Operation, ...]
     images: Mapping[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
+    described: Mapping[str, Described] = field(default_factory=dict)
+    fetched: Mapping[str, str] = field(default_factory=dict)
+    frontend: str = ""
 
 
 class Metadata(Struct, frozen=True, dict=True):
@@ -217,19 +231,35 @@ def _read_definition(platform: str | None, provenance: Mapping[str, Any]) -> Def
     built = as_table(provenance.get("buildConfig"))
     noted = as_table(as_table(provenance.get("metadata")).get(BUILDKIT))
     vertices = {str(step): vertex for vertex, step in as_table(built.get("digestMapping")).items()}
-    described = {str(each.get("id")): each for each in read_items(built, "llbDefinition")}
-    known = [step for step in described if step in vertices]
+    steps = {str(each.get("id")): each for each in read_items(built, "llbDefinition")}
+    described = {
+        step: _read_described(each, vertices) for step, each in steps.items() if step in vertices
+    }
+    known = [*described]
     sources = Sources(as_table(noted.get("source")), known)
     layers = as_table(noted.get("layers"))
     operations = [
         # A step's outputs are `step3:0`, `step3:1`, …; an instruction has one.
         _read_operation(
-            step, described.get(step, {}), as_list(layers.get(f"{step}:0")), sources, vertices
+            step,
+            vertices[step],
+            described.get(step, Described()),
+            as_list(layers.get(f"{step}:0")),
+            sources,
         )
         for step in (*known, *(each for each in vertices if each not in described))
     ]
-    images, links = dict(_read_images(provenance)), tuple(_read_links(provenance))
-    return Definition(platform, sources.text, _complete_chains(operations), images, links)
+    images = dict(read_images(provenance))
+    return Definition(
+        platform=platform,
+        dockerfile=sources.text,
+        operations=_complete_chains(operations),
+        images=images,
+        links=tuple(read_links(provenance)),
+        described={vertices[step]: each for step, each in described.items()},
+        fetched=dict(read_fetched(provenance)),
+        frontend=find_frontend(provenance, images),
+    )
 
 
 def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
@@ -246,48 +276,33 @@ def _complete_chains(operations: list[Operation]) -> tuple[Operation, ...]:
     return tuple(reversed(completed))
 
 
-def _read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and digests of images, from URLs like `pkg:docker/busybox@1?platform=…`."""
-    for material in read_items(provenance, "materials"):
-        uri = unquote(read_text(material, "uri").partition("?")[0])
-        digest = read_text(as_table(material.get("digest")), "sha256")
-        kind, _, name = uri.partition("/")
-        if kind == "pkg:docker" and name and digest:
-            yield name.replace("@", ":", 1), f"sha256:{digest}"
-
-
-def _read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield named contexts that are results of builds: `context:base` is `input:0-base`."""
-    # https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
-    parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
-    for name, value in as_table(parameters.get("args")).items():
-        if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
-            # For a single platform it is `context:base::linux/amd64`.
-            yield name.removeprefix(_CONTEXT).partition("::")[0]
+def _read_described(step: Mapping[str, Any], vertices: Mapping[str, str]) -> Described:
+    """Read an operation: https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto."""
+    op = as_table(step.get("op"))
+    inputs = (str(each).partition(":")[0] for each in as_list(step.get("inputs")))
+    return Described(
+        op=as_table(op.get("Op")),
+        inputs=tuple(vertices.get(each, "") for each in inputs),
+        platform=as_table(op.get("platform")),
+    )
 
 
 def _read_operation(
-    step: str,
-    described: Mapping[str, Any],
-    chains: Iterable[Any],
-    sources: Sources,
-    vertices: Mapping[str, str],
+    step: str, vertex: str, described: Described, chains: Iterable[Any], sources: Sources
 ) -> Operation:
-    """Read an operation: https://github.com/moby/buildkit/blob/v0.25.2/solver/pb/ops.proto."""
-    op = as_table(as_table(described.get("op")).get("Op"))
-    inputs = [str(each).partition(":")[0] for each in as_list(described.get("inputs"))]
+    inputs = described.inputs
     below, beside = (
-        vertices.get(inputs[each]) if each is not None and 0 <= each < len(inputs) else None
-        for each in find_inputs(op, len(inputs))
+        (inputs[each] or None) if each is not None and 0 <= each < len(inputs) else None
+        for each in find_inputs(described.op, len(inputs))
     )
     return Operation(
-        vertex=vertices[step],
+        vertex=vertex,
         lines=sources.read_lines(step),
         chains=tuple(filter(None, (tuple(_read_layers(chain)) for chain in chains))),
         below=below,
         beside=beside,
-        inputs=tuple(vertices[each] for each in inputs if each in vertices),
-        source=read_text(as_table(op.get("source")), "identifier"),
+        inputs=tuple(filter(None, inputs)),
+        source=described.source,
         is_linked=sources.is_elsewhere(step),
     )
 

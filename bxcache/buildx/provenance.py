@@ -6,14 +6,16 @@ https://github.com/moby/buildkit/blob/v0.25.2/solver/llbsolver/provenance/types/
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from bxcache.buildx.stream.raw import decode_text
-from bxcache.buildx.values import as_list, as_number, as_table, read_items
+from bxcache.buildx.values import as_list, as_number, as_table, read_items, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 BUILDKIT = "https://mobyproject.org/buildkit@v1#metadata"
+_CONTEXT, _INPUT = "context:", "input:"
 
 
 def convert_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,3 +92,42 @@ def find_inputs(op: Mapping[str, Any], count: int) -> tuple[int | None, int | No
             at = as_number(actions[at - count].get("input"))
         return at, None
     return None, None
+
+
+def read_images(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield names and digests of images, from URLs like `pkg:docker/busybox@1?platform=…`."""
+    for material in read_items(provenance, "materials"):
+        uri = unquote(read_text(material, "uri").partition("?")[0])
+        digest = read_text(as_table(material.get("digest")), "sha256")
+        kind, _, name = uri.partition("/")
+        if kind == "pkg:docker" and name and digest:
+            yield name.replace("@", ":", 1), f"sha256:{digest}"
+
+
+def read_fetched(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield addresses and digests of repositories and other remote files."""
+    for material in read_items(provenance, "materials"):
+        uri = read_text(material, "uri")
+        for kind, digest in as_table(material.get("digest")).items():
+            if not uri.startswith("pkg:"):
+                yield uri, f"{kind}:{digest}"
+
+
+def find_frontend(provenance: Mapping[str, Any], images: Mapping[str, str]) -> str:
+    """Find the image of a `# syntax=` line with its digest; empty for the built-in frontend."""
+    parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
+    name = read_text(as_table(parameters.get("args")), "source")
+    if read_text(parameters, "frontend") != "gateway.v0" or not name:
+        return ""
+    known = (digest for image, digest in images.items() if f"/{name}".endswith(f"/{image}"))
+    return name if "@" in name else f"{name}@{next(known, '')}"
+
+
+def read_links(provenance: Mapping[str, Any]) -> Iterator[str]:
+    """Yield named contexts that are results of builds: `context:base` is `input:0-base`."""
+    # https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/namedcontext.go
+    parameters = as_table(as_table(provenance.get("invocation")).get("parameters"))
+    for name, value in as_table(parameters.get("args")).items():
+        if name.startswith(_CONTEXT) and str(value).startswith(_INPUT):
+            # For a single platform it is `context:base::linux/amd64`.
+            yield name.removeprefix(_CONTEXT).partition("::")[0]

@@ -12,6 +12,7 @@ from bxcache.config.quantities import (
     format_seconds,
     format_size,
 )
+from bxcache.console.misses import list_misses
 from bxcache.console.phases import summarize_phases
 from bxcache.console.progress import paint
 from bxcache.console.report.plain import render_rows
@@ -41,6 +42,7 @@ _LEAST_SECONDS = 1.0
 def render_summary(result: BuildResult, *, colored: bool = False) -> str:
     """Render the summary; the last two lines are the totals."""
     blocks = [*_list_blocks(result.report)] if result.report is not None else []
+    blocks += list_misses(result.record) if result.record is not None else []
     if result.phases and result.seconds >= _LEAST_SECONDS:
         blocks.append(f"time: {summarize_phases(result.phases)}")
     return "\n".join([*blocks, render_totals(result, colored=colored)])

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from bxcache.config.quantities import WrittenMoment as Moment
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
 from bxcache.insight.document import Part, Text, shorten
+from bxcache.insight.record_inputs import RecordedFiles, RecordedInstruction
+from bxcache.insight.record_misses import RecordedBasis, RecordedMiss
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
@@ -73,6 +75,25 @@ class Record(Part):
     arguments: RecordedArguments = RecordedArguments()
     """The build arguments, with hashes of their values."""
 
+    files: dict[Text, RecordedFiles] = Field(default_factory=dict)
+    """The files of local build contexts that steps read, by the names of the contexts."""
+
+    instructions: tuple[RecordedInstruction, ...] = ()
+    """The instructions of the Dockerfile, in order; empty if unknown."""
+
+    frontend: Text | None = None
+    """The image that read the Dockerfile, as `NAME@DIGEST`; empty for BuildKit's own frontend,
+    None if unknown."""
+
+    uncached: tuple[Text, ...] = ()
+    """The stages that were built without a cache because the caller asked for it; `*` is all."""
+
+    basis: RecordedBasis | None = None
+    """The earlier build with which this one is compared; None if none is known."""
+
+    misses: tuple[RecordedMiss, ...] = ()
+    """Why steps were executed."""
+
     context: Text = ""
     """The build context, from the project's top folder; empty if unknown."""
 
@@ -116,8 +137,9 @@ class Record(Part):
     def fit(self, most: int) -> Record:
         """Shorten it to a size in bytes, which only a build of thousands of steps exceeds.
 
-        First go the logs of steps that did not fail, other forms of layers, and the end of each
-        long text; the layers go last. A record that stays larger is returned as short as it gets.
+        First go the inputs of steps, the logs of those that did not fail, other forms of layers,
+        and the end of each long text; the layers go last. A record that stays larger is returned as
+        short as it gets.
         """
         record = self
         for longest in _LENGTHS:
@@ -136,7 +158,7 @@ class Record(Part):
             "warnings": tuple(shorten(text, longest) for text in own),
             "build_warnings": tuple(shorten(text, longest) for text in built),
         }
-        return self.model_copy(update=update)
+        return self.model_copy(update={**update, "instructions": ()})
 
 
 class _Head(BaseModel):

@@ -10,6 +10,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Digest, Document, Part, Text, shorten
+from bxcache.insight.record_inputs import RecordedInputs
 from bxcache.place.origin import keep_commit, keep_link
 
 # A record may come from anywhere, and a report shows these without doubt.
@@ -87,6 +88,9 @@ class RecordedStep(StepFields):
     parent: int | None = None
     """The position of the step below; None if there is none or it is unknown."""
 
+    inputs: RecordedInputs | None = None
+    """What decides whether the step is reused; None if unknown."""
+
     @model_validator(mode="before")
     @classmethod
     def _read_early(cls, values: Any) -> Any:  # noqa: ANN401  # whatever the document contains
@@ -102,12 +106,13 @@ class RecordedStep(StepFields):
         return self.layers, *self.alternatives
 
     def shortened(self, longest: int) -> RecordedStep:
-        """The step with texts of at most so many characters, and without alternatives."""
+        """The step with texts of at most so many characters, and with little else."""
         update = {
             "text": shorten(self.text, longest),
             "error": shorten(self.error, longest),
             "log": self.log[-longest:] if self.outcome is Outcome.FAILED else "",
             "alternatives": (),
+            "inputs": None,
         }
         return self.model_copy(update=update)
 

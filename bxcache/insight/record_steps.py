@@ -5,10 +5,8 @@ A step of the record is an operation of BuildKit, joined with its events in the 
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections import defaultdict
-from hashlib import sha256
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
 from bxcache.insight.critical_path import find_critical_path
 from bxcache.insight.document import shorten
+from bxcache.insight.inputs import hash_value
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedImage,
@@ -37,13 +36,14 @@ if TYPE_CHECKING:
     from bxcache.buildx.metadata import Definition, Layer, Metadata, Operation
     from bxcache.buildx.stream.names import StepName
     from bxcache.buildx.stream.trace import Trace, TracedSource, TracedStep
+    from bxcache.insight.inputs import InputWriter
     from bxcache.insight.record import Record
+    from bxcache.insight.record_inputs import RecordedInputs
     from bxcache.redaction import Redactor
 
 _ROOM_FOR_TEXTS = 100_000
 _SHORTEST_TEXT, _LONGEST_TEXT = 400, 4_000
 _ROOM_FOR_LOGS, _LONGEST_LOG = 60_000, 4_000
-_HASH_LENGTH = 16
 _FROM = "FROM "
 _Key = tuple[object, ...]
 _OMITTED = re.compile(r"^docker\.io/(?:library/)?")
@@ -59,6 +59,7 @@ class Account(Struct, frozen=True):
         metadata: the metadata of that run.
         offset: what to add to the times of the stream to get seconds since the build began; None
             to count from BuildKit's first action.
+        inputs: writes the inputs of steps; None to leave them out.
     """
 
     built: Trace
@@ -66,11 +67,14 @@ class Account(Struct, frozen=True):
     metadata: Metadata
     target: str | None = None
     offset: float | None = None
+    inputs: InputWriter | None = None
 
 
 def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedStage, ...]:
-    """The stages of the Dockerfile, as far as the metadata contains them."""
-    texts = (each.dockerfile for each in account.metadata.definitions)
+    """The stages of the Dockerfile, as far as it is known."""
+    texts = [each.dockerfile for each in account.metadata.definitions]
+    if account.inputs is not None:
+        texts.append(account.inputs.dockerfile)
     stages = list_stages(next(filter(None, texts), ""))
     needed = list_needed(stages, account.target)
     # A stage that a variable names was needed if any of its operations ran.
@@ -145,9 +149,21 @@ class _StepWriter:
             elif vertex not in halves:
                 step = self._describe(operation, bases.get(vertex, ()))
                 if step is not None:
-                    update = {"platforms": platforms, "parent": self._find_parent(operation, known)}
+                    update = {
+                        "platforms": platforms,
+                        "parent": self._find_parent(operation, known),
+                        "inputs": self._write_inputs(step, operation, definition),
+                    }
                     self._positions[vertex] = len(self.steps)
                     self.steps[vertex] = step.model_copy(update=update)
+
+    def _write_inputs(
+        self, step: RecordedStep, operation: Operation, definition: Definition
+    ) -> RecordedInputs | None:
+        writer = self._account.inputs
+        if writer is None or step.kind == "from":
+            return None
+        return writer.write_step(operation, definition, self._positions)
 
     def _find_parent(self, operation: Operation, known: Mapping[str, Operation]) -> int | None:
         # The result of another build stands for all its operations.
@@ -233,7 +249,7 @@ class _StepWriter:
                 yield self._write_instruction(step)
 
     def write_without_metadata(self) -> tuple[RecordedStep, ...]:
-        """Write the steps from the stream alone, without layers; lines are known if it failed."""
+        """Write the steps from the stream alone, without layers."""
         bases = ((base.step, self._write_base(base)) for base in self._detailed.sources)
         found = [(name, step) for name, step in bases if name is not None]
         found += [(step.name, self._write_instruction(step)) for step in self._detailed.steps]
@@ -241,7 +257,26 @@ class _StepWriter:
         stages = order_stages(began, (step for _, step in found))
         order = {name: at for at, name in enumerate(stages)}
         found.sort(key=lambda each: (order[each[0].stage], each[0].platform or "", each[0].index))
-        return tuple(step for _, step in found)
+        return self._join_steps([name for name, _ in found], [step for _, step in found])
+
+    def _join_steps(
+        self, names: Sequence[StepName], steps: Sequence[RecordedStep]
+    ) -> tuple[RecordedStep, ...]:
+        """Add on what each step builds, as far as the stream says it, and what it says itself."""
+        places = {name: at for at, name in enumerate(names)}
+        needed = {each.name: each.inputs for each in self._detailed.steps}
+        vertices = {d: each.name for each in self._detailed.steps for d in each.digests}
+        joined = []
+        for at, (name, step) in enumerate(zip(names, steps, strict=True)):
+            inputs = {vertices[each] for each in needed.get(name, ()) if each in vertices}
+            below = {n for n in inputs if (n.stage, n.platform) == (name.stage, name.platform)}
+            parent = max((places[each] for each in below if places[each] < at), default=None)
+            update: dict[str, object] = {"parent": parent}
+            if self._account.inputs is not None and step.kind != "from":
+                others = tuple(sorted(places[each] for each in inputs if places[each] != parent))
+                update["inputs"] = self._account.inputs.write_known(step.lines, others)
+            joined.append(step.model_copy(update=update))
+        return tuple(joined)
 
     def _list_began(self, stages: Iterable[str]) -> list[str]:
         """List stages by the beginning of their first instructions."""
@@ -341,16 +376,10 @@ def hash_arguments(
     for pair in list_build_arguments(arguments):
         name, equals, value = pair.partition("=")
         known = value if equals else environment.get(name)
-        values[name] = None if known is None or is_secret_name(name) else _hash(known, key)
+        values[name] = None if known is None or is_secret_name(name) else hash_value(known, key)
     return RecordedArguments(key=key, values=values)
 
 
 def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     """The build arguments of a command, as `NAME=value` or `NAME`."""
     return tuple(filter(None, find_values(arguments, "--build-arg")))
-
-
-def _hash(value: str, key: str) -> str:
-    # A value may come from a variable, which can hold bytes that are not UTF-8.
-    data = value.encode(errors="surrogateescape")
-    return hmac.new(bytes.fromhex(key), data, sha256).hexdigest()[:_HASH_LENGTH]

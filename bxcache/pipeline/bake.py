@@ -28,6 +28,7 @@ from bxcache.pipeline.bake_targets import (
     render_words,
 )
 from bxcache.pipeline.build import MOST_AT_ONCE, Job, build_targets, recalling, redacting
+from bxcache.pipeline.context_files import ContextFiles
 from bxcache.pipeline.earlier import ask_earlier
 from bxcache.pipeline.entry import ask_docker, remembering
 from bxcache.pipeline.prepare import prepare, read_setup
@@ -179,6 +180,7 @@ class _Run(Struct, frozen=True):
             name=name,
             call=declared.call,
             earlier=earlier,
+            files=ContextFiles(declared.settings, prepared.request.directory, None),
             timeline=timeline,
         )
 

@@ -21,6 +21,7 @@ from bxcache.buildx.stream.events import Noted, Recalled, Warned, redact_event
 from bxcache.config.wording import name_option
 from bxcache.errors import OutputError
 from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.context_files import ContextFiles
 from bxcache.pipeline.earlier import ask_earlier
 from bxcache.pipeline.ledger import Ledger, Progress
 from bxcache.pipeline.target import Target
@@ -85,7 +86,13 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         notes = (plan.start, *prepared.notes, *prepared.list_notes(), *plan.notes)
         for note in notes if missing is None else ():
             runner.report(Noted(note))
-        target = Target(prepared, plan, runner, arguments, earlier=earlier, timeline=timeline)
+        files = ContextFiles(settings, request.directory, stdin)
+        target = Target(
+            *(prepared, plan, runner, arguments),
+            earlier=earlier,
+            files=files,
+            timeline=timeline,
+        )
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
     if outcome.result is None or outcome.error is not None:
         raise outcome.error or ValueError(outcome)
@@ -157,6 +164,8 @@ class _Beginning:
         for target in self._targets.values():
             if target.earlier is not None:
                 target.earlier.start()
+            if target.files is not None:
+                target.files.start()
         import_module("bxcache.pipeline.finish")
         if not self._prepared.capabilities.buildx:
             asking = self._prepared.docker.asking_buildx()

@@ -19,6 +19,7 @@ from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.earlier import is_wanted
 from bxcache.pipeline.ledger import Progress
+from bxcache.pipeline.misses import add_misses
 from bxcache.pipeline.record import make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
 from bxcache.pipeline.save import Caches, advise, explain_unsaved, save_build
@@ -77,7 +78,7 @@ def finish_target(
         patience = None if is_wanted(target.prepared) else _PATIENCE
         earlier = target.earlier.wait(patience) if target.earlier is not None else ()
         record = make_record(target, ran, caches, buildx, earlier)
-        record = _judge(target, record, earlier)
+        record = _judge(target, add_misses(target, record, caches, earlier), earlier)
         caches = _keep_record(target, record, caches)
         took = measure_time(target, ran)
     except BxcacheError as error:
@@ -88,8 +89,8 @@ def finish_target(
 
 
 def _locate(target: Target, ran: RunResult) -> RunResult:
-    """Add line numbers to the steps of a failed build, which has no metadata with them."""
-    if not ran.exit_status:
+    """Add line numbers to the steps of a build without metadata, such as one that failed."""
+    if ran.metadata.definitions:
         return ran
     settings, runner = target.runner.settings, target.runner
     # In both cases, steps may be in another Dockerfile.

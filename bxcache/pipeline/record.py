@@ -16,10 +16,10 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import Transfer
 from bxcache.config.paths import is_remote
 from bxcache.config.wording import name_call
+from bxcache.insight.inputs import BuildFiles, InputWriter
 from bxcache.insight.recent_builds import Checkout, add_build, find_folder, read_trusted
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import (
-    RecordedArguments,
     RecordedCache,
     RecordedPlace,
     RecordedScope,
@@ -29,7 +29,6 @@ from bxcache.insight.record_parts import (
 from bxcache.insight.record_steps import (
     Account,
     hash_arguments,
-    list_build_arguments,
     list_recorded_images,
     list_recorded_stages,
     list_recorded_steps,
@@ -59,11 +58,13 @@ def make_record(
     """
     prepared, redact = target.prepared, target.runner.redact
     settings, scope = prepared.setup.config.build, prepared.scope
-    account = _choose_account(ran, caches, target)
+    key = _choose_key(target, caches)
+    inputs = InputWriter(key, target.files.wait() if target.files else BuildFiles(), redact)
+    account = _choose_account(ran, caches, target, inputs)
     steps = recall_seconds(list_recorded_steps(account, redact), earlier)
     if any(each.outcome is Outcome.REUSED and each.ran is None for each in steps):
         # The declared backends may be new, or keep no records. Times decide what a store evicts.
-        steps = recall_seconds(steps, read_trusted(_find_checkout(prepared), scope.name))
+        steps = recall_seconds(steps, read_trusted(find_checkout(prepared), scope.name))
     record = Record(
         version=1,
         scope=RecordedScope(
@@ -81,7 +82,11 @@ def make_record(
         steps=steps,
         stages=list_recorded_stages(account, redact),
         images=list_recorded_images(account.metadata, redact),
-        arguments=_describe_arguments(target, caches),
+        arguments=hash_arguments(target.arguments, os.environ, key),
+        files=inputs.write_files(),
+        instructions=inputs.write_instructions(),
+        frontend=next((each.frontend for each in account.metadata.definitions), None),
+        uncached=("*",) if settings.no_cache else settings.no_cache_filter,
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
@@ -138,7 +143,7 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
     if prepared.request.donor:
         # This build only inspects a cache.
         return None
-    checkout = _find_checkout(prepared)
+    checkout = find_checkout(prepared)
     why, folder = None, find_folder()
     context = prepared.setup.config.build.context
     sent = checkout.directory / context
@@ -153,12 +158,13 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
     return f"`{name_call('history')}` will not know this build: {why}" if why else None
 
 
-def _find_checkout(prepared: Prepared) -> Checkout:
+def find_checkout(prepared: Prepared) -> Checkout:
+    """Find under which directory and branch a build is remembered."""
     trust = prepared.trust
     return Checkout(prepared.request.directory, find_owner(trust.found or trust.place))
 
 
-def _choose_account(ran: RunResult, caches: Caches, target: Target) -> Account:
+def _choose_account(ran: RunResult, caches: Caches, target: Target, inputs: InputWriter) -> Account:
     """Choose the run that reports the most layers: only an export reports the layers of a step."""
 
     def count_known(run: RunResult) -> int:
@@ -168,7 +174,7 @@ def _choose_account(ran: RunResult, caches: Caches, target: Target) -> Account:
     best = max((ran, *saving), key=count_known)
     offset = None if ran.offset is None else ran.offset - target.timeline.began
     stage = target.prepared.setup.config.build.target
-    return Account(ran.trace, best.trace, best.metadata, stage, offset)
+    return Account(ran.trace, best.trace, best.metadata, stage, offset, inputs)
 
 
 def _find_path(prepared: Prepared, path: str) -> str:
@@ -190,13 +196,11 @@ def _describe_tools(prepared: Prepared, buildx: str) -> RecordedTools:
     )
 
 
-def _describe_arguments(target: Target, caches: Caches) -> RecordedArguments:
-    if not list_build_arguments(target.arguments):
-        return RecordedArguments()
+def _choose_key(target: Target, caches: Caches) -> str:
+    """Choose the key of the record's hashes."""
     plan = target.plan
     scopes = (plan.scope.name, *(use.scope for use in plan.imports))
     # Hashes with the key of earlier records can be compared with theirs.
     stored = (key for each in target.prepared.backends for key in each.read_keys(scopes))
     labels = (each.key for each in caches.saved.values() if each.key)
-    key = next(chain(stored, labels), secrets.token_hex(16))
-    return hash_arguments(target.arguments, os.environ, key)
+    return next(chain(stored, labels), secrets.token_hex(16))

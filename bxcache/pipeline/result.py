@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.trace import Trace, TracedStep
     from bxcache.insight.history import Stage
     from bxcache.insight.record import Record
+    from bxcache.insight.record_misses import RecordedMiss
     from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
     from bxcache.insight.report import Report
     from bxcache.redaction import Redactor
@@ -104,6 +105,11 @@ class BuildResult(Struct, frozen=True, dict=True):
         return make_report((self.record, *self.earlier)) if self.record else None
 
     @property
+    def misses(self) -> tuple[RecordedMiss, ...]:
+        """Why steps were executed, each first cause once."""
+        return self.record.misses if self.record is not None else ()
+
+    @property
     def pushed(self) -> tuple[str, ...]:
         """The names by which the image was pushed."""
         return self.record.pushed if self.record is not None else ()
@@ -140,6 +146,7 @@ class BuildResult(Struct, frozen=True, dict=True):
                 "steps": [_describe_step(step) for step in self.steps],
                 "stages": [_describe_stage(stage) for stage in self.stages.values()],
                 "counts": pick(self, "reused", "executed", "failed"),
+                "misses": [_describe_miss(miss, self.record) for miss in self.misses],
                 "caches": [pick(cache, *_CACHE) for cache in self.caches],
                 "warnings": self.warnings,
                 **(_describe_amounts(self.report) if self.report is not None else {}),
@@ -148,6 +155,19 @@ class BuildResult(Struct, frozen=True, dict=True):
                 "phases": [pick(each, "name", "seconds", "bytes") for each in self.phases],
             }
         )
+
+
+def _describe_miss(miss: RecordedMiss, record: Record | None) -> dict[str, Any]:
+    steps = record.steps if record is not None else ()
+    step = steps[miss.step] if miss.step is not None else None
+    return {
+        "stage": step.stage if step is not None else None,
+        "text": step.text if step is not None else None,
+        "line": next(iter(step.lines), None) if step is not None else None,
+        "changes": [pick(each, "cause", "name", "before", "after") for each in miss.changes],
+        **pick(miss, "more", "seconds"),
+        "later": len(miss.later),
+    }
 
 
 def _describe_amounts(report: Report) -> dict[str, Any]:

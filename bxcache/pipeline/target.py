@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.events import Phase
     from bxcache.insight.earlier import EarlierBuilds
+    from bxcache.pipeline.context_files import ContextFiles
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
 
@@ -30,6 +31,7 @@ class Target(Struct, frozen=True):
         name: its name among others; empty for a single build.
         call: the check that docker runs instead of a build; empty for a build.
         earlier: reads the records of earlier builds; None if none are read.
+        files: reads the files of the build contexts; None if nothing reads them.
         timeline: what its time is spent on.
         entry: its entry among the builds of the same run.
         reason: why it is built without its caches; None if it is built with them.
@@ -42,6 +44,7 @@ class Target(Struct, frozen=True):
     name: str = ""
     call: str = ""
     earlier: EarlierBuilds | None = None
+    files: ContextFiles | None = None
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
     entry: Entry = field(default_factory=enter_alone)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from bxcache.buildx.ignore_file import excludes, note_sent
+from bxcache.buildx.context.ignore import IgnoreRules, note_sent
 from bxcache.config.models import BuildSettings
 from tests.real.machines import Machine
 
@@ -71,7 +71,7 @@ def test_files_are_left_out_as_docker_leaves_them_out(machine: Machine, tmp_path
     wrong = {}
     for name, files in patterns.items():
         sent, text = list_sent(name), (tmp_path / name / ".dockerignore").read_bytes().decode()
-        seen = {each for each in FILES if not excludes(text, each)}
+        seen = {each for each in FILES if not IgnoreRules(text).excludes(each)}
         if seen != sent:
             wrong[files[".dockerignore"]] = (seen - sent, sent - seen)
     assert not wrong

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bxcache.buildx.ignore_file import note_sent
+from bxcache.buildx.context.ignore import note_sent
 from bxcache.config.models import BuildSettings
 
 

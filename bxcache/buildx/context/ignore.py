@@ -41,8 +41,9 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
         if path == folder or not path.is_relative_to(folder):
             continue
         inside = path.relative_to(folder).as_posix()
-        file = _find_file(directory, folder, None if name else settings)
-        if not all(excludes(_read(file), f"{inside}/{each}") for each in _CHANGING):
+        file = find_ignore_file(directory, folder, None if name else settings)
+        rules = IgnoreRules(read_ignore_file(file))
+        if not all(rules.excludes(f"{inside}/{each}") for each in _CHANGING):
             what = f"the build context `{name}`" if name else "the build context"
             yield (
                 f"the store {path} is in {what}, so a step that copies the folder around it is "
@@ -50,7 +51,7 @@ def note_sent(directory: Path, settings: BuildSettings, store: Path) -> Iterator
             )
 
 
-def _find_file(directory: Path, folder: Path, settings: BuildSettings | None) -> Path:
+def find_ignore_file(directory: Path, folder: Path, settings: BuildSettings | None) -> Path:
     """Find the ignore file that counts: the Dockerfile's own, or else the context's."""
     if settings is not None and not is_remote(settings.file or ""):
         dockerfile = find_dockerfile(directory, folder, settings.file)
@@ -60,7 +61,8 @@ def _find_file(directory: Path, folder: Path, settings: BuildSettings | None) ->
     return folder / _NAME
 
 
-def _read(file: Path) -> str:
+def read_ignore_file(file: Path) -> str:
+    """Read an ignore file's text; empty if there is none."""
     try:
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     except OSError:
@@ -68,22 +70,43 @@ def _read(file: Path) -> str:
         return ""
 
 
-def excludes(text: str, path: str) -> bool:
-    """Whether an ignore file's text excludes a path in the context, with slashes.
+class IgnoreRules:
+    """The patterns of an ignore file's text; all paths are relative to the context, with slashes.
 
     The last pattern that matches counts. One that matches a folder matches everything in it.
     """
-    above = list(accumulate(path.split("/"), "{}/{}".format))
-    excluded = False
-    for line in text.removeprefix("\ufeff").split("\n"):
-        pattern = _clean(line)
-        negates = pattern.startswith("!")
-        # Skip patterns that cannot change the result.
-        if not pattern or negates != excluded:
-            continue
-        if any(_matches(pattern.removeprefix("!"), each) for each in above):
-            excluded = not negates
-    return excluded
+
+    def __init__(self, text: str) -> None:
+        cleaned = map(_clean, text.removeprefix("\ufeff").split("\n"))
+        self.patterns = tuple(filter(None, cleaned))
+        self._negates = [each.startswith("!") for each in self.patterns]
+        self._matchers = [_compile(each.removeprefix("!")) for each in self.patterns]
+        joined = "|".join(f"(?:{each.pattern})" for each in self._matchers)
+        self._any = re.compile(joined, re.DOTALL)
+        self.has_exceptions = any(self._negates)
+
+    def excludes(self, path: str) -> bool:
+        """Whether a path is excluded."""
+        matched = 0
+        for each in accumulate(path.split("/"), "{}/{}".format):
+            matched = self.match(each, matched)
+        return self.is_excluding(matched)
+
+    def match(self, path: str, matched: int) -> int:
+        """Return which patterns match a path or a folder above it, as bits.
+
+        `matched` is that of the folder that contains the path, or 0 at the top.
+        """
+        if self._any.fullmatch(path) is None:
+            return matched
+        for at, matcher in enumerate(self._matchers):
+            if matcher.fullmatch(path) is not None:
+                matched |= 1 << at
+        return matched
+
+    def is_excluding(self, matched: int) -> bool:
+        """Whether a path is excluded that these patterns match."""
+        return bool(matched) and not self._negates[matched.bit_length() - 1]
 
 
 def _clean(line: str) -> str:
@@ -94,15 +117,17 @@ def _clean(line: str) -> str:
     return f"{mark}{re.sub('^/+(?=.)', '', posixpath.normpath(rest))}" if rest else ""
 
 
-def _matches(pattern: str, path: str) -> bool:
+def _compile(pattern: str) -> re.Pattern[str]:
     if pattern.startswith("**") and not _SPECIAL.search(pattern[2:]):
         end = pattern[2:]
-        return path.endswith(end) or (end.startswith("/") and path == end[1:])
+        # Docker compares such an end as it is.
+        above = "(?:.*/)?" if end.startswith("/") else ".*"
+        return re.compile(f"{above}{re.escape(end.removeprefix('/'))}", re.DOTALL)
     try:
-        return re.fullmatch(_translate(pattern), path, re.DOTALL) is not None
+        return re.compile(_translate(pattern), re.DOTALL)
     except re.error:
         # Docker refuses the file, and reports that.
-        return False
+        return re.compile(r"(?!)")
 
 
 def _translate(pattern: str) -> str:

@@ -1,0 +1,103 @@
+"""Which files of a context decide whether a step is reused, and one hash for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.context.files import HASH_LENGTH, LINK, UNKNOWN, find_target
+from bxcache.buildx.context.ignore import IgnoreRules
+from bxcache.buildx.context.wanted import match_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bxcache.buildx.step_inputs import FileRead
+
+_MOST_LINKS = 40
+
+
+class Selection:
+    """The files of a context, to select some of them.
+
+    Args:
+        files: the state of each file by its path, sorted.
+    """
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+        self._paths = sorted(files)
+
+    def select(self, read: FileRead) -> dict[str, str]:
+        """Return the state of each file that a step reads, by its path in the context."""
+        path = "/".join(filter(None, read.path.split("/")))
+        tops = self._match(path.split("/")) if read.is_pattern else [path]
+        chosen: dict[str, str] = {}
+        for top in tops:
+            start = self._resolve(top) if read.follows else top
+            chosen |= {
+                each: self._files[each]
+                for each in self._list_below(start)
+                if _is_in(each.removeprefix(start).lstrip("/"), read)
+            }
+        return chosen
+
+    def _list_below(self, top: str) -> Iterator[str]:
+        """List a file, or those in a folder."""
+        if not top:
+            yield from self._paths
+            return
+        if top in self._files:
+            yield top
+        at = bisect_left(self._paths, f"{top}/")
+        while at < len(self._paths) and self._paths[at].startswith(f"{top}/"):
+            yield self._paths[at]
+            at += 1
+
+    def _match(self, parts: Sequence[str]) -> list[str]:
+        found: dict[str, None] = {}
+        for path in self._paths:
+            names = path.split("/")[: len(parts)]
+            if len(names) == len(parts) and all(map(match_part, parts, names)):
+                found["/".join(names)] = None
+        return [*found]
+
+    def _resolve(self, path: str) -> str:
+        """Replace the symbolic links in a path."""
+        done, rest = "", path.split("/")
+        followed = 0
+        while rest:
+            part, rest = rest[0], rest[1:]
+            inside = f"{done}/{part}" if done else part
+            state = self._files.get(inside, "")
+            if state.startswith(LINK) and followed < _MOST_LINKS:
+                target = find_target(inside, state)
+                if target is None:
+                    return path
+                followed += 1
+                done, rest = "", [*target.split("/"), *rest]
+            else:
+                done = inside
+        return done
+
+
+def hash_states(states: Mapping[str, str]) -> str:
+    """Hash the states of files by their paths; empty if one is unknown."""
+    if UNKNOWN in states.values():
+        return ""
+    lines = (f"{path}\0{state}\n" for path, state in sorted(states.items()))
+    joined = "".join(lines).encode(errors="surrogateescape")
+    return hashlib.sha256(joined).hexdigest()[:HASH_LENGTH]
+
+
+def _is_in(inside: str, read: FileRead) -> bool:
+    if not inside or not (read.included or read.excluded):
+        return True
+    if read.excluded and _rules(read.excluded).excludes(inside):
+        return False
+    return not read.included or _rules(read.included).excludes(inside)
+
+
+def _rules(patterns: Iterable[str]) -> IgnoreRules:
+    return IgnoreRules("\n".join(patterns))

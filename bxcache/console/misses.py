@@ -1,0 +1,190 @@
+"""Why steps were executed, in words: one line for each first cause."""
+
+from __future__ import annotations
+
+import time
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from bxcache.config.quantities import format_age, format_count, format_seconds
+from bxcache.console.report.sections import label_stage
+from bxcache.console.tables import clean_text, cut_digest, cut_text
+from bxcache.insight.record_misses import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
+
+_MOST_NAMES = 3
+_LONGEST = 60
+_LONGEST_WORD = 40
+_SHORT_COMMIT = 7
+_TAG = "@"
+
+
+def list_misses(record: Record) -> list[str]:
+    """List why steps were executed, a line for each first cause."""
+    return [clean_text(_describe_miss(record, miss)) for miss in record.misses]
+
+
+def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
+    """Describe what changed, in words."""
+    groups: dict[Cause, list[RecordedChange]] = {}
+    for each in changes:
+        groups.setdefault(each.cause, []).append(each)
+    words = [_WORDS[cause](own) for cause, own in groups.items()]
+    return "; ".join([*words, *([f"{format_count(more, 'more file')} changed"] if more else [])])
+
+
+def describe_basis(basis: RecordedBasis, now: float | None = None) -> str:
+    """Name an earlier build: its branch, its commit and its age."""
+    owner = basis.branch or basis.scope
+    commit = f"{_TAG}{basis.commit[:_SHORT_COMMIT]}" if basis.commit else ""
+    age = format_age((time.time() if now is None else now) - basis.started)
+    return f"{owner}{commit} ({age} ago)"
+
+
+def _describe_miss(record: Record, miss: RecordedMiss) -> str:
+    why = describe_changes(miss.changes, miss.more)
+    if miss.step is None:
+        steps = format_count(len(miss.later), "step")
+        return f"{why}; {steps} executed, {format_seconds(miss.seconds)}"
+    step = record.steps[miss.step]
+    line = f", line {step.lines[0]}" if step.lines else ""
+    stage = f"stage {label_stage(step.stage, step.platforms)}" if step.stage else "the stage"
+    since = f" since {describe_basis(record.basis)}" if record.basis is not None else ""
+    later = format_count(len(miss.later), "later step")
+    more = f"; {later} executed for it" if miss.later else ""
+    what = f"{stage}{line} `{cut_text(step.text, _LONGEST)}`"
+    return f"{what}: {why}{since}{more}, {format_seconds(miss.seconds)}"
+
+
+def _list_names(changes: Sequence[RecordedChange]) -> str:
+    names = [f"`{each.name}`" for each in changes[:_MOST_NAMES]]
+    left = len(changes) - len(names)
+    if left:
+        return f"{', '.join(names)} and {format_count(left, 'other')}"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _describe_content(changes: Sequence[RecordedChange]) -> str:
+    return f"content of {_list_names(changes)} changed"
+
+
+def _describe_modes(changes: Sequence[RecordedChange]) -> str:
+    first = changes[0]
+    same = {(each.before, each.after) for each in changes} == {(first.before, first.after)}
+    how = f" from {first.before} to {first.after}" if same else ""
+    names = _list_names(changes)
+    return (
+        f"only the mode of {names} changed{how}, such as by another umask; `COPY --chmod` fixes it"
+    )
+
+
+def _describe_ignored(changes: Sequence[RecordedChange]) -> str:
+    gone = [each for each in changes if each.after == "excluded"]
+    new = [each for each in changes if each.after != "excluded"]
+    parts = [f"excludes {_list_names(gone)}"] if gone else []
+    parts += [f"does not exclude {_list_names(new)}"] if new else []
+    return f"the ignore file now {' and '.join(parts)}"
+
+
+def _describe_text(changes: Sequence[RecordedChange]) -> str:
+    removed, added = compare_words(changes[0].before, changes[0].after)
+    if removed and added:
+        return f"the instruction has `{added}`, not `{removed}`"
+    return f"the instruction has `{added}` now" if added else f"the instruction lacks `{removed}`"
+
+
+def compare_words(before: str, after: str) -> tuple[str, str]:
+    """Return the words that are gone and those that are new, from the first change to the last.
+
+    >>> compare_words("RUN make all", "RUN make -j all")
+    ('', '-j')
+    """
+    old, new = before.split(), after.split()
+    codes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    spans = [each for each in codes if each[0] != "equal"]
+    if not spans:
+        return before, after
+    gone = " ".join(old[spans[0][1] : spans[-1][2]])
+    come = " ".join(new[spans[0][3] : spans[-1][4]])
+    return cut_text(gone, _LONGEST_WORD), cut_text(come, _LONGEST_WORD)
+
+
+def _describe_settings(changes: Sequence[RecordedChange]) -> str:
+    return "; ".join(map(_describe_setting, changes))
+
+
+def _describe_setting(change: RecordedChange) -> str:
+    if change.name == "definition":
+        return "BuildKit sees another operation, though the instruction is the same"
+    before, after = (
+        f"`{each}`" if each else "the default" for each in (change.before, change.after)
+    )
+    return f"the {change.name} is {after}, not {before}"
+
+
+def _describe_bases(changes: Sequence[RecordedChange]) -> str:
+    return "; ".join(map(_describe_base, changes))
+
+
+def _describe_base(change: RecordedChange) -> str:
+    if change.name:
+        before, after = cut_digest(change.before), cut_digest(change.after)
+        return f"the image `{change.name}` moved from {before} to {after}"
+    (old, _, was), (new, _, now) = (
+        each.removeprefix("FROM ").partition(_TAG) for each in (change.before, change.after)
+    )
+    if old == new:
+        return f"the base image `{new}` moved from {cut_digest(was)} to {cut_digest(now)}"
+    return f"the base is `{new}`, not `{old}`"
+
+
+def _describe_frontends(changes: Sequence[RecordedChange]) -> str:
+    names = [each or "BuildKit's own" for each in (changes[0].before, changes[0].after)]
+    return f"the frontend of the Dockerfile is {names[1]}, not {names[0]}"
+
+
+def _name(text: str) -> Callable[[Sequence[RecordedChange]], str]:
+    def describe(changes: Sequence[RecordedChange]) -> str:
+        return text.format(_list_names(changes), changes[0].before, changes[0].after)
+
+    return describe
+
+
+def _plural(one: str, many: str) -> Callable[[Sequence[RecordedChange]], str]:
+    def describe(changes: Sequence[RecordedChange]) -> str:
+        return (one if len(changes) == 1 else many).format(_list_names(changes))
+
+    return describe
+
+
+_WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
+    Cause.FIRST_BUILD: _name("first build of the scope {}"),
+    Cause.NO_DONOR: _name("there was no cache to import ({2})"),
+    Cause.UNREADABLE: _name("the cache could not be read: {2}"),
+    Cause.UNKNOWN_DONOR: _name("{} has no record, so there is nothing to compare with"),
+    Cause.NO_CACHE: _name("`--no-cache` or a filter asked for it"),
+    Cause.FRONTEND: _describe_frontends,
+    Cause.PLATFORM: _describe_settings,
+    Cause.NEW: _name("the instruction is new"),
+    Cause.REMOVED: _name("`{1}` before it was removed or moved"),
+    Cause.TEXT: _describe_text,
+    Cause.ARGUMENT: _plural("the build argument {} changed", "the build arguments {} changed"),
+    Cause.ENVIRONMENT: _plural("the variable {} changed", "the variables {} changed"),
+    Cause.SETTING: _describe_settings,
+    Cause.BASE: _describe_bases,
+    Cause.REMOTE: _plural("the remote file {} changed", "the remote files {} changed"),
+    Cause.CONTENT: _describe_content,
+    Cause.ADDED: _plural("{} was added", "{} were added"),
+    Cause.GONE: _plural("{} was removed", "{} were removed"),
+    Cause.MODE: _describe_modes,
+    Cause.LINK: _plural("the link {} has another target", "the links {} have other targets"),
+    Cause.IGNORED: _describe_ignored,
+    Cause.EVICTED: _name("the cache no longer has its layer"),
+    Cause.NOT_EXPORTED: _name("its layer was never saved"),
+    Cause.UNKNOWN: _name("no input that is known changed, and BuildKit did not find its layer"),
+}

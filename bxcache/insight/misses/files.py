@@ -1,0 +1,62 @@
+"""What changed among the files that a step reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.buildx.context.files import LINK
+from bxcache.buildx.context.ignore import IgnoreRules
+from bxcache.buildx.context.selection import Selection
+from bxcache.buildx.step_inputs import FileRead
+from bxcache.insight.file_tree import fold_alike
+from bxcache.insight.record_inputs import RecordedFiles
+from bxcache.insight.record_misses import Cause, RecordedChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bxcache.insight.record_inputs import RecordedRead
+
+
+def compare_files(
+    read: RecordedRead, now: Mapping[str, RecordedFiles], before: Mapping[str, RecordedFiles]
+) -> Iterator[RecordedChange]:
+    """Yield what differs in the files that a step reads, by what two builds recorded."""
+    ours = now.get(read.context, RecordedFiles())
+    theirs = before.get(read.context, RecordedFiles())
+    chosen = FileRead(**{key: getattr(read, key) for key in FileRead.__struct_fields__})
+    new = Selection(fold_alike(ours.states, theirs.states)).select(chosen)
+    old = Selection(fold_alike(theirs.states, ours.states)).select(chosen)
+    changed = sorted(path for path in new.keys() | old.keys() if new.get(path) != old.get(path))
+    folders = {path.rpartition("/")[0] for path in changed}
+    for path in changed:
+        if path in new and path in old:
+            yield _compare_states(path, old[path], new[path])
+        elif path not in folders:
+            # A folder that has come or gone is named by its content.
+            yield _describe_one(path, ours, theirs, is_new=path in new)
+
+
+def _describe_one(
+    path: str, now: RecordedFiles, before: RecordedFiles, *, is_new: bool
+) -> RecordedChange:
+    """Describe a file that only one of two builds has."""
+    if _rules(before if is_new else now).excludes(path):
+        after = "sent" if is_new else "excluded"
+        return RecordedChange(cause=Cause.IGNORED, name=path, after=after)
+    return RecordedChange(cause=Cause.ADDED if is_new else Cause.GONE, name=path)
+
+
+def _rules(files: RecordedFiles) -> IgnoreRules:
+    return IgnoreRules("\n".join(files.ignored))
+
+
+def _compare_states(path: str, old: str, new: str) -> RecordedChange:
+    if old.startswith(LINK) and new.startswith(LINK):
+        before, after = old.removeprefix(LINK), new.removeprefix(LINK)
+        return RecordedChange(cause=Cause.LINK, name=path, before=before, after=after)
+    mode, _, content = old.partition(" ")
+    later, _, current = new.partition(" ")
+    if content == current and mode[:1] == later[:1]:
+        return RecordedChange(cause=Cause.MODE, name=path, before=mode[1:], after=later[1:])
+    return RecordedChange(cause=Cause.CONTENT, name=path)

@@ -1,0 +1,63 @@
+"""Add to a record why steps were executed: compare it with the build whose cache was imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
+from bxcache.insight.recent_builds import read_trusted
+from bxcache.insight.record_misses import Cause, RecordedChange
+from bxcache.pipeline.record import find_checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from bxcache.insight.record import Record
+    from bxcache.pipeline.save import Caches
+    from bxcache.pipeline.target import Target
+
+
+def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Record:
+    """Return the record of a build with its misses, and the build it was compared with.
+
+    `earlier` has the newest record first.
+    """
+    donor = _find_donor(target, record, caches, earlier)
+    basis = describe_basis(donor.record) if donor.record is not None else None
+    return record.model_copy(update={"misses": explain_misses(record, donor), "basis": basis})
+
+
+def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Donor:
+    imported = [each for each in caches.results if each.imported]
+    done = [each for each in earlier if not each.exit_status]
+    if imported:
+        scopes = {each.scope for each in imported}
+        known = next((each for each in done if each.scope.name in scopes), None)
+        reason = RecordedChange(cause=Cause.UNKNOWN_DONOR, name=imported[0].where)
+        return Donor(known, reason, True, lambda: _find_layers(target))  # noqa: FBT003
+    if target.plan.imports or target.reason:
+        why = target.reason or next(iter(caches.warnings), "")
+        return Donor(None, RecordedChange(cause=Cause.UNREADABLE, after=why))
+    own = (each for each in done if each.scope.name == record.scope.name)
+    recent = read_trusted(find_checkout(target.prepared), record.scope.name)
+    last = next(own, None) or next((each for each in recent if not each.exit_status), None)
+    if last is None:
+        return Donor(None, RecordedChange(cause=Cause.FIRST_BUILD, name=record.scope.name))
+    seen = "; ".join(f"{each.candidate.name}: {each.verdict}" for each in target.plan.choices)
+    reason = RecordedChange(cause=Cause.NO_DONOR, after=target.runner.redact(seen))
+    # The builder's own cache may have had some of it.
+    has_some = any(step.outcome == "reused" for step in record.steps)
+    return Donor(last if has_some else None, reason)
+
+
+def _find_layers(target: Target) -> AbstractSet[str] | None:
+    """Find the layers of the imported caches; None if one of them cannot be read."""
+    found: set[str] = set()
+    for backend in target.prepared.backends:
+        own = [use for use in target.plan.imports if use.backend is backend]
+        for content in backend.read_imports(own):
+            if content is None:
+                return None
+            found |= content.layer_sizes.keys()
+    return found

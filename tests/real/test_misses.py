@@ -1,0 +1,224 @@
+"""Why steps were executed: each cause, alone and with another, on a Dockerfile of four stages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines import busybox_context
+from tests.real.machines import Machine
+
+DOCKERFILE = """\
+FROM base AS deps
+ARG INDEX=main
+COPY requirements.txt .
+RUN sort requirements.txt > /deps
+FROM base AS assets
+COPY assets /assets
+RUN ls /assets > /listed
+FROM base AS build
+ARG VERSION=1
+ENV MODE=fast
+COPY --from=deps /deps /deps
+COPY app /app
+RUN echo "$MODE" > /built
+FROM base
+COPY --from=build /built /built
+COPY --from=assets /listed /listed
+COPY start.sh ./
+WORKDIR /home
+"""
+Found = tuple[str | None, str | None, str]
+"""A stage, the kind of an instruction, and what changed: a cause and a name."""
+Edit = Callable[[Path], None]
+
+
+def write(path: str, text: str) -> Edit:
+    """Return an edit that writes a file."""
+
+    def edit(folder: Path) -> None:
+        (folder / path).write_text(text)
+
+    return edit
+
+
+def replace(old: str, new: str) -> Edit:
+    """Return an edit of the Dockerfile."""
+
+    def edit(folder: Path) -> None:
+        text = (folder / "Dockerfile").read_text()
+        assert old in text
+        (folder / "Dockerfile").write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def link(folder: Path) -> None:
+    """Let a symbolic link have another target."""
+    (folder / "app" / "link").unlink()
+    (folder / "app" / "link").symlink_to("other.py")
+
+
+EDITS: dict[str, tuple[Edit, set[Found]]] = {
+    "content": (
+        write("app/main.py", "other"),
+        {("build", "COPY app /app", "content app/main.py")},
+    ),
+    "of one file": (
+        write("requirements.txt", "new"),
+        {("deps", "COPY requirements.txt .", "content requirements.txt")},
+    ),
+    "added": (
+        write("assets/new.css", "new"),
+        {("assets", "COPY assets /assets", "added assets/new.css")},
+    ),
+    "gone": (
+        lambda folder: (folder / "assets" / "b.css").unlink(),
+        {("assets", "COPY assets /assets", "gone assets/b.css")},
+    ),
+    "mode": (
+        lambda folder: (folder / "start.sh").chmod(0o755),
+        {("stage-4", "COPY start.sh ./", "mode start.sh")},
+    ),
+    "mode of a folder": (
+        lambda folder: (folder / "assets").chmod(0o700),
+        {("assets", "COPY assets /assets", "mode assets")},
+    ),
+    "link": (link, {("build", "COPY app /app", "link app/link")}),
+    "empty folder": (
+        lambda folder: (folder / "app" / "empty").mkdir(),
+        {("build", "COPY app /app", "added app/empty")},
+    ),
+    "ignored": (
+        write(".dockerignore", "Dockerfile\n.dockerignore\napp/notes.md\n"),
+        {("build", "COPY app /app", "ignored app/notes.md")},
+    ),
+    "text": (
+        replace("ls /assets", "ls -a /assets"),
+        {("assets", "RUN ls -a /assets > /listed", "text")},
+    ),
+    "variable": (
+        replace("MODE=fast", "MODE=slow"),
+        {("build", 'RUN echo "slow" > /built', "environment MODE")},
+    ),
+    "shell": (
+        replace("RUN ls", 'SHELL ["/bin/sh", "-ec"]\nRUN ls'),
+        {("assets", "RUN ls /assets > /listed", "setting shell")},
+    ),
+    "new instruction": (
+        replace("COPY app", "RUN echo new\nCOPY app"),
+        {("build", "RUN echo new", "new")},
+    ),
+    "removed instruction": (
+        replace("COPY --from=assets /listed /listed\n", ""),
+        {("stage-4", "COPY start.sh ./", "removed")},
+    ),
+}
+ARGUMENTS: dict[str, tuple[tuple[str, ...], set[Found]]] = {
+    "hosts": (
+        ("--add-host", "other:127.0.0.1"),
+        {("base", 'RUN ["/bin/busybox", "--install", "-s", "/bin"]', "setting hosts")},
+    ),
+    "argument": (
+        ("--build-arg", "INDEX=other"),
+        {("deps", "RUN sort requirements.txt > /deps", "argument INDEX")},
+    ),
+    "another argument": (
+        ("--build-arg", "VERSION=2"),
+        {("build", 'RUN echo "fast" > /built', "argument VERSION")},
+    ),
+}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """Write an application of four stages."""
+    folder = tmp_path / "app"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "app").mkdir()
+    (folder / "Dockerfile").write_text(busybox_context(folder) + DOCKERFILE)
+    (folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
+    for name in (
+        *("requirements.txt", "assets/a.css", "assets/b.css", "start.sh"),
+        *("app/main.py", "app/other.py", "app/notes.md"),
+    ):
+        (folder / name).write_text(f"{name}\n")
+        (folder / name).chmod(0o644)
+    (folder / "app" / "link").symlink_to("main.py")
+    return folder
+
+
+def build(machine: Machine, folder: Path, *words: str, status: int = 0) -> dict[str, Any]:
+    """Build with an emptied builder, as on a fresh machine."""
+    machine.docker("buildx", "prune", "--all", "--force", folder=folder)
+    store = ("--backend", f"type=local,dir={folder.parent / 'store'}")
+    return machine.build(*store, *words, folder=folder, status=status)
+
+
+def find(document: dict[str, Any]) -> set[Found]:
+    """Return what the misses of a build name."""
+    return {
+        (miss["stage"], miss["text"], f"{each['cause']} {each['name']}".strip())
+        for miss in document["misses"]
+        for each in miss["changes"]
+    }
+
+
+def list_executed(document: dict[str, Any]) -> int:
+    """Count the steps that the misses explain."""
+    return sum(miss["later"] + (miss["stage"] is not None) for miss in document["misses"])
+
+
+@pytest.mark.parametrize("name", [*EDITS, *ARGUMENTS])
+def test_each_cause_is_named_and_nothing_else(machine: Machine, app: Path, name: str) -> None:
+    """An edit makes steps run again, and is named as the only cause."""
+    build(machine, app)
+    edit, expected = EDITS.get(name, (None, set()))
+    words: tuple[str, ...] = ()
+    if edit is not None:
+        edit(app)
+    else:
+        words, expected = ARGUMENTS[name]
+    document = build(machine, app, *words)
+    assert find(document) == expected
+    assert list_executed(document) == document["counts"]["executed"]
+
+
+@pytest.mark.parametrize(
+    "pair", list(combinations(EDITS, 2))[:: int(os.environ.get("BXCACHE_TEST_STRIDE", "13"))]
+)
+def test_two_causes_are_both_named(machine: Machine, app: Path, pair: tuple[str, str]) -> None:
+    """Two edits are both named."""
+    build(machine, app)
+    for name in pair:
+        EDITS[name][0](app)
+    document = build(machine, app)
+    assert find(document) == EDITS[pair[0]][1] | EDITS[pair[1]][1]
+
+
+@pytest.mark.parametrize("name", ["content", "text", "variable", "removed instruction"])
+def test_a_build_that_fails_names_its_causes(machine: Machine, app: Path, name: str) -> None:
+    """A failed build names what changed, although BuildKit describes none of its steps."""
+    write_failing = replace("COPY start.sh ./", "COPY start.sh ./\nRUN exit 7")
+    build(machine, app)
+    EDITS[name][0](app)
+    write_failing(app)
+    document = build(machine, app, status=1)
+    expected = EDITS[name][1] | {("stage-4", "RUN exit 7", "new")}
+    assert find(document) == expected
+
+
+def test_an_unchanged_build_has_no_misses(machine: Machine, app: Path) -> None:
+    """Times and owners are no causes, nor is the mode of the context's own folder."""
+    first = build(machine, app)
+    assert find(first) == {(None, None, "first-build image.linux-amd64.no-branch")}
+    for path in (app, *app.rglob("*")):
+        os.utime(path, (1, 1), follow_symlinks=False)
+        os.chown(path, 1000, 1000, follow_symlinks=False)
+    app.chmod(0o700)
+    assert build(machine, app)["misses"] == []
