@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bxcache.api import build as build
     from bxcache.api import build_images as build_images
     from bxcache.api import diff as diff
+    from bxcache.api import explain as explain
     from bxcache.api import history as history
     from bxcache.api import report as report
     from bxcache.backends.cache_result import CacheResult as CacheResult
@@ -61,10 +62,16 @@ if TYPE_CHECKING:
     from bxcache.insight.chains import Chain as Chain
     from bxcache.insight.difference import Difference as Difference
     from bxcache.insight.difference import StageDifference as StageDifference
-    from bxcache.insight.find import HistoryOptions as HistoryOptions
+    from bxcache.insight.explanation import ExplainedStep as ExplainedStep
+    from bxcache.insight.explanation import Explanation as Explanation
     from bxcache.insight.history import History as History
     from bxcache.insight.history import Stage as Stage
+    from bxcache.insight.history_request import HistoryOptions as HistoryOptions
     from bxcache.insight.record import Record as Record
+    from bxcache.insight.record_misses import Cause as Cause
+    from bxcache.insight.record_misses import RecordedBasis as RecordedBasis
+    from bxcache.insight.record_misses import RecordedChange as RecordedChange
+    from bxcache.insight.record_misses import RecordedMiss as RecordedMiss
     from bxcache.insight.record_parts import RecordedLayer as RecordedLayer
     from bxcache.insight.record_parts import RecordedPhase as RecordedPhase
     from bxcache.insight.record_parts import RecordedStep as RecordedStep
@@ -101,7 +108,7 @@ if TYPE_CHECKING:
 
 # Each name is loaded on first use, so the command line starts in a fraction of the time.
 _NAMES = {
-    "api": "bake build build_images diff history report",
+    "api": "bake build build_images diff explain history report",
     "backends.cache_result": "CacheResult",
     "buildx.metadata": "Layer",
     "buildx.stream.events": (
@@ -118,9 +125,11 @@ _NAMES = {
     ),
     "insight.chains": "Chain",
     "insight.difference": "Difference StageDifference",
-    "insight.find": "HistoryOptions",
+    "insight.explanation": "ExplainedStep Explanation",
+    "insight.history_request": "HistoryOptions",
     "insight.history": "History Stage",
     "insight.record": "Record",
+    "insight.record_misses": "Cause RecordedBasis RecordedChange RecordedMiss",
     "insight.record_parts": "RecordedLayer RecordedPhase RecordedStep Verdict",
     "insight.report": "Report",
     "insight.reporting": "make_report",

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem
 from bxcache.insight.difference import find_difference
-from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history, find_report
+from bxcache.insight.explanation import find_explanation
+from bxcache.insight.find import find_history, find_report
+from bxcache.insight.history_request import HistoryOptions, HistoryRequest
 from bxcache.pipeline.bake import ask_bake, bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.stream.events import Observer
     from bxcache.insight.difference import Difference
+    from bxcache.insight.explanation import Explanation
     from bxcache.insight.history import History
     from bxcache.insight.report import Report
     from bxcache.pipeline.result import BuildResult, Outcomes
@@ -270,6 +273,25 @@ def diff(
         RegistryError: the registry does not answer.
     """
     return find_difference(before, after, **options)
+
+
+def explain(
+    name: str | None = None, against: str | None = None, **options: Unpack[HistoryOptions]
+) -> Explanation:
+    """Explain why steps of a build were executed.
+
+    Args:
+        name: as for `history`; failed builds count too.
+        against: the build to compare with. Default: the one whose cache the build imported.
+        options: where to look and which build is meant, see `HistoryOptions`.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: one of them is not known, or has no record.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not answer.
+    """
+    return find_explanation(name, against, **options)
 
 
 def report(name: str | None = None, **options: Unpack[HistoryOptions]) -> Report:

@@ -92,6 +92,12 @@ COMMANDS = {
         "bxcache diff ~3",
         "bxcache diff image.linux-amd64.main image.linux-amd64.topic",
     ),
+    "explain": (
+        "Explain why steps of a past build were executed.",
+        "bxcache explain",
+        "bxcache explain api --json",
+        "bxcache explain --against ~3",
+    ),
     "history": (
         "Show the layers of each stage and the steps behind them.",
         "bxcache history",
@@ -170,6 +176,7 @@ _PAGES = {
     "completion": "start.md#completion-of-the-command-line",
     "config": "configuration.md",
     "diff": "history.md",
+    "explain": "misses.md",
     "history": "history.md",
     "key": "local.md",
     "registry": "registry.md",
@@ -178,7 +185,13 @@ _PAGES = {
 }
 """The page of the documentation on each command or group that the first page does not explain."""
 
-_SHARED = {"bake": "build", "diff": "history", "key": "store", "report": "history"}
+_SHARED = {
+    "bake": "build",
+    "diff": "history",
+    "explain": "history",
+    "key": "store",
+    "report": "history",
+}
 """The modules that are not named as their commands."""
 
 GROUPS = {

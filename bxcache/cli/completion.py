@@ -105,7 +105,8 @@ def complete_kept_stages(
     """The stages in the local store's record of the scope, or else those of the Dockerfile."""
     with suppress(Exception):
         from bxcache.backends.location import choose_location  # noqa: PLC0415  # a shell waits
-        from bxcache.insight.find import HistoryRequest, find_history  # noqa: PLC0415  # as above
+        from bxcache.insight.find import find_history  # noqa: PLC0415  # as above
+        from bxcache.insight.history_request import HistoryRequest  # noqa: PLC0415  # as above
 
         # A registry would keep the shell waiting.
         store = choose_location(Path.cwd(), os.environ).store

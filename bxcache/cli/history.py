@@ -1,4 +1,4 @@
-"""`bxcache history`, `bxcache diff` and `bxcache report`: what past builds left."""
+"""`bxcache history`, `diff`, `explain` and `report`: what past builds left."""
 
 from __future__ import annotations
 
@@ -77,6 +77,33 @@ def diff_command() -> None:
 
     BEFORE and AFTER are names as for `bxcache history`. By default, the build before the last one
     is compared with the last one.
+    """
+
+
+@command("history:show_explanation")
+@click.argument("name", required=False, shell_complete=complete_scopes)
+@click.option(
+    "--against",
+    metavar="NAME",
+    shell_complete=complete_scopes,
+    help="Compare with this build. Default: the one whose cache the build imported.",
+)
+@_WHICH
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR|REF",
+    shell_complete=complete_sources,
+    help="A store, or a registry's repository. Default: the backends of the configuration.",
+)
+@options.flag("--no-trunc", "full", help="Do not truncate the output.")
+@options.JSON
+@options.CONFIG
+def explain_command() -> None:
+    """Explain why steps of a past build were executed: which file, argument or image changed.
+
+    NAME is an image or a scope; `~1` after it, or alone, is the build before the last one. The
+    default is the last build in this directory, of any image. Failed builds count too.
     """
 
 

@@ -22,6 +22,7 @@ _LONGEST = 60
 _LONGEST_WORD = 40
 _SHORT_COMMIT = 7
 _TAG = "@"
+_SAME_UMASK = "`umask 022` before the checkout gives files the same modes everywhere"
 
 
 def list_misses(record: Record) -> list[str]:
@@ -40,10 +41,11 @@ def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
 
 def describe_basis(basis: RecordedBasis, now: float | None = None) -> str:
     """Name an earlier build: its branch, its commit and its age."""
-    owner = basis.branch or basis.scope
     commit = f"{_TAG}{basis.commit[:_SHORT_COMMIT]}" if basis.commit else ""
     age = format_age((time.time() if now is None else now) - basis.started)
-    return f"{owner}{commit} ({age} ago)"
+    if basis.branch is None:
+        return f"the build{commit} {age} ago"
+    return f"{basis.branch}{commit} ({age} ago)"
 
 
 def _describe_miss(record: Record, miss: RecordedMiss) -> str:
@@ -58,7 +60,9 @@ def _describe_miss(record: Record, miss: RecordedMiss) -> str:
     later = format_count(len(miss.later), "later step")
     more = f"; {later} executed for it" if miss.later else ""
     what = f"{stage}{line} `{cut_text(step.text, _LONGEST)}`"
-    return f"{what}: {why}{since}{more}, {format_seconds(miss.seconds)}"
+    is_mode = any(each.cause is Cause.MODE for each in miss.changes)
+    fix = f"; {_SAME_UMASK}" if is_mode else ""
+    return f"{what}: {why}{since}{more}, {format_seconds(miss.seconds)}{fix}"
 
 
 def _list_names(changes: Sequence[RecordedChange]) -> str:
@@ -77,10 +81,7 @@ def _describe_modes(changes: Sequence[RecordedChange]) -> str:
     first = changes[0]
     same = {(each.before, each.after) for each in changes} == {(first.before, first.after)}
     how = f" from {first.before} to {first.after}" if same else ""
-    names = _list_names(changes)
-    return (
-        f"only the mode of {names} changed{how}, such as by another umask; `COPY --chmod` fixes it"
-    )
+    return f"only the mode of {_list_names(changes)} changed{how}"
 
 
 def _describe_ignored(changes: Sequence[RecordedChange]) -> str:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from bxcache.config.json_documents import make_document, pick
 from bxcache.config.wording import name_call
 from bxcache.errors import RecordError
-from bxcache.insight.find import HistoryOptions, HistoryRequest, find_history
+from bxcache.insight.find import find_history
+from bxcache.insight.history_request import HistoryOptions, HistoryRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,10 +6,8 @@ import os
 import re
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bxcache.backends.declared import list_holders
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
     from bxcache.insight.chains import Chain
     from bxcache.insight.history import Stage
+    from bxcache.insight.history_request import HistoryRequest
     from bxcache.insight.record import Record
     from bxcache.insight.report import Report
     from bxcache.place.place import Place
@@ -45,57 +44,6 @@ _BACK = re.compile(r"(?s)\A(.*?)(~\d{0,4})?\Z")
 _MOST_NAMES = 20
 _USUAL_TAG = "latest"
 """The tag that plain buildx exports to by default."""
-
-
-class HistoryOptions(TypedDict, total=False):
-    """Which build is meant, where its name is not enough.
-
-    Attributes:
-        source: the store's directory or the registry's ref, instead of the configured backends.
-        target: the stage that was built, if it is not the last one.
-        branch: the branch, instead of the one that CI or git reports.
-        platform: show only what was built for this platform.
-        config_file: the config file to use instead of the one that is found.
-        directory: the directory to look from, instead of the working directory.
-    """
-
-    source: str | os.PathLike[str] | None
-    target: str | None
-    branch: str | None
-    platform: str | None
-    config_file: str | os.PathLike[str] | None
-    directory: str | os.PathLike[str]
-
-
-class HistoryRequest(Struct, frozen=True):
-    """Which build is meant; see `HistoryOptions`.
-
-    Attributes:
-        name: an image or a scope; `~N` after it, or alone, is the Nth build before the last one.
-            By default, and with no other option, the last build in the directory.
-        with_places: also find where each layer is stored.
-    """
-
-    name: str | None = None
-    source: str | None = None
-    target: str | None = None
-    branch: str | None = None
-    platform: str | None = None
-    config_file: Path | None = None
-    directory: Path = field(default_factory=Path.cwd)
-    with_places: bool = False
-
-    @classmethod
-    def of(cls, name: str | None, **options: Unpack[HistoryOptions]) -> HistoryRequest:
-        """The request that a caller's options make; paths may be strings."""
-        source, file = options.get("source"), options.get("config_file")
-        given: dict[str, Any] = {
-            **options,
-            "source": None if source is None else os.fspath(source),
-            "config_file": Path(file) if file else None,
-            "directory": Path(options.get("directory", "")).absolute(),
-        }
-        return cls(name, **given)
 
 
 def find_history(request: HistoryRequest) -> History:
@@ -120,6 +68,14 @@ def find_history(request: HistoryRequest) -> History:
 
 def find_report(request: HistoryRequest) -> Report:
     """Return the report of a build, even of a failed one; raise the errors of `find_history`."""
+    return make_report(find_builds(request, "report"), request.platform)
+
+
+def find_builds(request: HistoryRequest, command: str) -> tuple[Record, ...]:
+    """Return the record of a build, even of a failed one, and then those of earlier builds.
+
+    `command` is the one to name in an error; raise the errors of `find_history`.
+    """
     search, without = _Search(request), None
     for holder, content, _ in search.list_contents():
         where = f"`{content.scope}` in {holder.name}"
@@ -127,9 +83,9 @@ def find_report(request: HistoryRequest) -> Report:
         if len(found) > search.back:
             record = parse_record(found[search.back], where)
             earlier = read_earlier([holder, *search.holders], query_before(record))
-            return make_report((record, *earlier), request.platform)
+            return (record, *earlier)
         without = without or f"{_count_known(len(found))} {where} left a record"
-    raise RecordError(without) if without else search.find_nothing("report")
+    raise RecordError(without) if without else search.find_nothing(command)
 
 
 class _Search:

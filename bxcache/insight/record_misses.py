@@ -102,7 +102,7 @@ class RecordedBasis(Part):
     """The earlier build with which a build is compared: the one whose cache it imported."""
 
     scope: Text
-    """Its scope."""
+    """The image, the platforms and the branch that it built, as a tag."""
 
     branch: Text | None = None
     """Its branch; None without one."""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.stream.events import Observer
     from bxcache.config.loading import Setup
-    from bxcache.insight.find import HistoryRequest
     from bxcache.insight.history import History
+    from bxcache.insight.history_request import HistoryRequest
     from bxcache.insight.record import Record
     from bxcache.pipeline.result import BuildResult
 

@@ -146,7 +146,7 @@ class BuildResult(Struct, frozen=True, dict=True):
                 "steps": [_describe_step(step) for step in self.steps],
                 "stages": [_describe_stage(stage) for stage in self.stages.values()],
                 "counts": pick(self, "reused", "executed", "failed"),
-                "misses": [_describe_miss(miss, self.record) for miss in self.misses],
+                **_describe_misses(self.record),
                 "caches": [pick(cache, *_CACHE) for cache in self.caches],
                 "warnings": self.warnings,
                 **(_describe_amounts(self.report) if self.report is not None else {}),
@@ -157,17 +157,11 @@ class BuildResult(Struct, frozen=True, dict=True):
         )
 
 
-def _describe_miss(miss: RecordedMiss, record: Record | None) -> dict[str, Any]:
-    steps = record.steps if record is not None else ()
-    step = steps[miss.step] if miss.step is not None else None
-    return {
-        "stage": step.stage if step is not None else None,
-        "text": step.text if step is not None else None,
-        "line": next(iter(step.lines), None) if step is not None else None,
-        "changes": [pick(each, "cause", "name", "before", "after") for each in miss.changes],
-        **pick(miss, "more", "seconds"),
-        "later": len(miss.later),
-    }
+def _describe_misses(record: Record | None) -> dict[str, Any]:
+    from bxcache.insight.explanation import describe_miss  # noqa: PLC0415  # rarely needed
+
+    misses = record.misses if record is not None else ()
+    return {"misses": [describe_miss(each, record) for each in misses if record is not None]}
 
 
 def _describe_amounts(report: Report) -> dict[str, Any]:

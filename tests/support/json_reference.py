@@ -11,6 +11,7 @@ from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError
 from bxcache.insight.history import Stage
+from bxcache.insight.record_misses import Cause, RecordedChange, RecordedMiss
 from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
 from bxcache.insight.report import Report
 from bxcache.pipeline.result import BuildResult, Step
@@ -32,6 +33,7 @@ _FULL = BuildResult(
         make_step("RUN a", 2, layers="a"),
         stages=make_stages(("build", 1, "a")),
         build_warnings=("a",),
+        misses=(RecordedMiss(step=0, changes=(RecordedChange(cause=Cause.NEW),)),),
     ),
     gates=(Verdict(gate="max_size", reason="a", fails=True),),
     phases=(RecordedPhase(name="steps", seconds=1.5),),
@@ -44,7 +46,10 @@ _SPARSE = BuildResult(
     caches=(CacheResult("registry", "r", "s", seconds=1.5),),
     warnings=(),
     seconds=1.5,
-    record=make_record(make_step("RUN a", stage="build", outcome=Outcome.REUSED)),
+    record=make_record(
+        make_step("RUN a", stage="build", outcome=Outcome.REUSED),
+        misses=(RecordedMiss(changes=(RecordedChange(cause=Cause.FIRST_BUILD),)),),
+    ),
 )
 """Results that together have each key, with and without a value."""
 _SOURCES: dict[str, tuple[type, ...]] = {
@@ -53,6 +58,8 @@ _SOURCES: dict[str, tuple[type, ...]] = {
     "Steps": (Step,),
     "Stages": (Stage,),
     "Counts": (BuildResult,),
+    "Misses": (RecordedMiss,),
+    "Changes": (RecordedChange,),
     "Caches": (CacheResult,),
     "Gates": (Verdict,),
     "Phases": (RecordedPhase,),
@@ -68,6 +75,11 @@ _OWN = {
     "less how long their layers were fetched, as far as known; negative if fetching took longer. "
     "None if steps were reused and no record has the time of any.",
     ("Layers", "bytes"): list_meanings(RecordedLayer)["size"],
+    ("Misses", "stage"): "the stage of the step; None for the whole build.",
+    ("Misses", "text"): "the step, as BuildKit shows it; None for the whole build.",
+    ("Misses", "line"): "the line of the step in the Dockerfile; None if unknown.",
+    ("Misses", "platforms"): "the platforms of the step in a build for several; None likewise.",
+    ("Misses", "later"): "how many steps were executed only because of this one.",
 }
 """What no attribute of these classes describes."""
 _NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
@@ -118,6 +130,8 @@ def _list_parts(heading: str, document: dict[str, Any]) -> list[dict[str, Any]]:
         return [document]
     if heading == "Layers":
         return [layer for each in document["steps"] for layer in each["layers"]]
+    if heading == "Changes":
+        return [change for each in document["misses"] for change in each["changes"]]
     found = document[heading.lower()]
     return found if isinstance(found, list) else [found]
 

@@ -12,8 +12,8 @@ import pytest
 from bxcache.cli.main import run
 from bxcache.errors import RecordError
 from bxcache.insight.chains import Chain
-from bxcache.insight.find import HistoryRequest
 from bxcache.insight.history import History
+from bxcache.insight.history_request import HistoryRequest
 from tests.support.histories import (
     SCOPE,
     make_history,

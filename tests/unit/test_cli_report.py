@@ -14,7 +14,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.cli.main import run
 from bxcache.console.report.rendering import render_report
 from bxcache.errors import BuildFailedError, CacheError, RecordError
-from bxcache.insight.find import HistoryRequest
+from bxcache.insight.history_request import HistoryRequest
 from bxcache.insight.reporting import make_report
 from bxcache.pipeline.request import BuildRequest
 from bxcache.pipeline.result import BuildResult

@@ -12,7 +12,8 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.loading import load_setup
 from bxcache.errors import RecordError
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery, query_before, read_earlier
-from bxcache.insight.find import HistoryRequest, find_report
+from bxcache.insight.find import find_report
+from bxcache.insight.history_request import HistoryRequest
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import RecordedCache, RecordedScope
 from bxcache.place.scope import Scope, guess_platform

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from bxcache.config.reference import Reference
 from bxcache.config.wording import Speech, speaking
 from bxcache.errors import RecordError, RegistryError
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
+from bxcache.insight.history_request import HistoryRequest
 from bxcache.insight.record import Record
 from bxcache.insight.record_parts import (
     RecordedCache,

@@ -12,7 +12,8 @@ import pytest
 
 from bxcache.errors import RecordError
 from bxcache.insight import recent_builds
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
+from bxcache.insight.history_request import HistoryRequest
 from bxcache.insight.recent_builds import Checkout, add_build, read_builds, read_trusted
 from bxcache.insight.record import Record, parse_record
 from bxcache.insight.record_parts import (

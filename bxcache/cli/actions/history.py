@@ -1,4 +1,4 @@
-"""`bxcache history`, `bxcache diff` and `bxcache report`."""
+"""`bxcache history`, `bxcache diff`, `bxcache explain` and `bxcache report`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bxcache.cli.files import check_alone, write_files
 from bxcache.cli.job_log import say, show
 from bxcache.console.history import render_digests, render_history
 from bxcache.console.tables import defuse_json, show_text
-from bxcache.insight.find import HistoryRequest, find_history, find_report
+from bxcache.insight.find import find_history, find_report
+from bxcache.insight.history_request import HistoryRequest
 
 if TYPE_CHECKING:
     from bxcache.insight.history import History
@@ -77,6 +78,21 @@ def show_difference(
     _print_notes(difference.before, difference.after)
     chosen = difference.of_stages(stages)
     show(chosen.to_dict, lambda: render_difference(chosen, full=full), as_json=as_json)
+
+
+def show_explanation(
+    name: str | None,
+    *,
+    against: str | None,
+    full: bool,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401  # click's options
+) -> None:
+    from bxcache.console.explanation import render_explanation  # noqa: PLC0415  # only here
+    from bxcache.insight.explanation import find_explanation  # noqa: PLC0415  # the same
+
+    found = find_explanation(name, against, **given)
+    show(found.to_dict, lambda: render_explanation(found, full=full), as_json=as_json)
 
 
 def _print_notes(*histories: History) -> None:

@@ -95,9 +95,9 @@ class _Explanation:
         needs = step.inputs.needs if step.inputs is not None else ()
         above = [each for each in (step.parent, *needs) if each in self._roots]
         roots = frozenset[int]().union(*(self._roots[each] for each in above))
-        known = {(c.cause, c.name) for root in roots for c in self._own[root]}
+        known = {change for root in roots for change in self._own[root]}
         changes = [*self._list_own(at, is_alone=not roots)]
-        own = tuple(each for each in changes if (each.cause, each.name) not in known)
+        own = tuple(each for each in changes if each not in known)
         if own or not roots:
             self._own[at] = own or (RecordedChange(cause=Cause.UNKNOWN),)
             roots = roots | {at}
