@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_seconds
 from bxcache.console.history import INDENT, show_age
-from bxcache.console.misses import describe_basis, describe_changes, list_misses
+from bxcache.console.report.misses import describe_basis, describe_changes, list_misses
 from bxcache.console.report.sections import label_stage
 from bxcache.console.tables import clean_text, cut_text, show_text
 

@@ -12,9 +12,9 @@ from bxcache.config.quantities import (
     format_seconds,
     format_size,
 )
-from bxcache.console.misses import list_misses
 from bxcache.console.phases import summarize_phases
 from bxcache.console.progress import paint
+from bxcache.console.report.misses import list_misses
 from bxcache.console.report.plain import render_rows
 from bxcache.console.report.sections import (
     label_stage,

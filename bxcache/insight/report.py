@@ -13,6 +13,7 @@ from pydantic import Field
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Document, Text
+from bxcache.insight.record_misses import RecordedBasis, RecordedMiss
 from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedImage,
@@ -232,6 +233,12 @@ class Report(Document):
 
     steps: tuple[ReportedStep, ...] = ()
     """The steps, each after the step that it builds on."""
+
+    misses: tuple[RecordedMiss, ...] = ()
+    """Why steps were executed, each first cause once."""
+
+    basis: RecordedBasis | None = None
+    """The build with which this one is compared for that: the one whose cache it imported."""
 
     slowest: tuple[Position, ...] = ()
     """The positions of the slowest steps among those that were executed or failed."""

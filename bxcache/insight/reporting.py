@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.record import Record
+    from bxcache.insight.record_misses import RecordedMiss
     from bxcache.insight.record_parts import RecordedStep
 
 MOST_BUILDS = 10
@@ -59,12 +60,24 @@ def make_report(records: Sequence[Record], platform: str | None = None) -> Repor
         "bytes": _measure_layers(chosen),
         "stages": tuple(_report_stages(views, chosen, steps)),
         "steps": steps,
+        "misses": tuple(_move_misses(record, chosen)),
         "slowest": _find_slowest(steps),
         "gains": _find_gains(steps),
         "compared": compare_times(records, platform),
         "trend": tuple(_report_build(each, platform) for each in own)[:MOST_BUILDS][::-1],
     }
     return Report.model_validate(dict(record) | figures)
+
+
+def _move_misses(record: Record, chosen: Sequence[RecordedStep]) -> Iterator[RecordedMiss]:
+    """The misses of the chosen steps, with the positions of these."""
+    places = {id(step): position for position, step in enumerate(chosen)}
+    moved = {at: places[id(each)] for at, each in enumerate(record.steps) if id(each) in places}
+    for miss in record.misses:
+        later = tuple(moved[at] for at in miss.later if at in moved)
+        if miss.step is None or miss.step in moved:
+            step = None if miss.step is None else moved[miss.step]
+            yield miss.model_copy(update={"step": step, "later": later})
 
 
 def count_steps(steps: Iterable[ReportedStep]) -> ReportedCounts:

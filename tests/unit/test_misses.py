@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.console.misses import compare_words, describe_basis, describe_changes, list_misses
+from bxcache.console.report.misses import (
+    compare_words,
+    describe_basis,
+    describe_changes,
+    list_misses,
+)
 from bxcache.insight.misses.explain import Donor, explain_misses
 from bxcache.insight.misses.explain import describe_basis as make_basis
 from bxcache.insight.record import Record

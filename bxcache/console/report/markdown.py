@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_seconds
-from bxcache.console.report import head, sections, step_tables
+from bxcache.console.report import head, misses, sections, step_tables
 from bxcache.console.report.sections import UNKNOWN, Quoted
 from bxcache.console.tables import clean_text, cut_text
 
@@ -38,6 +38,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield "; ".join(filter(None, (counts, sections.summarize_saved(report.counts))))
     yield from filter(None, [sections.summarize_pushed(report, quote)])
     yield from filter(None, [_render_origin(report), head.summarize_compared(report, quote)])
+    yield from filter(None, [misses.summarize_misses(report, quote)])
     yield from (f"❌ {quote(refusal)}" for refusal in refusals[:_MOST_ROWS])
     yield from (f"⚠️ {quote(each)}" for each in sections.list_warnings(report)[:_MOST_ROWS])
     yield from map(_render_failed, sections.list_failed(report)[:_MOST_FAILED])
@@ -45,7 +46,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     unneeded = ", ".join(map(quote, sections.list_unneeded(report)[:_MOST_ROWS]))
     if unneeded:
         yield f"Not part of this build: {unneeded}"
-    yield from _render_tables(step_tables.tabulate_first(report))
+    yield from _render_tables(misses.tabulate_misses(report))
     yield from _render_tables(step_tables.tabulate_phases(report))
     yield from _render_tables(step_tables.tabulate_slowest(report))
     yield from _render_tables(step_tables.tabulate_gains(report))

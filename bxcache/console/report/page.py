@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_seconds, format_size
-from bxcache.console.report import head, sections, step_tables
+from bxcache.console.report import head, misses, sections, step_tables
 from bxcache.console.report.charts import draw_sizes, draw_trend
 from bxcache.console.report.markup import Markup, element, join, section
 from bxcache.console.report.timeline import draw_shares, draw_timeline
@@ -71,7 +71,7 @@ def _list_sections(report: Report) -> Iterator[Markup]:
     unneeded = ", ".join(map(clean_text, sections.list_unneeded(report)))
     note = element("p", f"Not part of this build: {unneeded}") if unneeded else ""
     yield _draw_table(sections.tabulate_stages(report), note)
-    yield _draw_table(step_tables.tabulate_first(report))
+    yield _draw_table(misses.tabulate_misses(report))
     if report.bytes:
         yield section("Size of the layers", draw_sizes(report))
     yield _draw_table(step_tables.tabulate_largest(report))
@@ -96,7 +96,10 @@ def _draw_head(report: Report) -> Markup:
         *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
     ]
     shown = element("div", *notes, class_="warnings", role="note") if notes else ""
-    texts = (end, sections.summarize_pushed(report), head.summarize_compared(report))
+    texts = (
+        *(end, sections.summarize_pushed(report)),
+        *(head.summarize_compared(report), misses.summarize_misses(report)),
+    )
     ends = [element("p", each) for each in texts if each]
     return element("header", title, _draw_origin(report), *ends, _draw_tiles(report), shown)
 
@@ -200,10 +203,11 @@ def _draw_stage(report: Report, stage: ReportedStage, known: set[int]) -> Markup
     name = element("h3", clean_text(stage.name) or sections.NO_STAGE, " ", base)
     more = "step is" if again == 1 else "steps are"
     note = element("p", f"{again} more {more} shown above.") if again else ""
-    return element("div", name, *(_draw_step(at, report.steps[at]) for at in here), note)
+    return element("div", name, *(_draw_step(at, report) for at in here), note)
 
 
-def _draw_step(at: int, step: ReportedStep) -> Markup:
+def _draw_step(at: int, report: Report) -> Markup:
+    step = report.steps[at]
     kind = sections.name_kind(step)
     took = format_seconds(step.seconds)
     if step.saved is not None:
@@ -215,12 +219,14 @@ def _draw_step(at: int, step: ReportedStep) -> Markup:
         element("span", took, class_="took"),
     )
     opened = "" if kind == "failed" else None
-    content = (summary, _draw_step_facts(step), _draw_log(step))
+    why = clean_text(misses.explain_step(report, at))
+    content = (summary, _draw_step_facts(step, why), _draw_log(step))
     return element("details", *content, id=f"s{at}", class_="step", open=opened)
 
 
-def _draw_step_facts(step: ReportedStep) -> Markup:
+def _draw_step_facts(step: ReportedStep, why: str) -> Markup:
     facts = [
+        ("Why", why),
         ("Dockerfile", f"line {', '.join(map(str, step.lines))}" if step.lines else ""),
         ("Platforms", ", ".join(map(clean_text, step.platforms))),
         ("Began after", format_seconds(step.began) if step.began is not None else ""),

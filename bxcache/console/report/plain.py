@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.console.report import head, sections, step_tables
+from bxcache.console.report import head, misses, sections, step_tables
 from bxcache.console.report.sections import Quoted, format_moment
 from bxcache.console.tables import clean_text, render_table
 
@@ -30,7 +30,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
         *filter(None, [sections.summarize_pushed(report)]),
         *filter(None, [_render_origin(report)]),
         *([f"CI job: {clean_text(report.place.job_url)}"] if report.place.job_url else []),
-        *filter(None, [head.summarize_compared(report)]),
+        *filter(None, [head.summarize_compared(report), misses.summarize_misses(report)]),
         *(f"failed: {clean_text(refusal)}" for refusal in sections.list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in sections.list_warnings(report)),
     ]
@@ -38,7 +38,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from map(_render_failed, sections.list_failed(report))
     tables = (
         sections.tabulate_stages(report),
-        step_tables.tabulate_first(report),
+        misses.tabulate_misses(report),
         step_tables.tabulate_phases(report),
         step_tables.tabulate_slowest(report),
         step_tables.tabulate_gains(report),

@@ -7,7 +7,15 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age, format_count, format_seconds
-from bxcache.console.report.sections import label_stage
+from bxcache.console.report.sections import (
+    NO_STAGE,
+    Quoted,
+    Table,
+    drop_empty,
+    label_stage,
+    show_lines,
+)
+from bxcache.console.report.step_tables import tabulate_first
 from bxcache.console.tables import clean_text, cut_digest, cut_text
 from bxcache.insight.record_misses import Cause
 
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
 
     from bxcache.insight.record import Record
     from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
+    from bxcache.insight.report import Report, ReportedStep
 
 _MOST_NAMES = 3
 _LONGEST = 60
@@ -28,6 +37,54 @@ _SAME_UMASK = "`umask 022` before the checkout gives files the same modes everyw
 def list_misses(record: Record) -> list[str]:
     """List why steps were executed, a line for each first cause."""
     return [clean_text(_describe_miss(record, miss)) for miss in record.misses]
+
+
+def tabulate_misses(report: Report) -> Table:
+    """Tabulate why steps were executed; in an old record, the first executed ones."""
+    rows = [
+        (
+            *_name_step(report.steps[miss.step] if miss.step is not None else None),
+            Quoted(describe_changes(miss.changes, miss.more)),
+            str(len(miss.later) or ""),
+            format_seconds(miss.seconds),
+        )
+        for miss in report.misses
+    ]
+    if not rows:
+        return tabulate_first(report)
+    basis = report.basis
+    note = None if basis is None else f"Compared with {describe_basis(basis, report.started)}."
+    head = ("Stage", "Step", "Line", "Why", "Later steps", "Time")
+    return drop_empty(Table("Why steps ran", head, rows, 4, note))
+
+
+def _name_step(step: ReportedStep | None) -> tuple[str, str, str]:
+    if step is None:
+        return NO_STAGE, "all", ""
+    stage = Quoted(label_stage(step.stage, step.platforms)) if step.stage else NO_STAGE
+    return stage, Quoted(cut_text(step.text, _LONGEST)), show_lines(step)
+
+
+def summarize_misses(report: Report, quote: Callable[[str], str] = clean_text) -> str | None:
+    """Show the most expensive cause, `quote`d, and how many steps it executed; or None."""
+    if not report.misses:
+        return None
+    first = max(report.misses, key=lambda each: each.seconds)
+    steps = len(first.later) + (first.step is not None)
+    others = len(report.misses) - 1
+    more = f", and {format_count(others, 'other cause')}" if others else ""
+    why = quote(describe_changes(first.changes, first.more))
+    return f"{format_count(steps, 'step')} ran: {why}{more}"
+
+
+def explain_step(report: Report, at: int) -> str:
+    """Explain why a step was executed; empty if that is unknown."""
+    for miss in report.misses:
+        if miss.step == at or (miss.step is None and at in miss.later):
+            return describe_changes(miss.changes, miss.more)
+        if miss.step is not None and at in miss.later:
+            return f"it needs `{cut_text(report.steps[miss.step].text, _LONGEST)}`, which ran"
+    return ""
 
 
 def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
