@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bxcache.api import diff as diff
     from bxcache.api import explain as explain
     from bxcache.api import history as history
+    from bxcache.api import predict as predict
     from bxcache.api import report as report
     from bxcache.backends.cache_result import CacheResult as CacheResult
     from bxcache.buildx.metadata import Layer as Layer
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from bxcache.insight.history import History as History
     from bxcache.insight.history import Stage as Stage
     from bxcache.insight.history_request import HistoryOptions as HistoryOptions
+    from bxcache.insight.prediction import PredictedStep as PredictedStep
+    from bxcache.insight.prediction import Prediction as Prediction
     from bxcache.insight.record import Record as Record
     from bxcache.insight.record_misses import Cause as Cause
     from bxcache.insight.record_misses import RecordedBasis as RecordedBasis
@@ -108,7 +111,7 @@ if TYPE_CHECKING:
 
 # Each name is loaded on first use, so the command line starts in a fraction of the time.
 _NAMES = {
-    "api": "bake build build_images diff explain history report",
+    "api": "bake build build_images diff explain history predict report",
     "backends.cache_result": "CacheResult",
     "buildx.metadata": "Layer",
     "buildx.stream.events": (
@@ -128,6 +131,7 @@ _NAMES = {
     "insight.explanation": "ExplainedStep Explanation",
     "insight.history_request": "HistoryOptions",
     "insight.history": "History Stage",
+    "insight.prediction": "PredictedStep Prediction",
     "insight.record": "Record",
     "insight.record_misses": "Cause RecordedBasis RecordedChange RecordedMiss",
     "insight.record_parts": "RecordedLayer RecordedPhase RecordedStep Verdict",

@@ -17,7 +17,7 @@ from bxcache.insight.history_request import HistoryOptions, HistoryRequest
 from bxcache.pipeline.bake import ask_bake, bake_targets
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.batch import MOST_AT_ONCE, ImageObserver, build_batch, choose_images
-from bxcache.pipeline.entry import run_build
+from bxcache.pipeline.entry import predict_build, run_build
 from bxcache.pipeline.options import BakeOptions, BuildOptions, Texts
 from bxcache.pipeline.question import Answer, ask_build, find_answer
 from bxcache.pipeline.request import BuildRequest
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bxcache.insight.difference import Difference
     from bxcache.insight.explanation import Explanation
     from bxcache.insight.history import History
+    from bxcache.insight.prediction import Prediction
     from bxcache.insight.report import Report
     from bxcache.pipeline.result import BuildResult, Outcomes
     from bxcache.process import Stop
@@ -237,6 +238,35 @@ def bake(  # noqa: PLR0913  # each is an option of its own
         return find_answer(
             request.build, call, lambda build, say: ask_bake(replace(request, build=build), say)
         )
+
+
+def predict(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    image: str | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    extra: Texts = (),
+    **options: Unpack[BuildOptions],
+) -> Prediction:
+    """Predict which steps a build would reuse, and why it would execute the others.
+
+    Nothing is built; the prediction comes from the records of earlier builds, and says where it
+    cannot know.
+
+    Args:
+        path: as for `build`.
+        image: as for `build`.
+        config_file: as for `build`.
+        extra: as for `build`.
+        options: as for `build`.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        EngineError: docker or the builder cannot build.
+        PlaceError: CI or git reports something that cannot be used.
+    """
+    given = {"context": path, **options} if path is not None else options
+    return predict_build(_make_request(given, extra, config_file, image))
 
 
 def history(name: str | None = None, **options: Unpack[HistoryOptions]) -> History:

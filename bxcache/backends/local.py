@@ -277,13 +277,17 @@ class LocalBackend(Backend):
             self.staging.empty()
 
     def read_imports(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest | None]:
-        if imports and self.staging is not None:
-            layout = self.staging.layout
-            for donor in self.staging.donors:
-                try:
-                    yield read_manifest(layout, donor)
-                except (StoreError, OSError):
-                    yield None
+        if self.staging is not None:
+            layout, donors = self.staging.layout, self.staging.donors
+        else:
+            # Nothing is built, so the store itself is read.
+            layout, known = Layout.at(self.store.path), self.store.read_scopes()
+            donors = tuple(known[use.scope] for use in imports if use.scope in known)
+        for donor in donors if imports else ():
+            try:
+                yield read_manifest(layout, donor)
+            except (StoreError, OSError):
+                yield None
 
     def read_trusted(self, imports: Sequence[CacheUse]) -> Iterator[CacheManifest]:
         """Read the scopes that a trusted build saved last, and that of a read-only store."""

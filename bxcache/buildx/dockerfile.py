@@ -84,7 +84,7 @@ def list_stages(text: str) -> tuple[DockerfileStage, ...]:
             verb = instruction.split(maxsplit=1)[0].upper()
             stages[-1] = replace(
                 stages[-1],
-                uses=(*stages[-1].uses, *_list_used(instruction)),
+                uses=(*stages[-1].uses, *list_used(instruction)),
                 steps=(*stages[-1].steps, *([(line, verb)] if verb in _STEPS else ())),
             )
     for at, following in enumerate(stages[1:]):
@@ -189,7 +189,8 @@ def split_words(instruction: str) -> tuple[str, list[str]]:
     return (words[0].upper(), words[1:]) if words else ("", [])
 
 
-def _list_used(instruction: str) -> Iterator[str]:
+def list_used(instruction: str) -> Iterator[str]:
+    """List the stages, images and contexts that an instruction copies or mounts from."""
     _, words = split_words(instruction)
     for flag in takewhile(lambda word: word.startswith("--"), words):
         yield from (match["name"] for match in _USED.finditer(flag))

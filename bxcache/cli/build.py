@@ -1,4 +1,4 @@
-"""`bxcache build` and `bxcache bake`."""
+"""`bxcache build`, `bxcache predict` and `bxcache bake`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from bxcache.cli.options import (
     BRANCH,
     CONFIG,
     IMAGE,
+    JSON,
     Choice,
     flag,
     read_with,
@@ -156,71 +157,69 @@ _SHOWN = under(
     ),
 )
 
-_BUILD_OPTIONS = together(
-    under(
-        "Docker's options",
-        repeated("-t", "--tag", "tags", metavar="NAME", help="Name for the image."),
-        option("-f", "--file", metavar="FILE", help="The Dockerfile."),
-        option(
-            "--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."
-        ),
-        repeated(
-            "--platform",
-            "platforms",
-            callback=_join,
-            metavar="LIST",
-            help="Platforms to build for, such as `linux/amd64,linux/arm64`.",
-        ),
-        repeated(
-            "--build-arg",
-            "build_args",
-            callback=_pairs,
-            metavar="NAME[=VALUE]",
-            help="Build argument; without a value, the variable's.",
-        ),
-        repeated(
-            "--secret",
-            "secrets",
-            metavar="SPEC",
-            help="Secret for RUN steps: `id=NAME[,src=FILE]`, `id=NAME,env=VARIABLE`.",
-        ),
-        repeated(
-            "--ssh", metavar="SPEC", help="SSH agent or keys for RUN steps: `default`, `ID=KEY`."
-        ),
-        repeated(
-            "--build-context",
-            "build_contexts",
-            callback=_pairs,
-            metavar="NAME=PATH",
-            help="Named context.",
-        ),
-        repeated(
-            "--label", "labels", callback=_pairs, metavar="NAME[=VALUE]", help="Label of the image."
-        ),
-        repeated(
-            "-o",
-            "--output",
-            "outputs",
-            metavar="SPEC",
-            help="Output, such as `type=oci,dest=app.tar` or a folder.",
-        ),
-        option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
-        repeated(
-            "--no-cache-filter",
-            shell_complete=complete_stages,
-            metavar="STAGE",
-            help="Execute every step of a stage.",
-        ),
-        repeated("--add-host", "add_hosts", metavar="HOST:IP", help="Host that RUN steps know."),
-        repeated("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="Limit of RUN steps."),
-        option("--shm-size", metavar="SIZE", help="Size of `/dev/shm` in RUN steps."),
-        option("--cgroup-parent", metavar="NAME", help="Control group of RUN steps."),
-        repeated("--annotation", "annotations", metavar="NAME=VALUE", help="Annotation."),
-        repeated("--attest", metavar="SPEC", help="Attestation, such as `type=sbom`."),
-        option("--iidfile", metavar="FILE", help="Write the image's digest to a file."),
-        repeated("--cache-from", hidden=True),
-        repeated("--cache-to", hidden=True),
+_IMAGE = under(
+    "Docker's options",
+    repeated("-t", "--tag", "tags", metavar="NAME", help="Name for the image."),
+    option("-f", "--file", metavar="FILE", help="The Dockerfile."),
+    option("--target", metavar="STAGE", shell_complete=complete_stages, help="The stage to build."),
+    repeated(
+        "--platform",
+        "platforms",
+        callback=_join,
+        metavar="LIST",
+        help="Platforms to build for, such as `linux/amd64,linux/arm64`.",
     ),
+    repeated(
+        "--build-arg",
+        "build_args",
+        callback=_pairs,
+        metavar="NAME[=VALUE]",
+        help="Build argument; without a value, the variable's.",
+    ),
+    repeated(
+        "--secret",
+        "secrets",
+        metavar="SPEC",
+        help="Secret for RUN steps: `id=NAME[,src=FILE]`, `id=NAME,env=VARIABLE`.",
+    ),
+    repeated("--ssh", metavar="SPEC", help="SSH agent or keys for RUN steps: `default`, `ID=KEY`."),
+    repeated(
+        "--build-context",
+        "build_contexts",
+        callback=_pairs,
+        metavar="NAME=PATH",
+        help="Named context.",
+    ),
+    repeated(
+        "--label", "labels", callback=_pairs, metavar="NAME[=VALUE]", help="Label of the image."
+    ),
+    repeated(
+        "-o",
+        "--output",
+        "outputs",
+        metavar="SPEC",
+        help="Output, such as `type=oci,dest=app.tar` or a folder.",
+    ),
+    option("--network", metavar="MODE", help="Network of RUN steps: default, none or host."),
+    repeated(
+        "--no-cache-filter",
+        shell_complete=complete_stages,
+        metavar="STAGE",
+        help="Execute every step of a stage.",
+    ),
+    repeated("--add-host", "add_hosts", metavar="HOST:IP", help="Host that RUN steps know."),
+    repeated("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="Limit of RUN steps."),
+    option("--shm-size", metavar="SIZE", help="Size of `/dev/shm` in RUN steps."),
+    option("--cgroup-parent", metavar="NAME", help="Control group of RUN steps."),
+    repeated("--annotation", "annotations", metavar="NAME=VALUE", help="Annotation."),
+    repeated("--attest", metavar="SPEC", help="Attestation, such as `type=sbom`."),
+    option("--iidfile", metavar="FILE", help="Write the image's digest to a file."),
+    repeated("--cache-from", hidden=True),
+    repeated("--cache-to", hidden=True),
+)
+
+_BUILD_OPTIONS = together(
+    _IMAGE,
     _DOCKER,
     _CACHES,
     _PLACE,
@@ -262,6 +261,19 @@ def build_command() -> None:
 
     PATH is the build context, as for docker. IMAGE is one of the config file's [images]; several
     images, or --all, build side by side. Arguments after `--` are passed to docker unchanged.
+    """
+
+
+@command("predict:predict")
+@click.argument("word", required=False, metavar="[PATH | IMAGE]", shell_complete=complete_images)
+@together(_IMAGE, _DOCKER, _CACHES, _PLACE)
+@under("Output", JSON, flag("--no-trunc", "full", help="Do not truncate the output."))
+@under("Images of the config file", IMAGE)
+def predict_command() -> None:
+    """Predict which steps a build would reuse from which cache, and which it would execute and why.
+
+    PATH, IMAGE and the options are those of `bxcache build`. Nothing is built or written: the
+    prediction comes from the records of earlier builds, and says where it cannot know.
     """
 
 

@@ -131,6 +131,11 @@ COMMANDS = {
         "Remove scopes.",
         "bxcache registry rm image.linux-amd64.topic --dry-run",
     ),
+    "predict": (
+        "Predict which steps a build would reuse.",
+        "bxcache predict .",
+        "bxcache predict api --json",
+    ),
     "report": (
         "Report on a past build: time, hits, layers.",
         "bxcache report",
@@ -179,6 +184,7 @@ _PAGES = {
     "explain": "misses.md",
     "history": "history.md",
     "key": "local.md",
+    "predict": "misses.md#before-a-build",
     "registry": "registry.md",
     "report": "reports.md",
     "store": "local.md",
@@ -190,6 +196,7 @@ _SHARED = {
     "diff": "history",
     "explain": "history",
     "key": "store",
+    "predict": "build",
     "report": "history",
 }
 """The modules that are not named as their commands."""

@@ -98,6 +98,10 @@ class InputWriter:
             bypassing=found.bypassing,
         )
 
+    def find_text(self, line: int) -> str:
+        """Find the text of the instruction that begins in a line; empty if there is none."""
+        return self._written.get(line, "")
+
     def write_known(self, lines: Iterable[int], needs: tuple[int, ...]) -> RecordedInputs:
         """Write what the Dockerfile says of a step that BuildKit does not describe."""
         written = (self._written[line] for line in lines if line in self._written)

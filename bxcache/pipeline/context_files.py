@@ -40,12 +40,12 @@ class ContextFiles:
         if self._thread.ident is None:
             self._thread.start()
 
-    def wait(self) -> BuildFiles:
-        """Return what was read in time."""
+    def wait(self, patience: float | None = _PATIENCE) -> BuildFiles:
+        """Return what was read within some seconds; None waits for all of it."""
         from bxcache.insight.inputs import BuildFiles  # noqa: PLC0415  # after docker has started
 
         if self._thread.ident is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(patience)
         self._is_late = self._thread.is_alive()
         return BuildFiles(self._dockerfile, dict(self._found))
 

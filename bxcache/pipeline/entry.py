@@ -1,4 +1,4 @@
-"""The entry points: build an image, or preview the build.
+"""The entry points: build an image, or preview or predict the build.
 
 Docker takes as long to answer as Python takes to load the other modules, so both run in parallel.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.driver import Probe
     from bxcache.buildx.stream.events import Observer
+    from bxcache.insight.prediction import Prediction
     from bxcache.pipeline.preview import Preview
     from bxcache.pipeline.request import BuildRequest
     from bxcache.pipeline.result import BuildResult
@@ -58,6 +59,21 @@ def preview_build(request: BuildRequest) -> Preview:
 
         prepared = prepare(request, ahead, boot=False)
     return make_preview(prepared)
+
+
+def predict_build(request: BuildRequest) -> Prediction:
+    """Predict which steps `run_build` would reuse; like `preview_build`, but without its command.
+
+    What docker can do may be remembered here.
+    """
+    with ask_docker(request, fresh=False) as ahead:
+        from bxcache.pipeline.choose import plan_build  # noqa: PLC0415  # while docker answers
+        from bxcache.pipeline.predict import predict_plan  # noqa: PLC0415  # the same
+        from bxcache.pipeline.prepare import prepare  # noqa: PLC0415  # the same
+
+        prepared = prepare(request, ahead, boot=False)
+    prepared.open_backends(None)
+    return predict_plan(prepared, plan_build(prepared))
 
 
 def ask_docker(request: BuildRequest, *, fresh: bool) -> AbstractContextManager[Probe | None]:

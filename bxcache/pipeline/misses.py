@@ -10,9 +10,10 @@ from bxcache.insight.record_misses import Cause, RecordedChange
 from bxcache.pipeline.record import find_checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from bxcache.backends.base import Backend, CacheUse
     from bxcache.insight.record import Record
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
@@ -35,7 +36,8 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
         scopes = {each.scope for each in imported}
         known = next((each for each in done if each.scope.name in scopes), None)
         reason = RecordedChange(cause=Cause.UNKNOWN_DONOR, name=imported[0].where)
-        return Donor(known, reason, True, lambda: _find_layers(target))  # noqa: FBT003
+        backends, uses = target.prepared.backends, target.plan.imports
+        return Donor(known, reason, True, lambda: find_layers(backends, uses))  # noqa: FBT003
     if target.plan.imports or target.reason:
         why = target.reason or next(iter(caches.warnings), "")
         return Donor(None, RecordedChange(cause=Cause.UNREADABLE, after=why))
@@ -51,13 +53,14 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
     return Donor(last if has_some else None, reason)
 
 
-def _find_layers(target: Target) -> AbstractSet[str] | None:
-    """Find the layers of the imported caches; None if one of them cannot be read."""
-    found: set[str] = set()
-    for backend in target.prepared.backends:
-        own = [use for use in target.plan.imports if use.backend is backend]
-        for content in backend.read_imports(own):
-            if content is None:
-                return None
-            found |= content.layer_sizes.keys()
-    return found
+def find_layers(
+    backends: Iterable[Backend], imports: Sequence[CacheUse]
+) -> AbstractSet[str] | None:
+    """Find the layers of imported caches; None if one of them cannot be read."""
+    contents = [
+        content
+        for backend in backends
+        for content in backend.read_imports([use for use in imports if use.backend is backend])
+    ]
+    known = [each.layer_sizes.keys() for each in contents if each is not None]
+    return set().union(*known) if len(known) == len(contents) >= len(imports) else None

@@ -11,21 +11,24 @@ from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.predict import predict_plan
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bxcache.insight.prediction import Prediction
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
 
 
 class Preview(Struct, frozen=True):
-    """A preview of a build: its command, secrets masked, and its caches, with the reasons."""
+    """A preview of a build: its command, secrets masked, its caches, and what it would reuse."""
 
     command: tuple[str, ...]
     plan: BuildPlan
     notes: tuple[str, ...]
+    prediction: Prediction
 
 
 def make_preview(prepared: Prepared) -> Preview:
@@ -42,7 +45,7 @@ def make_preview(prepared: Prepared) -> Preview:
         *(each for backend in prepared.backends for each in backend.list_warnings()),
         *plan.notes,
     )
-    return Preview(show_command(command, redact), plan, notes)
+    return Preview(show_command(command, redact), plan, notes, predict_plan(prepared, plan))
 
 
 def show_command(command: Sequence[str], redact: Redactor) -> tuple[str, ...]:

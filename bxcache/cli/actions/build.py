@@ -47,9 +47,7 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
         from bxcache.cli.actions.several import build_several  # noqa: PLC0415  # only several
 
         return build_several(to_request(values), words, values)
-    word = words[0] if words else None
-    if word is not None and not values["image"] and _is_image(word, values["config_file"]):
-        values, word = {**values, "image": word}, None
+    values, word = find_image_name(values, words[0] if words else None)
     request = to_request(values, word)
     if find_question(request.extra) and not (values["dry_run"] or values["as_json"]):
         from bxcache.pipeline.question import ask_build  # noqa: PLC0415  # only a question
@@ -59,6 +57,13 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
         say(render_preview(preview_build(request)), err=False)
         return 0
     return _build(request, values)
+
+
+def find_image_name(values: dict[str, Any], word: str | None) -> tuple[dict[str, Any], str | None]:
+    """Find out whether a word names an image; return the options with it, or the word as a path."""
+    if word is not None and not values["image"] and _is_image(word, values["config_file"]):
+        return {**values, "image": word}, None
+    return values, word
 
 
 def _refuse_caches(

@@ -36,7 +36,10 @@ _SAME_UMASK = "`umask 022` before the checkout gives files the same modes everyw
 
 def list_misses(record: Record) -> list[str]:
     """List why steps were executed, a line for each first cause."""
-    return [clean_text(_describe_miss(record, miss)) for miss in record.misses]
+    causes: dict[tuple[RecordedChange, ...], list[RecordedMiss]] = {}
+    for miss in record.misses:
+        causes.setdefault(miss.changes, []).append(miss)
+    return [clean_text(_describe_misses(record, misses)) for misses in causes.values()]
 
 
 def tabulate_misses(report: Report) -> Table:
@@ -105,21 +108,25 @@ def describe_basis(basis: RecordedBasis, now: float | None = None) -> str:
     return f"{basis.branch}{commit} ({age} ago)"
 
 
-def _describe_miss(record: Record, miss: RecordedMiss) -> str:
+def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
+    """Describe steps that were executed for the same reason."""
+    miss, others = misses[0], len(misses) - 1
     why = describe_changes(miss.changes, miss.more)
+    seconds = format_seconds(sum(each.seconds for each in misses))
     if miss.step is None:
         steps = format_count(len(miss.later), "step")
-        return f"{why}; {steps} executed, {format_seconds(miss.seconds)}"
+        return f"{why}; {steps} executed, {seconds}"
     step = record.steps[miss.step]
     line = f", line {step.lines[0]}" if step.lines else ""
     stage = f"stage {label_stage(step.stage, step.platforms)}" if step.stage else "the stage"
     since = f" since {describe_basis(record.basis)}" if record.basis is not None else ""
-    later = format_count(len(miss.later), "later step")
-    more = f"; {later} executed for it" if miss.later else ""
-    what = f"{stage}{line} `{cut_text(step.text, _LONGEST)}`"
+    followed = sum(len(each.later) for each in misses)
+    more = f"; {format_count(followed, 'later step')} executed for it" if followed else ""
+    twins = f" and {format_count(others, 'other step')}" if others else ""
+    what = f"{stage}{line} `{cut_text(step.text, _LONGEST)}`{twins}"
     is_mode = any(each.cause is Cause.MODE for each in miss.changes)
     fix = f"; {_SAME_UMASK}" if is_mode else ""
-    return f"{what}: {why}{since}{more}, {format_seconds(miss.seconds)}{fix}"
+    return f"{what}: {why}{since}{more}, {seconds}{fix}"
 
 
 def _list_names(changes: Sequence[RecordedChange]) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bxcache.insight.record_inputs import RecordedInstruction
     from bxcache.insight.record_parts import RecordedStep
 
-_FROM = "FROM"
+_FROM, _RUN, _WORKDIR = "FROM", "RUN", "WORKDIR"
 
 
 class WrittenSteps:
@@ -29,14 +29,28 @@ class WrittenSteps:
         return next((self._instructions[at] for at in places), None)
 
     def list_settings(self, step: RecordedStep) -> dict[str, str] | None:
-        """List the hashes of what is set for a step, by name; None if unknown."""
+        """List the hashes of what is set for a step, by name; None if unknown.
+
+        A command has all of it, and other instructions the variables in them.
+        """
         own = self.find(step)
         if own is None:
             return None
         found: dict[str, str] = {}
+        within: dict[str, tuple[str, ...]] = {}
         for each in self._list_before(own):
             found |= each.sets
-        return found
+            within |= dict.fromkeys(each.sets, each.variables)
+        if own.verb == _RUN:
+            return found
+        mentioned = {_WORKDIR, *own.variables}
+        waiting = list(own.variables)
+        while waiting:
+            # The value of a variable may contain others.
+            more = [name for name in within.get(waiting.pop(), ()) if name not in mentioned]
+            mentioned.update(more)
+            waiting += more
+        return {name: value for name, value in found.items() if name in mentioned}
 
     def _list_before(self, own: RecordedInstruction) -> Iterator[RecordedInstruction]:
         """List what comes before an instruction, from the bottom: the base stages first."""

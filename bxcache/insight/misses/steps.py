@@ -14,7 +14,7 @@ from bxcache.insight.record_inputs import RecordedInputs
 from bxcache.insight.record_misses import Cause, RecordedChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from bxcache.insight.record import Record
     from bxcache.insight.record_inputs import RecordedFiles, RecordedInstruction
@@ -69,11 +69,10 @@ class Comparison(Struct, frozen=True):
         changes += (each for each in found.compare_environments() if each.name not in named)
         changes += found.compare_settings()
         if not found.is_described:
-            known = (
-                each.list_settings(one)
-                for each, one in zip(self.written, (step, other), strict=True)
-            )
-            changes += _compare_written(*known)
+            ours, theirs = self.written
+            given = self.now.arguments.values.keys() & self.before.arguments.values.keys()
+            settings = (ours.list_settings(step), theirs.list_settings(other))
+            changes += _compare_written(*settings, given)
         changes += found.compare_reads(self.now.files, self.before.files)
         if not changes and found.has_new_definition:
             changes.append(RecordedChange(cause=Cause.SETTING, name="definition"))
@@ -199,13 +198,15 @@ def _share_key(now: Record, before: Record) -> bool:
 
 
 def _compare_written(
-    now: Mapping[str, str] | None, before: Mapping[str, str] | None
+    now: Mapping[str, str] | None, before: Mapping[str, str] | None, given: Container[str]
 ) -> Iterator[RecordedChange]:
-    """Compare what the instructions before a step set for it."""
+    """Compare what the instructions before a step set for it, unless the caller gave it."""
     if now is None or before is None:
         return
     names = (name for name in dict.fromkeys((*now, *before)) if now.get(name) != before.get(name))
     for name in dict.fromkeys(name.removeprefix(f"{ARG} ") for name in names):
+        if name in given:
+            continue
         setting = _SETTINGS.get(name)
         cause = Cause.ENVIRONMENT if setting is None else Cause.SETTING
         yield RecordedChange(cause=cause, name=setting or name)

@@ -1,0 +1,205 @@
+"""Which steps a build would reuse, and which it would execute and why, from records alone."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from bxcache.buildx.stream.events import Outcome
+from bxcache.config.json_documents import make_document, pick
+from bxcache.insight.expectation import SCRATCH
+from bxcache.insight.misses.steps import Comparison
+from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_parts import RecordedStep
+
+_COPYING = ("COPY ", "ADD ")
+
+
+class PredictedStep(Struct, frozen=True):
+    """A step that a build would have.
+
+    Attributes:
+        step: the step with what the Dockerfile says of it, in the form of a record.
+        outcome: `reused` or `executed`; None if nobody can know before.
+        changes: why it would be executed, if it has a reason of its own.
+        because: the position of the step whose execution makes this one necessary or uncertain.
+    """
+
+    step: RecordedStep
+    outcome: Outcome | None
+    changes: tuple[RecordedChange, ...] = ()
+    because: int | None = None
+
+
+class Prediction(Struct, frozen=True):
+    """What a build would do.
+
+    Attributes:
+        steps: its steps, base images included.
+        basis: the build whose cache it would import; None if none is known.
+        why_unknown: why nothing can be predicted; empty if something is.
+        assumptions: what is taken for granted, such as that a base image has not moved.
+    """
+
+    steps: tuple[PredictedStep, ...] = ()
+    basis: RecordedBasis | None = None
+    why_unknown: str = ""
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the outcome of every step is predicted, with nothing taken for granted."""
+        known = all(each.outcome for each in self.steps if each.step.kind == "instruction")
+        return bool(self.steps) and known and not self.assumptions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache predict --json` prints."""
+        basis = pick(self.basis, "scope", "branch", "commit", "started") if self.basis else None
+        return make_document(
+            {
+                "basis": basis,
+                "why_unknown": self.why_unknown,
+                "assumptions": self.assumptions,
+                "steps": [
+                    {
+                        **pick(each.step, "stage", "text", "platforms"),
+                        "line": next(iter(each.step.lines), None),
+                        "outcome": each.outcome,
+                        "changes": [
+                            pick(change, "cause", "name", "before", "after")
+                            for change in each.changes
+                        ],
+                        "because": None if each.because is None else self._name(each.because),
+                    }
+                    for each in self.steps
+                    if each.step.kind == "instruction"
+                ],
+            }
+        )
+
+    def _name(self, at: int) -> dict[str, Any]:
+        step = self.steps[at].step
+        return {**pick(step, "stage", "text"), "line": next(iter(step.lines), None)}
+
+
+def predict_steps(
+    expected: Record, before: Record, present: AbstractSet[str] | None
+) -> tuple[PredictedStep, ...]:
+    """Predict the outcome of each step of an expected build.
+
+    Args:
+        expected: the build, whose steps are in an order in which each follows those it needs.
+        before: the build whose cache it would import.
+        present: the layers in that cache; None if unknown.
+    """
+    predictor = _Predictor(expected, before, present)
+    for at in range(len(expected.steps)):
+        predictor.judge(at)
+    predictor.judge_absent()
+    return tuple(predictor.found)
+
+
+def list_assumptions(expected: Record) -> Iterator[str]:
+    """List what a prediction takes for granted: base images that are not pinned can move."""
+    names = {each.name for each in expected.stages}
+    bases = [each.base for each in expected.stages if each.needed]
+    for base in dict.fromkeys(bases):
+        if base.lower() not in {SCRATCH, *names} and "@" not in base:
+            yield f"the base image `{base}` has not moved"
+
+
+class _Predictor:
+    def __init__(self, expected: Record, before: Record, present: AbstractSet[str] | None) -> None:
+        self.found: list[PredictedStep] = []
+        self._steps, self._expected, self._before = expected.steps, expected, before
+        self._comparison = Comparison.of(expected, before)
+        self._present = present
+
+    def judge(self, at: int) -> None:
+        """Predict a step by its own inputs and the outcomes of those that it needs."""
+        step = self._steps[at]
+        if step.kind == "from":
+            self.found.append(PredictedStep(step, None))
+            return
+        changes = tuple(self._list_changes(at))
+        if changes:
+            outcome = None if _may_be_same(changes) else Outcome.EXECUTED
+            self.found.append(PredictedStep(step, outcome, changes))
+            return
+        self.found.append(self._follow(at))
+
+    def _follow(self, at: int) -> PredictedStep:
+        """Predict a step whose own inputs are the same."""
+        step = self._steps[at]
+        needs = step.inputs.needs if step.inputs is not None else ()
+        parent = self._find_outcome(step.parent)
+        is_linked = "--link" in step.text.split(" ")
+        if parent is Outcome.EXECUTED and not is_linked:
+            return PredictedStep(step, Outcome.EXECUTED, because=step.parent)
+        for each in (*needs, step.parent):
+            if self._find_outcome(each) is not Outcome.REUSED:
+                # What is copied from a step that is executed may turn out to be the same.
+                return PredictedStep(step, None, because=each)
+        return PredictedStep(step, Outcome.REUSED)
+
+    def _find_outcome(self, at: int | None) -> Outcome | None:
+        if at is None or self._steps[at].kind == "from":
+            return Outcome.REUSED
+        return self.found[at].outcome
+
+    def _list_changes(self, at: int) -> Iterable[RecordedChange]:
+        step = self._steps[at]
+        if step.stage in self._expected.uncached or "*" in self._expected.uncached:
+            return (RecordedChange(cause=Cause.NO_CACHE, name=step.stage),)
+        return self._comparison.list_changes(at)
+
+    def judge_absent(self) -> None:
+        """Predict the execution of steps whose layers are not in the cache, but are needed."""
+        if self._present is None:
+            return
+        for at in reversed(range(len(self.found))):
+            predicted = self.found[at]
+            if predicted.outcome is not Outcome.REUSED or at not in self._comparison.pairs:
+                continue
+            twin = self._before.steps[self._comparison.pairs[at]]
+            layers = {layer.digest for form in twin.forms for layer in form}
+            if layers and layers.isdisjoint(self._present):
+                outcome = self._find_need(at)
+                if outcome is not Outcome.REUSED:
+                    change = RecordedChange(cause=Cause.EVICTED)
+                    self.found[at] = PredictedStep(predicted.step, outcome, (change,))
+
+    def _find_need(self, at: int) -> Outcome | None:
+        """Find whether a step is needed: `executed` if it is, None if that is unknown."""
+        users = [
+            each
+            for each in self.found[at + 1 :]
+            if each.step.parent == at
+            or (each.step.inputs is not None and at in each.step.inputs.needs)
+        ]
+        outcomes = {each.outcome for each in users}
+        if Outcome.EXECUTED in outcomes or not users:
+            return Outcome.EXECUTED
+        return None if None in outcomes else Outcome.REUSED
+
+
+def _may_be_same(changes: Iterable[RecordedChange]) -> bool:
+    """Whether a change of the text may leave BuildKit's operation as it was."""
+    return all(
+        each.cause is Cause.TEXT
+        and each.before.startswith(_COPYING)
+        and _normalize(each.before) == _normalize(each.after)
+        for each in changes
+    )
+
+
+def _normalize(text: str) -> list[str]:
+    return [posixpath.normpath(f"/{word}") for word in text.split()]
