@@ -73,7 +73,8 @@ def print_warnings(mode: str, result: BuildResult, name: str | None = None) -> N
 def annotate(
     result: BuildResult, error: BxcacheError | None, words: Sequence[str], name: str = ""
 ) -> None:
-    """Annotate a CI job with the failed gates, and the failed steps with docker's last `words`.
+    """Annotate a CI job with the failed gates, the failed steps with docker's last `words`, and why
+    steps were executed.
 
     The name is the image's, if there are several.
     """
@@ -85,5 +86,6 @@ def annotate(
     why = error.message if error is not None else ""
     gates = annotations.annotate_gates(result.gates, name)
     failures = annotations.annotate_failure(result, why, words, name)
-    for line in annotations.render_annotations((*gates, *failures), log.provider):
+    misses = annotations.annotate_misses(result, name)
+    for line in annotations.render_annotations((*gates, *failures, *misses), log.provider):
         click.echo(line, err=True)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.paths import is_remote
+from bxcache.console.report.misses import describe_changes
 from bxcache.console.report.sections import label_stage
 from bxcache.console.tables import cut_text, show_text
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bxcache.pipeline.result import BuildResult
 
 _LONGEST = 1000
+_MOST_MISSES = 3
 _USUAL_FILE = "Dockerfile"
 _TITLE = "bxcache"
 # https://github.com/moby/buildkit/blob/v0.25.2/solver/errdefs/source.go
@@ -36,7 +38,7 @@ _AZURE = {"%": "%AZP25", ";": "%3B", "\r": "%0D", "\n": "%0A", "]": "%5D"}
 
 
 class Annotation(Struct, frozen=True):
-    """A note beside the job: an error if it fails, or else a warning."""
+    """A note beside the job: an error if it fails, or else a warning or just a notice."""
 
     text: str
     fails: bool = True
@@ -44,6 +46,20 @@ class Annotation(Struct, frozen=True):
     file: str | None = None
     """Relative to the project's top folder."""
     line: int | None = None
+    is_notice: bool = False
+
+
+def annotate_misses(result: BuildResult, name: str | None = None) -> Iterator[Annotation]:
+    """Yield a notice for each of the most expensive causes for which steps were executed."""
+    file, steps = _find_file(result), result.record.steps if result.record is not None else ()
+    worth = (each for each in result.misses if each.step is not None)
+    for miss in sorted(worth, key=lambda each: -each.seconds)[:_MOST_MISSES]:
+        step = steps[miss.step or 0]
+        label = label_stage(step.stage, step.platforms)
+        title = _prefix(f"[{label}] {step.text.partition(chr(10))[0]}", name)
+        text = f"executed: {describe_changes(miss.changes, miss.more)}"
+        line = next(iter(step.lines), None)
+        yield Annotation(text, fails=False, title=title, file=file, line=line, is_notice=True)
 
 
 def annotate_gates(verdicts: Iterable[Verdict], name: str | None = None) -> Iterator[Annotation]:
@@ -77,10 +93,11 @@ def render_annotations(annotations: Iterable[Annotation], provider: str | None) 
     """Render notes as the lines that a CI provider, by its name, reads; most have none."""
     for each in annotations:
         kind, line = "error" if each.fails else "warning", each.line if each.file else None
+        kind = "notice" if each.is_notice else kind
         if provider == "github":
             pairs = _list_pairs(_GITHUB_PROPERTY, file=each.file, line=line, title=each.title)
             yield f"::{kind} {','.join(pairs)}::{_escape(each.text, _GITHUB_DATA)}"
-        elif provider == "azure":
+        elif provider == "azure" and not each.is_notice:
             pairs = _list_pairs(_AZURE, type=kind, sourcepath=each.file, linenumber=line)
             # Azure has no titles.
             text = each.text if each.title == _TITLE else f"{each.title}: {each.text}"

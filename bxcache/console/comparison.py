@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_count, format_size
 from bxcache.console.history import INDENT, WIDTH, show_age
+from bxcache.console.report.misses import describe_changes
 from bxcache.console.tables import cut_text, render_table, show_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.difference import Difference, StageDifference
     from bxcache.insight.history import History
+    from bxcache.insight.record_misses import RecordedChange
+
+_MOST_FILES = 20
 
 
 def render_difference(difference: Difference, *, full: bool) -> str:
@@ -23,6 +27,8 @@ def render_difference(difference: Difference, *, full: bool) -> str:
     for each in stages:
         if each.state == "changed":
             lines += ["", f"{show_text(each.name)}:", *_render_changes(each, full=full)]
+    if difference.files:
+        lines += ["", "files:", *_render_files(difference.files, full=full)]
     return "\n".join([*lines, "", *_list_totals(difference)])
 
 
@@ -51,6 +57,14 @@ def _render_changes(difference: StageDifference, *, full: bool) -> Iterator[str]
     for sign, size, text in changes:
         line = f"{INDENT}{sign} {format_size(size):>{width}}  {show_text(text)}"
         yield line if full else cut_text(line, WIDTH)
+
+
+def _render_files(files: Sequence[RecordedChange], *, full: bool) -> Iterator[str]:
+    for each in files if full else files[:_MOST_FILES]:
+        yield f"{INDENT}{show_text(describe_changes([each]))}"
+    left = 0 if full else len(files) - _MOST_FILES
+    if left > 0:
+        yield f"{INDENT}{format_count(left, 'more file')}"
 
 
 def _list_totals(difference: Difference) -> Iterator[str]:

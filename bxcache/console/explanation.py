@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.quantities import format_count, format_seconds
 from bxcache.console.history import INDENT, show_age
-from bxcache.console.report.misses import describe_basis, describe_changes, list_misses
+from bxcache.console.report.misses import describe_basis, describe_changes, list_advice, list_misses
 from bxcache.console.report.sections import label_stage
 from bxcache.console.tables import clean_text, cut_text, show_text
 
@@ -40,6 +40,7 @@ def _list_causes(explanation: Explanation) -> Iterator[str]:
         update={"misses": explanation.misses, "basis": explanation.basis}
     )
     yield from list_misses(shown)
+    yield from (f"advice: {each}" for each in list_advice(explanation.record.advice))
     if not explanation.misses:
         executed = sum(each.step.outcome is Outcome.EXECUTED for each in explanation.steps)
         yield (

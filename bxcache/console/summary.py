@@ -14,7 +14,7 @@ from bxcache.config.quantities import (
 )
 from bxcache.console.phases import summarize_phases
 from bxcache.console.progress import paint
-from bxcache.console.report.misses import list_misses
+from bxcache.console.report.misses import list_advice, list_misses
 from bxcache.console.report.plain import render_rows
 from bxcache.console.report.sections import (
     label_stage,
@@ -42,7 +42,9 @@ _LEAST_SECONDS = 1.0
 def render_summary(result: BuildResult, *, colored: bool = False) -> str:
     """Render the summary; the last two lines are the totals."""
     blocks = [*_list_blocks(result.report)] if result.report is not None else []
-    blocks += list_misses(result.record) if result.record is not None else []
+    if result.record is not None:
+        blocks += list_misses(result.record)
+        blocks += (f"advice: {each}" for each in list_advice(result.record.advice))
     if result.phases and result.seconds >= _LEAST_SECONDS:
         blocks.append(f"time: {summarize_phases(result.phases)}")
     return "\n".join([*blocks, render_totals(result, colored=colored)])

@@ -12,11 +12,14 @@ from bxcache.config.wording import name_call
 from bxcache.errors import RecordError
 from bxcache.insight.find import find_history
 from bxcache.insight.history_request import HistoryOptions, HistoryRequest
+from bxcache.insight.misses.files import compare_contexts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bxcache.insight.history import History, Stage
+    from bxcache.insight.record import Record
+    from bxcache.insight.record_misses import RecordedChange
     from bxcache.insight.record_parts import RecordedLayer, RecordedStep
 
 
@@ -93,16 +96,19 @@ class Difference(Struct, frozen=True):
         before: the first build.
         after: the second build.
         stages: every stage that one of them needed, in the second's order, then the first's.
+        files: how the files differ that their steps read of build contexts, as far as known.
     """
 
     before: History
     after: History
     stages: tuple[StageDifference, ...]
+    files: tuple[RecordedChange, ...] = ()
 
     @classmethod
     def of(cls, before: History, after: History) -> Difference:
         """Compare two builds."""
-        return cls(before, after, compare_stages(before.stages, after.stages))
+        stages = compare_stages(before.stages, after.stages)
+        return cls(before, after, stages, tuple(_compare_files(before.record, after.record)))
 
     @property
     def is_same(self) -> bool:
@@ -143,6 +149,7 @@ class Difference(Struct, frozen=True):
                 **dict(sizes),
                 "unknown_steps": sum(each.unknown_steps for each in self.stages),
                 "stages": [_describe_stage(each) for each in self.stages],
+                "files": [pick(each, "cause", "name", "before", "after") for each in self.files],
             }
         )
 
@@ -158,6 +165,11 @@ def find_difference(
     name, back, _ = before.partition("~")
     last = after or (f"{name}~0" if back else "~0")
     return Difference.of(*(_find_recorded(each, options) for each in (before, last)))
+
+
+def _compare_files(before: Record | None, after: Record | None) -> Iterator[RecordedChange]:
+    if before is not None and after is not None and before.files and after.files:
+        yield from compare_contexts(after.files, before.files)
 
 
 def _find_recorded(name: str, options: HistoryOptions) -> History:

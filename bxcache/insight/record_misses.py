@@ -98,6 +98,28 @@ class RecordedMiss(Part):
     """How long all of these steps ran."""
 
 
+class RecordedAdvice(Part):
+    """A cause that made builds of a scope execute steps again and again."""
+
+    cause: Cause
+    """What kind of thing changes."""
+
+    name: Text
+    """The name of the file, the variable or the image."""
+
+    times: int
+    """How many of the builds executed steps for it."""
+
+    builds: int
+    """How many builds were looked at."""
+
+    seconds: Seconds
+    """How long all of these steps ran, in those builds together."""
+
+    alternates: bool = False
+    """Whether a build argument has earlier values again, as in a matrix of builds."""
+
+
 class RecordedBasis(Part):
     """The earlier build with which a build is compared: the one whose cache it imported."""
 

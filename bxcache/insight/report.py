@@ -13,7 +13,7 @@ from pydantic import Field
 from bxcache.config.quantities import WrittenSeconds as Seconds
 from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Document, Text
-from bxcache.insight.record_misses import RecordedBasis, RecordedMiss
+from bxcache.insight.record_misses import RecordedAdvice, RecordedBasis, RecordedMiss
 from bxcache.insight.record_parts import (
     RecordedCache,
     RecordedImage,
@@ -236,6 +236,9 @@ class Report(Document):
 
     misses: tuple[RecordedMiss, ...] = ()
     """Why steps were executed, each first cause once."""
+
+    advice: tuple[RecordedAdvice, ...] = ()
+    """What made this and earlier builds of the scope execute steps again and again."""
 
     basis: RecordedBasis | None = None
     """The build with which this one is compared for that: the one whose cache it imported."""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
+from bxcache.insight.misses.advice import MOST_RECORDS
 
 if TYPE_CHECKING:
     from bxcache.pipeline.plan import BuildPlan
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 def ask_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
     """Ask for the records of earlier builds; a build without caches needs none.
 
-    Read all records if a report or a gate needs them; otherwise the last of each scope, which has
-    the durations of its steps.
+    Read all records if a report or a gate needs them; otherwise the last ones of each scope, which
+    have the durations of its steps and show what makes them run again and again.
     """
     if not (prepared.trust.writes or plan.imports):
         return None
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
-    last = EarlierQuery(scopes, now, most=1, everywhere=False)
+    last = EarlierQuery(scopes, now, most=MOST_RECORDS - 1, everywhere=False)
     return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bxcache.insight.misses.advice import list_advice
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
 from bxcache.insight.recent_builds import read_trusted
 from bxcache.insight.record_misses import Cause, RecordedChange
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 
 def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Record:
-    """Return the record of a build with its misses, and the build it was compared with.
+    """Return the record of a build with its misses, what to do about them, and its donor.
 
     `earlier` has the newest record first.
     """
     donor = _find_donor(target, record, caches, earlier)
     basis = describe_basis(donor.record) if donor.record is not None else None
-    return record.model_copy(update={"misses": explain_misses(record, donor), "basis": basis})
+    found = record.model_copy(update={"misses": explain_misses(record, donor), "basis": basis})
+    own = [each for each in earlier if each.scope.name == record.scope.name]
+    return found.model_copy(update={"advice": list_advice([found, *own])})
 
 
 def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Donor:

@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from bxcache.buildx.stream.events import Outcome
+from bxcache.console.annotations import annotate_misses, render_annotations
+from bxcache.console.comparison import render_difference
 from bxcache.console.report.misses import (
     compare_words,
     describe_basis,
     describe_changes,
+    list_advice,
     list_misses,
 )
+from bxcache.insight.difference import Difference
+from bxcache.insight.misses.advice import list_advice as find_advice
 from bxcache.insight.misses.explain import Donor, explain_misses
 from bxcache.insight.misses.explain import describe_basis as make_basis
 from bxcache.insight.record import Record
@@ -22,7 +27,7 @@ from bxcache.insight.record_inputs import (
     RecordedInstruction,
     RecordedRead,
 )
-from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange
+from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange, RecordedMiss
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
@@ -30,7 +35,15 @@ from bxcache.insight.record_parts import (
     RecordedScope,
     RecordedStep,
 )
-from tests.support.histories import SCOPE, STARTED, make_record, make_step, name_digest
+from bxcache.pipeline.result import BuildResult
+from tests.support.histories import (
+    SCOPE,
+    STARTED,
+    make_history,
+    make_record,
+    make_step,
+    name_digest,
+)
 
 KEY = "00"
 REUSED = Outcome.REUSED
@@ -222,6 +235,86 @@ def test_without_a_record_to_compare_with_the_whole_build_has_the_cause() -> Non
     reason = RecordedChange(cause=Cause.FIRST_BUILD, name=SCOPE)
     (miss,) = explain_misses(BEFORE, Donor(None, reason))
     assert (miss.step, miss.changes, miss.later) == (None, (reason,), (1, 2, 3))
+
+
+def with_cause(cause: Cause, name: str = "", seconds: float = 10.0, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
+    """Return a record whose build executed a step for one cause."""
+    change = RecordedChange(cause=cause, name=name, after=f"FROM {name}@sha256:1")
+    miss = RecordedMiss(step=0, changes=(change,), seconds=seconds)
+    return build(FIRST, misses=(miss,), **more)
+
+
+CONTENT, ARGUMENT = with_cause(Cause.CONTENT, "log"), Cause.ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([CONTENT] * 4, [("log", 4, 40.0)]),
+        ([CONTENT, CONTENT, BEFORE, CONTENT], [("log", 3, 30.0)]),
+        ([CONTENT, CONTENT, BEFORE, BEFORE], []),
+        ([BEFORE, CONTENT, CONTENT, CONTENT], []),
+        ([with_cause(Cause.CONTENT, "log", 0.1)] * 4, []),
+        ([with_cause(Cause.TEXT)] * 4, []),
+        (
+            [CONTENT, CONTENT.model_copy(update={"exit_status": 1}), CONTENT, CONTENT],
+            [("log", 3, 30.0)],
+        ),
+    ],
+)
+def test_a_cause_that_recurs_is_worth_advice(
+    records: list[Record], expected: list[tuple[str, int, float]]
+) -> None:
+    """It recurs in three of the last four builds, in the last one too, and costs some time."""
+    found = [(each.name, each.times, each.seconds) for each in find_advice(records)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(("values", "alternates"), [("1212", True), ("1234", False)])
+def test_a_matrix_in_one_scope_is_recognized(values: str, *, alternates: bool) -> None:
+    records = [
+        with_cause(ARGUMENT, "PY", arguments=RecordedArguments(key=KEY, values={"PY": value}))
+        for value in values
+    ]
+    (advice,) = find_advice(records)
+    assert advice.alternates == alternates
+    (line,) = list_advice([advice])
+    assert ("[images.NAME]" in line) == alternates
+    assert line.startswith("the build argument `PY` changed in 4 of the last 4 builds, which ran")
+
+
+@pytest.mark.parametrize("cause", ["argument", "environment", "content", "mode", "base", "remote"])
+def test_advice_has_words(cause: str) -> None:
+    (advice,) = find_advice([with_cause(Cause(cause), "name")] * 3)
+    (line,) = list_advice([advice])
+    assert "`name`" in line
+    assert "  " not in line
+
+
+def test_the_files_of_two_builds_are_compared() -> None:
+    before, after = (
+        build(BASE, files=contain(a="f644 1", b="l a")),
+        build(BASE, files=contain(a="f644 2")),
+    )
+    found = Difference.of(make_history(before), make_history(after))
+    assert [(each.cause, each.name) for each in found.files] == [("content", "a"), ("gone", "b")]
+    shown = render_difference(found, full=False)
+    assert "files:\n  content of `a` changed\n  `b` was removed\n" in shown
+
+
+def test_a_job_gets_notices_for_the_most_expensive_causes() -> None:
+    misses = [
+        RecordedMiss(step=1, changes=(RecordedChange(cause=Cause.NEW),), seconds=each)
+        for each in (1.0, 4.0, 3.0, 2.0)
+    ]
+    record = build(BASE, FIRST, misses=misses, context=".")
+    result = BuildResult(0, None, (), (), (), (), 1.0, record=record)
+    lines = [*render_annotations(annotate_misses(result), "github")]
+    assert len(lines) == 3
+    assert lines[0] == (
+        "::notice file=Dockerfile,line=2,title=[build] COPY a .::executed: the instruction is new"
+    )
+    assert [*render_annotations(annotate_misses(result), "azure")] == []
 
 
 WORDS: dict[str, tuple[list[RecordedChange], str]] = {

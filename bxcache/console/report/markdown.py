@@ -39,6 +39,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
     yield from filter(None, [sections.summarize_pushed(report, quote)])
     yield from filter(None, [_render_origin(report), head.summarize_compared(report, quote)])
     yield from filter(None, [misses.summarize_misses(report, quote)])
+    yield from (f"💡 {quote(each)}" for each in misses.list_advice(report.advice))
     yield from (f"❌ {quote(refusal)}" for refusal in refusals[:_MOST_ROWS])
     yield from (f"⚠️ {quote(each)}" for each in sections.list_warnings(report)[:_MOST_ROWS])
     yield from map(_render_failed, sections.list_failed(report)[:_MOST_FAILED])

@@ -17,13 +17,13 @@ from bxcache.console.report.sections import (
 )
 from bxcache.console.report.step_tables import tabulate_first
 from bxcache.console.tables import clean_text, cut_digest, cut_text
-from bxcache.insight.record_misses import Cause
+from bxcache.insight.record_misses import Cause, RecordedChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bxcache.insight.record import Record
-    from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
+    from bxcache.insight.record_misses import RecordedAdvice, RecordedBasis, RecordedMiss
     from bxcache.insight.report import Report, ReportedStep
 
 _MOST_NAMES = 3
@@ -90,6 +90,22 @@ def explain_step(report: Report, at: int) -> str:
     return ""
 
 
+def list_advice(advice: Sequence[RecordedAdvice]) -> list[str]:
+    """List what to do about what makes steps run again and again, a line each."""
+    return [clean_text(_describe_advice(each)) for each in advice]
+
+
+def _describe_advice(advice: RecordedAdvice) -> str:
+    how = _ADVICE[advice.cause]
+    if advice.alternates:
+        how = _MATRIX
+    times = f"{advice.times} of the last {advice.builds} builds"
+    return (
+        f"{describe_changes([RecordedChange(cause=advice.cause, name=advice.name)])} in {times}, "
+        f"which ran steps for {format_seconds(advice.seconds)}: {how}"
+    )
+
+
 def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
     """Describe what changed, in words."""
     groups: dict[Cause, list[RecordedChange]] = {}
@@ -144,7 +160,7 @@ def _describe_content(changes: Sequence[RecordedChange]) -> str:
 def _describe_modes(changes: Sequence[RecordedChange]) -> str:
     first = changes[0]
     same = {(each.before, each.after) for each in changes} == {(first.before, first.after)}
-    how = f" from {first.before} to {first.after}" if same else ""
+    how = f" from {first.before} to {first.after}" if same and first.before else ""
     return f"only the mode of {_list_names(changes)} changed{how}"
 
 
@@ -199,7 +215,8 @@ def _describe_bases(changes: Sequence[RecordedChange]) -> str:
 def _describe_base(change: RecordedChange) -> str:
     if change.name:
         before, after = cut_digest(change.before), cut_digest(change.after)
-        return f"the image `{change.name}` moved from {before} to {after}"
+        how = f" from {before} to {after}" if before and after else ""
+        return f"the image `{change.name}` moved{how}"
     (old, _, was), (new, _, now) = (
         each.removeprefix("FROM ").partition(_TAG) for each in (change.before, change.after)
     )
@@ -227,6 +244,20 @@ def _plural(one: str, many: str) -> Callable[[Sequence[RecordedChange]], str]:
     return describe
 
 
+_PINNED = "name it with its digest, or accept it"
+_DECLARED = "declare it below the steps that do not need it"
+_MATRIX = (
+    "builds with different values take turns in one scope; give each an image of its own, such as "
+    "`[images.NAME]` with `build_args` in the config file"
+)
+_ADVICE = {
+    Cause.ARGUMENT: _DECLARED,
+    Cause.ENVIRONMENT: _DECLARED,
+    Cause.CONTENT: "if no step needs it, list it in `.dockerignore`; if some do, copy it later",
+    Cause.MODE: _SAME_UMASK,
+    Cause.BASE: _PINNED,
+    Cause.REMOTE: _PINNED,
+}
 _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.FIRST_BUILD: _name("first build of the scope {}"),
     Cause.NO_DONOR: _name("there was no cache to import ({2})"),

@@ -94,6 +94,7 @@ def _draw_head(report: Report) -> Markup:
     notes = [
         *(element("p", f"Failed: {clean_text(each)}", class_="failed") for each in refusals),
         *(element("p", f"Warning: {clean_text(each)}") for each in sections.list_warnings(report)),
+        *(element("p", f"Advice: {each}") for each in misses.list_advice(report.advice)),
     ]
     shown = element("div", *notes, class_="warnings", role="note") if notes else ""
     texts = (

@@ -31,6 +31,7 @@ def _list_blocks(report: Report) -> Iterator[str]:
         *filter(None, [_render_origin(report)]),
         *([f"CI job: {clean_text(report.place.job_url)}"] if report.place.job_url else []),
         *filter(None, [head.summarize_compared(report), misses.summarize_misses(report)]),
+        *(f"advice: {each}" for each in misses.list_advice(report.advice)),
         *(f"failed: {clean_text(refusal)}" for refusal in sections.list_refusals(report)),
         *(f"warning: {clean_text(warning)}" for warning in sections.list_warnings(report)),
     ]

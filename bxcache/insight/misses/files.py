@@ -9,13 +9,19 @@ from bxcache.buildx.context.ignore import IgnoreRules
 from bxcache.buildx.context.selection import Selection
 from bxcache.buildx.step_inputs import FileRead
 from bxcache.insight.file_tree import fold_alike
-from bxcache.insight.record_inputs import RecordedFiles
+from bxcache.insight.record_inputs import RecordedFiles, RecordedRead
 from bxcache.insight.record_misses import Cause, RecordedChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bxcache.insight.record_inputs import RecordedRead
+
+def compare_contexts(
+    now: Mapping[str, RecordedFiles], before: Mapping[str, RecordedFiles]
+) -> Iterator[RecordedChange]:
+    """Yield what differs in all files that two builds read."""
+    for name in dict.fromkeys((*now, *before)):
+        yield from compare_files(RecordedRead(context=name, path="/"), now, before)
 
 
 def compare_files(
