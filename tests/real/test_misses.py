@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from tests.engines import busybox_context
 from tests.real.machines import Machine
+from tests.real.stages import Shelf
 
 DOCKERFILE = """\
 FROM base AS deps
@@ -226,3 +229,98 @@ def test_an_unchanged_build_has_no_misses(machine: Machine, app: Path) -> None:
         os.chown(path, 1000, 1000, follow_symlinks=False)
     app.chmod(0o700)
     assert build(machine, app)["misses"] == []
+
+
+@pytest.mark.parametrize("kind", ["registry", "inline"])
+def test_every_backend_names_the_cause(
+    kind: str, machine: Machine, app: Path, shelf: Shelf
+) -> None:
+    """A cache in a registry has the record that a build is compared with."""
+    flag, inline = shelf.backend()
+    words = (flag, f"type=registry,ref={shelf.ref}") if kind == "registry" else (flag, inline)
+    tag = ("--tag", f"{shelf.ref}:app")
+    machine.build(*words, *tag, folder=app)
+    machine.docker("buildx", "prune", "--all", "--force", folder=app)
+    EDITS["content"][0](app)
+    document = machine.build(*words, *tag, folder=app)
+    assert find(document) == EDITS["content"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--no-cache",), {(None, None, "no-cache")}),
+        (
+            ("--no-cache-filter", "assets"),
+            {("assets", "COPY assets /assets", "no-cache assets")},
+        ),
+    ],
+)
+def test_a_build_without_a_cache_says_who_asked_for_it(
+    machine: Machine, app: Path, words: tuple[str, ...], expected: set[Found]
+) -> None:
+    build(machine, app)
+    assert find(build(machine, app, *words)) == expected
+
+
+def test_an_evicted_layer_is_the_cause(machine: Machine, app: Path) -> None:
+    """A store that gives up the lowest layer gives up what builds on it, too."""
+    build(machine, app)
+    store = ("--from", str(app.parent / "store"))
+    machine.run("store", "prune", "--max-size", "500kB", *store, folder=app)
+    document = build(machine, app)
+    assert ("base", "COPY busybox /bin/busybox", "evicted") in find(document)
+    assert {cause for _, _, cause in find(document)} == {"evicted"}
+
+
+def test_a_cache_that_is_gone_is_the_cause(machine: Machine, app: Path) -> None:
+    """The directory remembers that the scope was built before."""
+    build(machine, app)
+    shutil.rmtree(app.parent / "store")
+    (found,) = find(build(machine, app))
+    assert found[2].startswith("no-donor")
+
+
+def from_store(folder: Path) -> tuple[str, str]:
+    """Return the option that names a store."""
+    return "--from", str(folder / "store")
+
+
+def test_two_checkouts_agree(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """Another path, owner, umask for folders above, and other times make no difference."""
+    build(machine, app)
+    other = tmp_path / "elsewhere" / "app"
+    shutil.copytree(app, other, symlinks=True)
+    other.chmod(0o700)
+    for path in other.rglob("*"):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+        os.utime(path, (7, 7), follow_symlinks=False)
+    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    machine.docker("buildx", "prune", "--all", "--force", folder=app)
+    document = machine.build(*store, folder=other)
+    assert (document["misses"], document["counts"]["executed"]) == ([], 0)
+    difference = machine.run(
+        "diff", "image.linux-amd64.no-branch~1", "--json", *from_store(tmp_path), folder=other
+    )
+    assert json.loads(difference.out)["files"] == []
+
+
+def test_a_base_image_that_moved_is_the_cause(
+    machine: Machine, app: Path, shelf: Shelf, tmp_path: Path
+) -> None:
+    """A tag that names another image is named with both digests."""
+    base = f"{shelf.ref}:base"
+    (app / "Dockerfile").write_text(f"FROM {base}\nCOPY app /app\nWORKDIR /app\n")
+    documents = []
+    for content in ("one", "two"):
+        folder = tmp_path / content
+        folder.mkdir()
+        (folder / "file").write_text(content)
+        (folder / "Dockerfile").write_text("FROM scratch\nCOPY file /\n")
+        output = ("--output", f"type=image,name={base},push=true,registry.insecure=true")
+        machine.raw(*output, ".", folder=folder)
+        documents.append(build(machine, app))
+    (miss,) = documents[-1]["misses"]
+    (change,) = miss["changes"]
+    assert change["cause"] == "base"
+    assert change["before"] != change["after"]
