@@ -88,6 +88,7 @@ def diff_command() -> None:
     shell_complete=complete_scopes,
     help="Compare with this build. Default: the one whose cache the build imported.",
 )
+@options.flag("--predictions", help="Show how well the last builds could be predicted instead.")
 @_WHICH
 @click.option(
     "--from",

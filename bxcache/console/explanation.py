@@ -6,16 +6,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.config.quantities import format_count, format_seconds
+from bxcache.config.quantities import format_count, format_ratio, format_seconds
 from bxcache.console.history import INDENT, show_age
 from bxcache.console.report.misses import describe_basis, describe_changes, list_advice, list_misses
 from bxcache.console.report.sections import label_stage
-from bxcache.console.tables import clean_text, cut_text, show_text
+from bxcache.console.tables import clean_text, cut_text, render_table, show_ago, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bxcache.insight.explanation import ExplainedStep, Explanation
+    from bxcache.insight.explanation import ExplainedStep, Explanation, Predictions
     from bxcache.insight.record_parts import RecordedStep
 
 _LONGEST = 76
@@ -33,6 +33,20 @@ def render_explanation(explanation: Explanation, *, full: bool) -> str:
         lines += ["", show_text(label_stage(stage, platforms)) or "the only stage"]
         lines += [line for each in steps for line in _render_step(each, full=full)]
     return "\n".join(lines)
+
+
+def render_predictions(predictions: Predictions) -> str:
+    """Render how well the last builds could be predicted."""
+    if not predictions.builds:
+        return f"no build of {show_text(predictions.scope)} was predicted"
+    rows = [
+        (show_ago(started), str(each.right), str(each.wrong), str(each.unknown))
+        for started, each in predictions.builds
+    ]
+    ratio = predictions.ratio
+    share = "nothing was predicted" if ratio is None else f"{format_ratio(ratio)} were right"
+    table = render_table(("BUILT", "RIGHT", "WRONG", "UNKNOWN"), rows)
+    return f"{table}\nsteps of {show_text(predictions.scope)}: {share}"
 
 
 def _list_causes(explanation: Explanation) -> Iterator[str]:

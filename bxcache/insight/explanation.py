@@ -10,7 +10,13 @@ from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.find import find_builds
 from bxcache.insight.history_request import HistoryOptions, HistoryRequest
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
-from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import (
+    Cause,
+    RecordedBasis,
+    RecordedChange,
+    RecordedMiss,
+    RecordedPrediction,
+)
 
 if TYPE_CHECKING:
     from bxcache.insight.record import Record
@@ -79,6 +85,46 @@ class Explanation(Struct, frozen=True):
                 "steps": [_describe_step(each) for each in self.steps],
             }
         )
+
+
+class Predictions(Struct, frozen=True):
+    """How well the last builds of a scope could be predicted.
+
+    Attributes:
+        scope: the scope.
+        builds: when each build that was predicted began, and the prediction, the last one first.
+    """
+
+    scope: str
+    builds: tuple[tuple[float, RecordedPrediction], ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """The share of right ones among the predictions that were made; None without any."""
+        right = sum(each.right for _, each in self.builds)
+        wrong = sum(each.wrong for _, each in self.builds)
+        return right / (right + wrong) if right + wrong else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bxcache explain --predictions --json` prints."""
+        return make_document(
+            {
+                "scope": self.scope,
+                "ratio": self.ratio,
+                "builds": [
+                    {"started": started, **pick(each, "right", "wrong", "unknown")}
+                    for started, each in self.builds
+                ],
+            }
+        )
+
+
+def find_predictions(name: str | None = None, **options: Unpack[HistoryOptions]) -> Predictions:
+    """Return how well the last builds of a scope could be predicted; raise as `find_history`."""
+    records = find_builds(HistoryRequest.of(name, **options), "explain")
+    scope = records[0].scope.name
+    known = ((r.started, r.prediction) for r in records if r.scope.name == scope)
+    return Predictions(scope, tuple((at, each) for at, each in known if each is not None))
 
 
 def find_explanation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -11,7 +12,12 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.expectation import SCRATCH
 from bxcache.insight.misses.steps import Comparison
-from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange
+from bxcache.insight.record_misses import (
+    Cause,
+    RecordedBasis,
+    RecordedChange,
+    RecordedPrediction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,6 +120,22 @@ def list_assumptions(expected: Record) -> Iterator[str]:
     for base in dict.fromkeys(bases):
         if base.lower() not in {SCRATCH, *names} and "@" not in base:
             yield f"the base image `{base}` has not moved"
+
+
+def judge_prediction(steps: Iterable[PredictedStep], record: Record) -> RecordedPrediction:
+    """Compare a prediction with what the build did."""
+    outcomes = {
+        (step.stage, step.platforms, line): step.outcome
+        for step in record.steps
+        for line in step.lines
+        if step.kind == "instruction"
+    }
+    counts = Counter[bool | None]()
+    for each in steps:
+        seen = [outcomes.get((each.step.stage, each.step.platforms, n)) for n in each.step.lines]
+        if each.step.kind == "instruction" and seen and seen[0] is not None:
+            counts[None if each.outcome is None else each.outcome is seen[0]] += 1
+    return RecordedPrediction(right=counts[True], wrong=counts[False], unknown=counts[None])
 
 
 class _Predictor:

@@ -16,7 +16,12 @@ from bxcache.config.quantities import WrittenSize as Size
 from bxcache.errors import RecordError
 from bxcache.insight.document import Part, Text, shorten
 from bxcache.insight.record_inputs import RecordedFiles, RecordedInstruction
-from bxcache.insight.record_misses import RecordedAdvice, RecordedBasis, RecordedMiss
+from bxcache.insight.record_misses import (
+    RecordedAdvice,
+    RecordedBasis,
+    RecordedMiss,
+    RecordedPrediction,
+)
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
@@ -93,6 +98,9 @@ class Record(Part):
 
     misses: tuple[RecordedMiss, ...] = ()
     """Why steps were executed."""
+
+    prediction: RecordedPrediction | None = None
+    """How well the steps could be predicted; None if there was nothing to predict them from."""
 
     advice: tuple[RecordedAdvice, ...] = ()
     """What made this and earlier builds of the scope execute steps again and again."""

@@ -120,6 +120,19 @@ class RecordedAdvice(Part):
     """Whether a build argument has earlier values again, as in a matrix of builds."""
 
 
+class RecordedPrediction(Part):
+    """How many steps were predicted from the records of earlier builds, and how many rightly."""
+
+    right: int = 0
+    """How many steps were reused or executed as predicted."""
+
+    wrong: int = 0
+    """How many were not."""
+
+    unknown: int = 0
+    """Of how many steps nobody could know."""
+
+
 class RecordedBasis(Part):
     """The earlier build with which a build is compared: the one whose cache it imported."""
 

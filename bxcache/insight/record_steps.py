@@ -76,16 +76,20 @@ def list_recorded_stages(account: Account, redact: Redactor) -> tuple[RecordedSt
     if account.inputs is not None:
         texts.append(account.inputs.dockerfile)
     stages = list_stages(next(filter(None, texts), ""))
-    needed = list_needed(stages, account.target)
-    # A stage that a variable names was needed if any of its operations ran.
+    needed = list_needed(stages, account.target) if account.metadata.definitions else frozenset()
+    # A stage that a variable names was needed if any of its operations ran. Of a build that failed,
+    # only what it began is known.
     operations = account.metadata.operations.values()
     done = {line for each in operations if not each.is_linked for line in each.lines}
+    began = {step.name.stage for step in account.built.steps}
     return tuple(
         RecordedStage(
             name=stage.name,
             line=stage.line,
             base=redact(stage.base),
-            needed=stage in needed or any(stage.line <= at <= stage.last_line for at in done),
+            needed=stage in needed
+            or stage.name in began
+            or any(stage.line <= at <= stage.last_line for at in done),
         )
         for stage in stages
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bxcache.insight.expectation import expect_build
+from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.advice import list_advice
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
+from bxcache.insight.prediction import judge_prediction, predict_steps
 from bxcache.insight.recent_builds import read_trusted
 from bxcache.insight.record_misses import Cause, RecordedChange
 from bxcache.pipeline.record import find_checkout
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from bxcache.backends.base import Backend, CacheUse
     from bxcache.insight.record import Record
+    from bxcache.insight.record_misses import RecordedPrediction
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
 
@@ -27,7 +31,12 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
     """
     donor = _find_donor(target, record, caches, earlier)
     basis = describe_basis(donor.record) if donor.record is not None else None
-    found = record.model_copy(update={"misses": explain_misses(record, donor), "basis": basis})
+    update = {
+        "misses": explain_misses(record, donor),
+        "basis": basis,
+        "prediction": _predict(target, record, donor),
+    }
+    found = record.model_copy(update=update)
     own = [each for each in earlier if each.scope.name == record.scope.name]
     return found.model_copy(update={"advice": list_advice([found, *own])})
 
@@ -54,6 +63,20 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
     # The builder's own cache may have had some of it.
     has_some = any(step.outcome == "reused" for step in record.steps)
     return Donor(last if has_some else None, reason)
+
+
+def _predict(target: Target, record: Record, donor: Donor) -> RecordedPrediction | None:
+    """Predict the build from what was known before it, and judge that."""
+    before, files = donor.record, target.files.wait() if target.files is not None else None
+    if before is None or record.exit_status or files is None or not donor.is_imported:
+        return None
+    if not (before.instructions and before.arguments.key == record.arguments.key):
+        return None
+    stage = target.prepared.setup.config.build.target
+    writer = InputWriter(before.arguments.key, files, target.runner.redact)
+    expected = expect_build(writer, record.arguments, stage, before)
+    expected = expected.model_copy(update={"uncached": record.uncached})
+    return judge_prediction(predict_steps(expected, before, donor.find_layers()), record)
 
 
 def find_layers(

@@ -10,7 +10,9 @@ import sys
 
 from tests.bootstrap import enter
 
-NAMES = ("overhead", "store", "fleet", "inline", "history", "report", "view", "growth")
+NAMES = (
+    *("overhead", "store", "fleet", "inline", "history", "report", "view", "growth", "context"),
+)
 
 
 def main() -> int:

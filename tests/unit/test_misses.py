@@ -399,7 +399,7 @@ def test_a_miss_is_one_line() -> None:
     assert line.startswith(
         "stage build, line 2 `COPY b .`: the instruction has `b`, not `a` since main@3f2a3f2 ("
     )
-    assert line.endswith("; 2 later steps executed for it, 6.0 s")
+    assert line.endswith("; 2 later steps ran because of it, 6.0 s")
 
 
 @pytest.mark.parametrize(

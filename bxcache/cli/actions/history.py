@@ -84,13 +84,26 @@ def show_explanation(
     name: str | None,
     *,
     against: str | None,
+    predictions: bool,
     full: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401  # click's options
 ) -> None:
-    from bxcache.console.explanation import render_explanation  # noqa: PLC0415  # only here
-    from bxcache.insight.explanation import find_explanation  # noqa: PLC0415  # the same
+    from bxcache.console.explanation import (  # noqa: PLC0415  # only here
+        render_explanation,
+        render_predictions,
+    )
+    from bxcache.insight.explanation import (  # noqa: PLC0415  # the same
+        find_explanation,
+        find_predictions,
+    )
 
+    if predictions:
+        if against is not None:
+            raise click.UsageError("`--predictions` and `--against` exclude each other")
+        judged = find_predictions(name, **given)
+        show(judged.to_dict, lambda: render_predictions(judged), as_json=as_json)
+        return
     found = find_explanation(name, against, **given)
     show(found.to_dict, lambda: render_explanation(found, full=full), as_json=as_json)
 

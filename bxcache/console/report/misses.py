@@ -131,13 +131,13 @@ def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
     seconds = format_seconds(sum(each.seconds for each in misses))
     if miss.step is None:
         steps = format_count(len(miss.later), "step")
-        return f"{why}; {steps} executed, {seconds}"
+        return f"{why}; {steps} ran, {seconds}"
     step = record.steps[miss.step]
     line = f", line {step.lines[0]}" if step.lines else ""
     stage = f"stage {label_stage(step.stage, step.platforms)}" if step.stage else "the stage"
     since = f" since {describe_basis(record.basis)}" if record.basis is not None else ""
     followed = sum(len(each.later) for each in misses)
-    more = f"; {format_count(followed, 'later step')} executed for it" if followed else ""
+    more = f"; {format_count(followed, 'later step')} ran because of it" if followed else ""
     twins = f" and {format_count(others, 'other step')}" if others else ""
     what = f"{stage}{line} `{cut_text(step.text, _LONGEST)}`{twins}"
     is_mode = any(each.cause is Cause.MODE for each in miss.changes)
@@ -230,6 +230,16 @@ def _describe_frontends(changes: Sequence[RecordedChange]) -> str:
     return f"the frontend of the Dockerfile is {names[1]}, not {names[0]}"
 
 
+def _describe_unknown(changes: Sequence[RecordedChange]) -> str:
+    mounts = (
+        f"; what its {changes[0].after} mounts contain does not count" if changes[0].after else ""
+    )
+    return (
+        "no input that is known changed, and BuildKit did not find its layer: "
+        f"`bxcache build --log FILE` has what BuildKit saw{mounts}"
+    )
+
+
 def _name(text: str) -> Callable[[Sequence[RecordedChange]], str]:
     def describe(changes: Sequence[RecordedChange]) -> str:
         return text.format(_list_names(changes), changes[0].before, changes[0].after)
@@ -282,5 +292,5 @@ _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.IGNORED: _describe_ignored,
     Cause.EVICTED: _name("the cache no longer has its layer"),
     Cause.NOT_EXPORTED: _name("its layer was never saved"),
-    Cause.UNKNOWN: _name("no input that is known changed, and BuildKit did not find its layer"),
+    Cause.UNKNOWN: _describe_unknown,
 }

@@ -125,7 +125,9 @@ class _Explanation:
         present = self._donor.find_layers()
         if layers and present is not None and layers.isdisjoint(present):
             return RecordedChange(cause=Cause.EVICTED)
-        return RecordedChange(cause=Cause.UNKNOWN)
+        inputs = self._now.steps[at].inputs
+        mounts = " and ".join(inputs.bypassing) if inputs is not None else ""
+        return RecordedChange(cause=Cause.UNKNOWN, after=mounts)
 
     def _describe(self, at: int, later: list[int]) -> RecordedMiss:
         changes = self._own[at]
