@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.advice import list_advice
@@ -44,25 +45,33 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
 def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Donor:
     imported = [each for each in caches.results if each.imported]
     done = [each for each in earlier if not each.exit_status]
+    redact, plan = target.runner.redact, target.plan
     if imported:
         scopes = {each.scope for each in imported}
-        known = next((each for each in done if each.scope.name in scopes), None)
-        reason = RecordedChange(cause=Cause.UNKNOWN_DONOR, name=imported[0].where)
-        backends, uses = target.prepared.backends, target.plan.imports
-        return Donor(known, reason, True, lambda: find_layers(backends, uses))  # noqa: FBT003
-    if target.plan.imports or target.reason:
-        why = target.reason or next(iter(caches.warnings), "")
+        backends = target.prepared.backends
+        return Donor(
+            next((each for each in done if each.scope.name in scopes), None),
+            RecordedChange(cause=Cause.UNKNOWN_DONOR, name=redact(imported[0].where)),
+            is_imported=True,
+            find_layers=lambda: find_layers(backends, plan.imports),
+        )
+    if plan.imports or target.reason:
+        why = redact(target.reason or next(iter(caches.warnings), ""))
         return Donor(None, RecordedChange(cause=Cause.UNREADABLE, after=why))
-    own = (each for each in done if each.scope.name == record.scope.name)
-    recent = read_trusted(find_checkout(target.prepared), record.scope.name)
-    last = next(own, None) or next((each for each in recent if not each.exit_status), None)
+    last = _find_last(target, record, done)
     if last is None:
         return Donor(None, RecordedChange(cause=Cause.FIRST_BUILD, name=record.scope.name))
-    seen = "; ".join(f"{each.candidate.name}: {each.verdict}" for each in target.plan.choices)
-    reason = RecordedChange(cause=Cause.NO_DONOR, after=target.runner.redact(seen))
+    seen = redact("; ".join(f"{e.candidate.name}: {e.verdict}" for e in plan.choices))
     # The builder's own cache may have had some of it.
-    has_some = any(step.outcome == "reused" for step in record.steps)
-    return Donor(last if has_some else None, reason)
+    has_some = any(step.outcome is Outcome.REUSED for step in record.steps)
+    return Donor(last if has_some else None, RecordedChange(cause=Cause.NO_DONOR, after=seen))
+
+
+def _find_last(target: Target, record: Record, done: Sequence[Record]) -> Record | None:
+    """Find the last build of the scope, also in the user's own records."""
+    own = (each for each in done if each.scope.name == record.scope.name)
+    recent = read_trusted(find_checkout(target.prepared), record.scope.name)
+    return next(own, None) or next((each for each in recent if not each.exit_status), None)
 
 
 def _predict(target: Target, record: Record, donor: Donor) -> RecordedPrediction | None:

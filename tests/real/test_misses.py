@@ -9,12 +9,19 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from tests.engines import busybox_context
+from tests.engines import DockerClient
 from tests.real.machines import Machine
+from tests.real.rebuilds import (
+    build_once,
+    copy_built,
+    name_store,
+    rebuild,
+    write_base,
+    write_files,
+)
 from tests.real.stages import Shelf
 
 DOCKERFILE = """\
@@ -37,6 +44,10 @@ COPY --from=assets /listed /listed
 COPY start.sh ./
 WORKDIR /home
 """
+FILES = (
+    *("requirements.txt", "assets/a.css", "assets/b.css", "start.sh"),
+    *("app/main.py", "app/other.py", "app/notes.md"),
+)
 Found = tuple[str | None, str | None, str]
 """A stage, the kind of an instruction, and what changed: a cause and a name."""
 Edit = Callable[[Path], None]
@@ -139,32 +150,35 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], set[Found]]] = {
 }
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
+def write_application(folder: Path) -> None:
     """Write an application of four stages."""
-    folder = tmp_path / "app"
-    (folder / "assets").mkdir(parents=True)
-    (folder / "app").mkdir()
-    # Pruning leaves what images have, so that no two builds may have a step in common.
-    base = busybox_context(folder).replace("COPY", "COPY stamp /stamp\nCOPY", 1)
-    (folder / "stamp").write_text(uuid4().hex)
-    (folder / "Dockerfile").write_text(base + DOCKERFILE)
-    (folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
-    for name in (
-        *("requirements.txt", "assets/a.css", "assets/b.css", "start.sh"),
-        *("app/main.py", "app/other.py", "app/notes.md"),
-    ):
-        (folder / name).write_text(f"{name}\n")
-        (folder / name).chmod(0o644)
+    write_base(folder, DOCKERFILE)
+    write_files(folder, FILES)
     (folder / "app" / "link").symlink_to("main.py")
+
+
+@pytest.fixture(scope="module")
+def _built(
+    _shared_engine: tuple[DockerClient, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    engine, builder = _shared_engine
+    folder = tmp_path_factory.mktemp("built")
+    return build_once(Machine(engine, folder / "home", builder), folder, write_application)
+
+
+@pytest.fixture
+def app(_built: Path, tmp_path: Path) -> Path:
+    """The application, with a store beside it that has its cache."""
+    return copy_built(_built, tmp_path)
+
+
+@pytest.fixture
+def new_app(tmp_path: Path) -> Path:
+    """The application, which nobody has built."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    write_application(folder)
     return folder
-
-
-def build(machine: Machine, folder: Path, *words: str, status: int = 0) -> dict[str, Any]:
-    """Build with an emptied builder, as on a fresh machine."""
-    machine.docker("buildx", "prune", "--all", "--force", folder=folder)
-    store = ("--backend", f"type=local,dir={folder.parent / 'store'}")
-    return machine.build(*store, *words, folder=folder, status=status)
 
 
 def find(document: dict[str, Any]) -> set[Found]:
@@ -184,14 +198,13 @@ def list_executed(document: dict[str, Any]) -> int:
 @pytest.mark.parametrize("name", [*EDITS, *ARGUMENTS])
 def test_each_cause_is_named_and_nothing_else(machine: Machine, app: Path, name: str) -> None:
     """An edit makes steps run again, and is named as the only cause."""
-    build(machine, app)
     edit, expected = EDITS.get(name, (None, set()))
     words: tuple[str, ...] = ()
     if edit is not None:
         edit(app)
     else:
         words, expected = ARGUMENTS[name]
-    document = build(machine, app, *words)
+    document = rebuild(machine, app, *words)
     assert find(document) == expected
     assert list_executed(document) == document["counts"]["executed"]
 
@@ -201,10 +214,9 @@ def test_each_cause_is_named_and_nothing_else(machine: Machine, app: Path, name:
 )
 def test_two_causes_are_both_named(machine: Machine, app: Path, pair: tuple[str, str]) -> None:
     """Two edits are both named."""
-    build(machine, app)
     for name in pair:
         EDITS[name][0](app)
-    document = build(machine, app)
+    document = rebuild(machine, app)
     assert find(document) == EDITS[pair[0]][1] | EDITS[pair[1]][1]
 
 
@@ -212,37 +224,43 @@ def test_two_causes_are_both_named(machine: Machine, app: Path, pair: tuple[str,
 def test_a_build_that_fails_names_its_causes(machine: Machine, app: Path, name: str) -> None:
     """A failed build names what changed, although BuildKit describes none of its steps."""
     write_failing = replace("COPY start.sh ./", "COPY start.sh ./\nRUN exit 7")
-    build(machine, app)
     EDITS[name][0](app)
     write_failing(app)
-    document = build(machine, app, status=1)
+    document = rebuild(machine, app, status=1)
     expected = EDITS[name][1] | {("stage-4", "RUN exit 7", "new")}
     assert find(document) == expected
 
 
 def test_an_unchanged_build_has_no_misses(machine: Machine, app: Path) -> None:
     """Times and owners are no causes, nor is the mode of the context's own folder."""
-    first = build(machine, app)
-    assert find(first) == {(None, None, "first-build image.linux-amd64.no-branch")}
     for path in (app, *app.rglob("*")):
         os.utime(path, (1, 1), follow_symlinks=False)
         os.chown(path, 1000, 1000, follow_symlinks=False)
     app.chmod(0o700)
-    assert build(machine, app)["misses"] == []
+    assert rebuild(machine, app)["misses"] == []
+
+
+def test_a_first_build_is_the_cause_of_all(machine: Machine, new_app: Path) -> None:
+    first = rebuild(machine, new_app)
+    assert find(first) == {(None, None, "first-build image.linux-amd64.no-branch")}
+    shutil.rmtree(new_app.parent / "store")
+    # The directory remembers that the scope was built before.
+    (found,) = find(rebuild(machine, new_app))
+    assert found[2].startswith("no-donor")
 
 
 @pytest.mark.parametrize("kind", ["registry", "inline"])
 def test_every_backend_names_the_cause(
-    kind: str, machine: Machine, app: Path, shelf: Shelf
+    kind: str, machine: Machine, new_app: Path, shelf: Shelf
 ) -> None:
     """A cache in a registry has the record that a build is compared with."""
     flag, inline = shelf.backend()
     words = (flag, f"type=registry,ref={shelf.ref}") if kind == "registry" else (flag, inline)
     tag = ("--tag", f"{shelf.ref}:app")
-    machine.build(*words, *tag, folder=app)
-    machine.docker("buildx", "prune", "--all", "--force", folder=app)
-    EDITS["content"][0](app)
-    document = machine.build(*words, *tag, folder=app)
+    machine.build(*words, *tag, folder=new_app)
+    machine.docker("buildx", "prune", "--all", "--force", folder=new_app)
+    EDITS["content"][0](new_app)
+    document = machine.build(*words, *tag, folder=new_app)
     assert find(document) == EDITS["content"][1]
 
 
@@ -259,26 +277,16 @@ def test_every_backend_names_the_cause(
 def test_a_build_without_a_cache_says_who_asked_for_it(
     machine: Machine, app: Path, words: tuple[str, ...], expected: set[Found]
 ) -> None:
-    build(machine, app)
-    assert find(build(machine, app, *words)) == expected
+    assert find(rebuild(machine, app, *words)) == expected
 
 
 def test_an_evicted_layer_is_the_cause(machine: Machine, app: Path) -> None:
     """A store that gives up the lowest layer gives up what builds on it, too."""
-    build(machine, app)
     store = ("--from", str(app.parent / "store"))
     machine.run("store", "prune", "--max-size", "500kB", *store, folder=app)
-    document = build(machine, app)
+    document = rebuild(machine, app)
     assert ("base", "COPY busybox /bin/busybox", "evicted") in find(document)
     assert {cause for _, _, cause in find(document)} == {"evicted"}
-
-
-def test_a_cache_that_is_gone_is_the_cause(machine: Machine, app: Path) -> None:
-    """The directory remembers that the scope was built before."""
-    build(machine, app)
-    shutil.rmtree(app.parent / "store")
-    (found,) = find(build(machine, app))
-    assert found[2].startswith("no-donor")
 
 
 def from_store(folder: Path) -> tuple[str, str]:
@@ -288,16 +296,13 @@ def from_store(folder: Path) -> tuple[str, str]:
 
 def test_two_checkouts_agree(machine: Machine, app: Path, tmp_path: Path) -> None:
     """Another path, owner, umask for folders above, and other times make no difference."""
-    build(machine, app)
     other = tmp_path / "elsewhere" / "app"
     shutil.copytree(app, other, symlinks=True)
     other.chmod(0o700)
     for path in other.rglob("*"):
         os.chown(path, 1234, 1234, follow_symlinks=False)
         os.utime(path, (7, 7), follow_symlinks=False)
-    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
-    machine.docker("buildx", "prune", "--all", "--force", folder=app)
-    document = machine.build(*store, folder=other)
+    document = rebuild(machine, other, *name_store(app))
     assert (document["misses"], document["counts"]["executed"]) == ([], 0)
     difference = machine.run(
         "diff", "image.linux-amd64.no-branch~1", "--json", *from_store(tmp_path), folder=other
@@ -306,11 +311,11 @@ def test_two_checkouts_agree(machine: Machine, app: Path, tmp_path: Path) -> Non
 
 
 def test_a_base_image_that_moved_is_the_cause(
-    machine: Machine, app: Path, shelf: Shelf, tmp_path: Path
+    machine: Machine, new_app: Path, shelf: Shelf, tmp_path: Path
 ) -> None:
     """A tag that names another image is named with both digests."""
     base = f"{shelf.ref}:base"
-    (app / "Dockerfile").write_text(f"FROM {base}\nCOPY app /app\nWORKDIR /app\n")
+    (new_app / "Dockerfile").write_text(f"FROM {base}\nCOPY app /app\nWORKDIR /app\n")
     documents = []
     for content in ("one", "two"):
         folder = tmp_path / content
@@ -319,7 +324,7 @@ def test_a_base_image_that_moved_is_the_cause(
         (folder / "Dockerfile").write_text("FROM scratch\nCOPY file /\n")
         output = ("--output", f"type=image,name={base},push=true,registry.insecure=true")
         machine.raw(*output, ".", folder=folder)
-        documents.append(build(machine, app))
+        documents.append(rebuild(machine, new_app))
     (miss,) = documents[-1]["misses"]
     (change,) = miss["changes"]
     assert change["cause"] == "base"

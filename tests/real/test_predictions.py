@@ -7,12 +7,19 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from tests.engines import busybox_context
+from tests.engines import DockerClient
 from tests.real.machines import Machine
+from tests.real.rebuilds import (
+    build_once,
+    copy_built,
+    name_store,
+    rebuild,
+    write_base,
+    write_files,
+)
 
 DOCKERFILE = """\
 ARG FLAVOUR=plain
@@ -131,16 +138,8 @@ EDITS: tuple[Edit, ...] = (
 
 def write_application(folder: Path) -> None:
     """Write an application of five stages."""
-    folder.mkdir(exist_ok=True)
-    # Pruning leaves what images have, so that no two builds may have a step in common.
-    base = busybox_context(folder).replace("COPY", "COPY stamp /stamp\nCOPY", 1)
-    (folder / "stamp").write_text(uuid4().hex)
-    (folder / "Dockerfile").write_text(base + DOCKERFILE)
-    (folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
-    for name in FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"{name}\n")
-        (folder / name).chmod(0o644)
+    write_base(folder, DOCKERFILE)
+    write_files(folder, FILES)
 
 
 def list_outcomes(document: dict[str, Any]) -> dict[tuple[str, int | None], str | None]:
@@ -148,31 +147,36 @@ def list_outcomes(document: dict[str, Any]) -> dict[tuple[str, int | None], str 
     return {(step["stage"], step["line"]): step["outcome"] for step in document["steps"]}
 
 
+@pytest.fixture(scope="module")
+def built(
+    _shared_engine: tuple[DockerClient, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    engine, builder = _shared_engine
+    folder = tmp_path_factory.mktemp("built")
+    return build_once(Machine(engine, folder / "home", builder), folder, write_application)
+
+
 @pytest.mark.parametrize("seed", range(30))
-def test_a_prediction_is_what_buildkit_does(machine: Machine, tmp_path: Path, seed: int) -> None:
+def test_a_prediction_is_what_buildkit_does(
+    machine: Machine, tmp_path: Path, built: Path, seed: int
+) -> None:
     """After random edits, the steps that are predicted to be reused or executed are, and each cause
     belongs to a step that was executed.
     """
-    chance = random.Random(seed)  # not for secrets
-    folder = tmp_path / "app"
-    write_application(folder)
-    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
-    machine.build(*store, folder=folder)
+    chance = random.Random(seed)
+    folder = copy_built(built, tmp_path)
     words: tuple[str, ...] = ()
     for edit in chance.choices(EDITS, k=chance.randint(1, 3)):
         words += edit(folder, chance)
-    predicted = machine.run("predict", "--json", "--network", "none", *store, *words, folder=folder)
-    expected = list_outcomes(json.loads(predicted.out))
-    machine.docker("buildx", "prune", "--all", "--force", folder=folder)
-    built = machine.build(*store, *words, folder=folder)
-    seen = list_outcomes(built)
+    given = (*name_store(folder), "--network", "none", *words)
+    predicted = json.loads(machine.run("predict", "--json", *given, folder=folder).out)
+    done = rebuild(machine, folder, *words)
+    expected, seen = list_outcomes(predicted), list_outcomes(done)
     known = {place: outcome for place, outcome in expected.items() if outcome is not None}
     assert {place: seen.get(place) for place in known} == known
     assert expected.keys() == seen.keys()
-    causes = {(miss["stage"], miss["line"]) for miss in built["misses"]}
-    assert all(seen[place] == "executed" for place in causes)
-    assert not any(
-        change["cause"] == "unknown" for miss in built["misses"] for change in miss["changes"]
-    )
-    explained = sum(miss["later"] + 1 for miss in built["misses"])
-    assert explained == built["counts"]["executed"]
+    causes = [change["cause"] for miss in done["misses"] for change in miss["changes"]]
+    places = [(miss["stage"], miss["line"]) for miss in done["misses"]]
+    assert all(seen[place] == "executed" for place in places)
+    assert "unknown" not in causes
+    assert sum(miss["later"] + 1 for miss in done["misses"]) == done["counts"]["executed"]
