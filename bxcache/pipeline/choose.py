@@ -18,7 +18,7 @@ from bxcache.buildx.bake.stages import explain_unbaked
 from bxcache.buildx.capabilities import explain_inline_only
 from bxcache.buildx.command import explain_once, exports_image
 from bxcache.config.wording import name_option
-from bxcache.pipeline.plan import BuildPlan, Choice, join_reasons
+from bxcache.pipeline.plan import IMPORTED, BuildPlan, Choice, join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +150,7 @@ def _choose_imports(prepared: Prepared) -> tuple[tuple[CacheUse, ...], tuple[Cho
 
 def _explain_choice(sight: Sight, *, taken: bool) -> str:
     if sight.there:
-        return "imported" if taken else "not needed: there is a better one"
+        return IMPORTED if taken else "not needed: there is a better one"
     if sight.there is None:
         left = "; left to docker, which may reach it" if taken else ""
         return f"not seen: {sight.verdict}{left}"

@@ -55,8 +55,10 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
             is_imported=True,
             find_layers=lambda: find_layers(backends, plan.imports),
         )
-    if plan.imports or target.reason:
-        why = redact(target.reason or next(iter(caches.warnings), ""))
+    if plan.wants_import:
+        # The warning says all of it.
+        said = target.reason or next(iter(caches.warnings), "")
+        why = redact(said.partition(": ")[2] or said)
         return Donor(None, RecordedChange(cause=Cause.UNREADABLE, after=why))
     last = _find_last(target, record, done)
     if last is None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bxcache.place.trust import Trust
 
 
+IMPORTED = "imported"
+"""The verdict on a candidate that the build imports."""
+
+
 class Choice(Struct, frozen=True):
     """A candidate, and why the build imports it or not."""
 
@@ -54,6 +58,11 @@ class BuildPlan(Struct, frozen=True):
         """A copy for a build that saves nothing itself."""
         apart = tuple(each for each in self.saves if each.apart)
         return replace(self, saves=apart, unsaved=(*self.unsaved, *self.exports))
+
+    @property
+    def wants_import(self) -> bool:
+        """Whether a cache was to be imported, even if that was given up."""
+        return bool(self.imports) or any(each.verdict == IMPORTED for each in self.choices)
 
     @property
     def limit(self) -> float | None:
