@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from bxcache.errors import StoppedError as StoppedError
     from bxcache.errors import StoreError as StoreError
     from bxcache.errors import Trouble as Trouble
+    from bxcache.insight.causes import Cause as Cause
     from bxcache.insight.chains import Chain as Chain
     from bxcache.insight.difference import Difference as Difference
     from bxcache.insight.difference import StageDifference as StageDifference
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from bxcache.insight.prediction import PredictedStep as PredictedStep
     from bxcache.insight.prediction import Prediction as Prediction
     from bxcache.insight.record import Record as Record
-    from bxcache.insight.record_misses import Cause as Cause
     from bxcache.insight.record_misses import RecordedBasis as RecordedBasis
     from bxcache.insight.record_misses import RecordedChange as RecordedChange
     from bxcache.insight.record_misses import RecordedMiss as RecordedMiss
@@ -126,6 +126,7 @@ _NAMES = {
         "OutputError PlaceError Problem RecordError RegistryError ResultError StoppedError "
         "StoreError Trouble"
     ),
+    "insight.causes": "Cause",
     "insight.chains": "Chain",
     "insight.difference": "Difference StageDifference",
     "insight.explanation": "ExplainedStep Explanation",
@@ -133,7 +134,7 @@ _NAMES = {
     "insight.history": "History Stage",
     "insight.prediction": "PredictedStep Prediction",
     "insight.record": "Record",
-    "insight.record_misses": "Cause RecordedBasis RecordedChange RecordedMiss",
+    "insight.record_misses": "RecordedBasis RecordedChange RecordedMiss",
     "insight.record_parts": "RecordedLayer RecordedPhase RecordedStep Verdict",
     "insight.report": "Report",
     "insight.reporting": "make_report",

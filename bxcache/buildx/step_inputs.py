@@ -88,19 +88,16 @@ class Described(Struct, frozen=True):
         return read_text(as_table(self.op.get("source")), "identifier")
 
 
-def read_inputs(
-    vertex: str, known: Mapping[str, Described], below: str | None, *, base: bool = False
-) -> StepInputs:
+def read_inputs(vertex: str, known: Mapping[str, Described], below: str | None) -> StepInputs:
     """Read what decides whether a step is reused.
 
     Args:
         vertex: the step's operation.
         known: all operations of the build, by vertex.
         below: the vertex of the step that it builds on.
-        base: whether the step only names a base image.
     """
     found = known.get(vertex, Described())
-    if base or not found.op:
+    if not found.op:
         return StepInputs()
     reader = _Reader(known, below)
     if "exec" in found.op:

@@ -47,6 +47,15 @@ _SHARED = options.together(
 )
 
 
+_FROM_RECORDS = click.option(
+    "--from",
+    "source",
+    metavar="DIR|REF",
+    shell_complete=complete_sources,
+    help="A store, or a registry's repository. Default: the backends of the configuration.",
+)
+
+
 @command("history:show_history")
 @click.argument("name", required=False, shell_complete=complete_scopes)
 @_SHARED
@@ -90,13 +99,7 @@ def diff_command() -> None:
 )
 @options.flag("--predictions", help="Show how well the last builds could be predicted instead.")
 @_WHICH
-@click.option(
-    "--from",
-    "source",
-    metavar="DIR|REF",
-    shell_complete=complete_sources,
-    help="A store, or a registry's repository. Default: the backends of the configuration.",
-)
+@_FROM_RECORDS
 @options.flag("--no-trunc", "full", help="Do not truncate the output.")
 @options.JSON
 @options.CONFIG
@@ -125,13 +128,7 @@ def explain_command() -> None:
     help="Write the build to a file as a trace for Perfetto and print nothing.",
 )
 @_WHICH
-@click.option(
-    "--from",
-    "source",
-    metavar="DIR|REF",
-    shell_complete=complete_sources,
-    help="A store, or a registry's repository. Default: the backends of the configuration.",
-)
+@_FROM_RECORDS
 @options.JSON
 @options.CONFIG
 def report_command() -> None:

@@ -12,6 +12,7 @@ from bxcache.config.wording import name_call
 from bxcache.errors import RecordError
 from bxcache.insight.find import find_history
 from bxcache.insight.history_request import HistoryOptions, HistoryRequest
+from bxcache.insight.misses.documents import write_changes
 from bxcache.insight.misses.files import compare_contexts
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Difference(Struct, frozen=True):
                 **dict(sizes),
                 "unknown_steps": sum(each.unknown_steps for each in self.stages),
                 "stages": [_describe_stage(each) for each in self.stages],
-                "files": [pick(each, "cause", "name", "before", "after") for each in self.files],
+                "files": write_changes(self.files),
             }
         )
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bxcache.insight.record import Record
 
 
+LAST_BUILDS = 4
+"""How many builds of a scope show what recurs: the last one, and those before it."""
+
+
 class EarlierQuery(Struct, frozen=True):
     """Which earlier builds to read.
 

@@ -23,7 +23,11 @@ _Place = tuple[int, tuple[str, ...]]
 
 
 def expect_build(
-    writer: InputWriter, arguments: RecordedArguments, target: str | None, before: Record
+    writer: InputWriter,
+    arguments: RecordedArguments,
+    target: str | None,
+    before: Record,
+    uncached: tuple[str, ...] = (),
 ) -> Record:
     """Write the record of a build that has not happened, all of whose steps would be executed.
 
@@ -32,6 +36,7 @@ def expect_build(
         arguments: the build arguments.
         target: the stage to build; None for the last one.
         before: an earlier build, which knows the platforms and what the base images were.
+        uncached: the stages that would be built without a cache.
     """
     stages = list_stages(writer.dockerfile)
     needed = list_needed(stages, target)
@@ -52,6 +57,7 @@ def expect_build(
             "arguments": arguments,
             "files": writer.write_files(),
             "frontend": None,
+            "uncached": uncached,
             "caches": (),
             "misses": (),
         }

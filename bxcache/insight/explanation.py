@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from msgspec import Struct
 
 from bxcache.config.json_documents import make_document, pick
+from bxcache.insight.causes import Cause
 from bxcache.insight.find import find_builds
 from bxcache.insight.history_request import HistoryOptions, HistoryRequest
+from bxcache.insight.misses.documents import write_basis, write_changes, write_step
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
 from bxcache.insight.record_misses import (
-    Cause,
     RecordedBasis,
     RecordedChange,
     RecordedMiss,
@@ -75,12 +76,11 @@ class Explanation(Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bxcache explain --json` prints."""
-        basis = pick(self.basis, "scope", "branch", "commit", "started") if self.basis else None
         return make_document(
             {
                 "scope": self.record.scope.name,
                 **pick(self.record, "started", "seconds", "exit_status"),
-                "basis": basis,
+                "basis": write_basis(self.basis),
                 "misses": [describe_miss(miss, self.record) for miss in self.misses],
                 "steps": [_describe_step(each) for each in self.steps],
             }
@@ -147,8 +147,8 @@ def describe_miss(miss: RecordedMiss, record: Record) -> dict[str, Any]:
     """Return a miss as it is in JSON documents."""
     step = record.steps[miss.step] if miss.step is not None else None
     return {
-        **_name_step(step),
-        "changes": _describe_changes(miss.changes),
+        **write_step(step),
+        "changes": write_changes(miss.changes),
         **pick(miss, "more", "seconds"),
         "later": len(miss.later),
     }
@@ -157,19 +157,9 @@ def describe_miss(miss: RecordedMiss, record: Record) -> dict[str, Any]:
 def _describe_step(explained: ExplainedStep) -> dict[str, Any]:
     because = explained.because
     return {
-        **_name_step(explained.step),
+        **write_step(explained.step),
         **pick(explained.step, "outcome", "seconds"),
-        "changes": _describe_changes(explained.changes),
+        "changes": write_changes(explained.changes),
         "more": explained.more,
-        "because": _name_step(because) if because is not None else None,
+        "because": write_step(because) if because is not None else None,
     }
-
-
-def _name_step(step: RecordedStep | None) -> dict[str, Any]:
-    if step is None:
-        return dict.fromkeys(("stage", "text", "line", "platforms"))
-    return {**pick(step, "stage", "text", "platforms"), "line": next(iter(step.lines), None)}
-
-
-def _describe_changes(changes: tuple[RecordedChange, ...]) -> list[dict[str, Any]]:
-    return [pick(each, "cause", "name", "before", "after") for each in changes]

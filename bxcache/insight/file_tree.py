@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from bxcache.buildx.context.files import HASH_LENGTH
+from bxcache.buildx.context.selection import hash_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,9 +33,7 @@ class _Folder(Struct):
         """Return the state of the folder as a whole."""
         below = {name: each.fold() for name, each in self.folders.items()}
         # What was folded before stays as it is.
-        lines = (f"{name}\0{state}\n" for name, state in sorted({**self.states, **below}.items()))
-        joined = "".join(lines).encode(errors="surrogateescape")
-        return f"{FOLDED}{hashlib.sha256(joined).hexdigest()[:HASH_LENGTH]} {self.count}"
+        return f"{FOLDED}{hash_all({**self.states, **below})} {self.count}"
 
     @property
     def width(self) -> int:

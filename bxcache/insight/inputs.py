@@ -99,7 +99,7 @@ class InputWriter:
         )
 
     def find_text(self, line: int) -> str:
-        """Find the text of the instruction that begins in a line; empty if there is none."""
+        """Find the text of the instruction that begins in a line; empty without one."""
         return self._written.get(line, "")
 
     def write_known(self, lines: Iterable[int], needs: tuple[int, ...]) -> RecordedInputs:

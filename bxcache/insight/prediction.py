@@ -10,14 +10,11 @@ from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.json_documents import make_document, pick
+from bxcache.insight.causes import Cause
 from bxcache.insight.expectation import SCRATCH
+from bxcache.insight.misses.documents import write_basis, write_changes, write_step
 from bxcache.insight.misses.steps import Comparison
-from bxcache.insight.record_misses import (
-    Cause,
-    RecordedBasis,
-    RecordedChange,
-    RecordedPrediction,
-)
+from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedPrediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,21 +65,16 @@ class Prediction(Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bxcache predict --json` prints."""
-        basis = pick(self.basis, "scope", "branch", "commit", "started") if self.basis else None
         return make_document(
             {
-                "basis": basis,
+                "basis": write_basis(self.basis),
                 "why_unknown": self.why_unknown,
                 "assumptions": self.assumptions,
                 "steps": [
                     {
-                        **pick(each.step, "stage", "text", "platforms"),
-                        "line": next(iter(each.step.lines), None),
+                        **write_step(each.step),
                         "outcome": each.outcome,
-                        "changes": [
-                            pick(change, "cause", "name", "before", "after")
-                            for change in each.changes
-                        ],
+                        "changes": write_changes(each.changes),
                         "because": None if each.because is None else self._name(each.because),
                     }
                     for each in self.steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -12,6 +12,9 @@ from bxcache.config.quantities import WrittenSize as Size
 from bxcache.insight.document import Digest, Document, Part, Text, shorten
 from bxcache.insight.record_inputs import RecordedInputs
 from bxcache.place.origin import keep_commit, keep_link
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A record may come from anywhere, and a report shows these without doubt.
 Commit = Annotated[Text, AfterValidator(keep_commit)]
@@ -158,8 +161,15 @@ class RecordedArguments(Part):
 
     def list_different(self, later: RecordedArguments) -> tuple[str, ...]:
         """The names of the arguments that differ from those of a build with the same key."""
-        different = {name for name, _ in self.values.items() ^ later.values.items()}
-        return tuple(name for name in self.values | later.values if name in different)
+        return list_different(self.values, later.values)
+
+
+def list_different(
+    one: Mapping[str, str | None], other: Mapping[str, str | None]
+) -> tuple[str, ...]:
+    """The names whose values differ, or that only one side has; those of the first come first."""
+    different = {name for name, _ in one.items() ^ other.items()}
+    return tuple(name for name in {**one, **other} if name in different)
 
 
 class RecordedPlace(Part):

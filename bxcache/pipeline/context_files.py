@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bxcache.buildx.context.wanted import Wanted
     from bxcache.config.models import BuildSettings
     from bxcache.insight.inputs import BuildFiles, ContextState
 
@@ -44,15 +45,19 @@ class ContextFiles:
         """Return what was read within some seconds; None waits for all of it."""
         from bxcache.insight.inputs import BuildFiles  # noqa: PLC0415  # after docker has started
 
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and not self._is_late:
             self._thread.join(patience)
         self._is_late = self._thread.is_alive()
         return BuildFiles(self._dockerfile, dict(self._found))
 
     def _read(self) -> None:
-        self._dockerfile = self._find_dockerfile()
+        from bxcache.buildx.context.wanted import Wanted, list_wanted  # noqa: PLC0415  # as below
+
+        text = self._dockerfile = self._find_dockerfile()
+        wanted = list_wanted(text, self._settings.target)
         for name, folder in self._list_contexts():
-            self._found[name] = self._read_context(name, folder)
+            own = wanted.get(name, Wanted(())) if text else Wanted([()])
+            self._found[name] = self._read_context(name, folder, own)
 
     def _list_contexts(self) -> Iterator[tuple[str, Path]]:
         from bxcache.buildx.context.wanted import MAIN  # noqa: PLC0415  # while docker builds
@@ -63,7 +68,7 @@ class ContextFiles:
             if not is_remote(context) and folder.is_dir():
                 yield name, folder
 
-    def _read_context(self, name: str, folder: Path) -> ContextState:
+    def _read_context(self, name: str, folder: Path, wanted: Wanted) -> ContextState:
         from bxcache.buildx.context.files import ContextReader  # noqa: PLC0415  # the same
         from bxcache.buildx.context.ignore import (  # noqa: PLC0415  # the same
             IgnoreRules,
@@ -71,16 +76,14 @@ class ContextFiles:
             read_ignore_file,
         )
         from bxcache.buildx.context.known_hashes import KnownHashes  # noqa: PLC0415  # the same
-        from bxcache.buildx.context.wanted import MAIN, Wanted, list_wanted  # noqa: PLC0415  # same
+        from bxcache.buildx.context.wanted import MAIN  # noqa: PLC0415  # the same
         from bxcache.insight.inputs import ContextState  # noqa: PLC0415  # the same
 
         settings = self._settings if name == MAIN else None
         file = find_ignore_file(self._directory, folder, settings)
         rules, known = IgnoreRules(read_ignore_file(file)), KnownHashes.of_context(folder)
-        text = self._dockerfile
-        wanted = list_wanted(text, self._settings.target) if text else {name: Wanted([()])}
         reader = ContextReader(str(folder), rules, known, lambda: not self._is_late)
-        files = reader.read(wanted.get(name, Wanted(())))
+        files = reader.read(wanted)
         known.keep()
         return ContextState(files, rules.patterns)
 

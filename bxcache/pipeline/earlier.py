@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bxcache.insight.earlier import EarlierBuilds, EarlierQuery
-from bxcache.insight.misses.advice import MOST_RECORDS
+from bxcache.insight.earlier import LAST_BUILDS, EarlierBuilds, EarlierQuery
 
 if TYPE_CHECKING:
     from bxcache.pipeline.plan import BuildPlan
@@ -22,7 +21,7 @@ def ask_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
     if not (prepared.trust.writes or plan.imports):
         return None
     scopes, now = (plan.scope.name, *(use.scope for use in plan.imports)), time.time()
-    last = EarlierQuery(scopes, now, most=MOST_RECORDS - 1, everywhere=False)
+    last = EarlierQuery(scopes, now, most=LAST_BUILDS - 1, everywhere=False)
     return EarlierBuilds(prepared.setup, EarlierQuery(scopes, now) if is_wanted(prepared) else last)
 
 

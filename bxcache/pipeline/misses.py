@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from bxcache.buildx.stream.events import Outcome
+from bxcache.insight.causes import Cause
 from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.advice import list_advice
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
 from bxcache.insight.prediction import judge_prediction, predict_steps
 from bxcache.insight.recent_builds import read_trusted
-from bxcache.insight.record_misses import Cause, RecordedChange
+from bxcache.insight.record_misses import RecordedChange
 from bxcache.pipeline.record import find_checkout
 
 if TYPE_CHECKING:
@@ -48,12 +50,12 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
     redact, plan = target.runner.redact, target.plan
     if imported:
         scopes = {each.scope for each in imported}
-        backends = target.prepared.backends
+        find = partial(find_layers, target.prepared.backends, plan.imports)
         return Donor(
             next((each for each in done if each.scope.name in scopes), None),
             RecordedChange(cause=Cause.UNKNOWN_DONOR, name=redact(imported[0].where)),
             is_imported=True,
-            find_layers=lambda: find_layers(backends, plan.imports),
+            find_layers=cache(find),
         )
     if plan.wants_import:
         # The warning says all of it.
@@ -85,8 +87,7 @@ def _predict(target: Target, record: Record, donor: Donor) -> RecordedPrediction
         return None
     stage = target.prepared.setup.config.build.target
     writer = InputWriter(before.arguments.key, files, target.runner.redact)
-    expected = expect_build(writer, record.arguments, stage, before)
-    expected = expected.model_copy(update={"uncached": record.uncached})
+    expected = expect_build(writer, record.arguments, stage, before, record.uncached)
     return judge_prediction(predict_steps(expected, before, donor.find_layers()), record)
 
 

@@ -15,6 +15,7 @@ from bxcache.insight.prediction import Prediction, list_assumptions, predict_ste
 from bxcache.insight.record_steps import hash_arguments
 from bxcache.pipeline.context_files import ContextFiles
 from bxcache.pipeline.misses import find_layers
+from bxcache.pipeline.record import list_uncached
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -67,6 +68,4 @@ def _expect(prepared: Prepared, plan: BuildPlan, before: Record) -> Record | Non
     key = before.arguments.key
     arguments = hash_arguments(prepared.render_arguments(plan.uses), os.environ, key)
     writer = InputWriter(key, files, Redactor())
-    expected = expect_build(writer, arguments, settings.target, before)
-    uncached = ("*",) if settings.no_cache else settings.no_cache_filter
-    return expected.model_copy(update={"uncached": uncached})
+    return expect_build(writer, arguments, settings.target, before, list_uncached(settings))

@@ -11,7 +11,6 @@ from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
-from bxcache.pipeline.predict import predict_plan
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class Preview(Struct, frozen=True):
 
 def make_preview(prepared: Prepared) -> Preview:
     """Preview the build; raise `EngineError` if buildx is too old."""
+    from bxcache.pipeline.predict import predict_plan  # noqa: PLC0415  # loads records
+
     check_buildx(prepared.docker.ask_buildx_version())
     prepared.open_backends(None)
     plan = plan_build(prepared)

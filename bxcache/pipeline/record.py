@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
+    from bxcache.config.models import BuildSettings
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
@@ -86,7 +87,7 @@ def make_record(
         files=inputs.write_files(),
         instructions=inputs.write_instructions(),
         frontend=next((each.frontend for each in account.metadata.definitions), None),
-        uncached=("*",) if settings.no_cache else settings.no_cache_filter,
+        uncached=list_uncached(settings),
         context=redact(_find_path(prepared, settings.context)),
         file=redact(_find_path(prepared, settings.file)) if settings.file else "",
         network=redact(settings.network or ""),
@@ -156,6 +157,11 @@ def remember_build(prepared: Prepared, record: Record) -> str | None:
         except OSError as error:
             why = error.strerror or str(error)
     return f"`{name_call('history')}` will not know this build: {why}" if why else None
+
+
+def list_uncached(settings: BuildSettings) -> tuple[str, ...]:
+    """List the stages that the caller wants built without a cache; `*` is all."""
+    return ("*",) if settings.no_cache else tuple(settings.no_cache_filter)
 
 
 def find_checkout(prepared: Prepared) -> Checkout:

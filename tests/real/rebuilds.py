@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.engines import busybox_context
+from tests.engines import DockerClient, busybox_context
 from tests.real.machines import Machine
 
 STORE = "store"
@@ -46,13 +46,21 @@ def rebuild(machine: Machine, folder: Path, *words: str, status: int = 0) -> dic
     return machine.build(*store, *output, *words, folder=folder, status=status)
 
 
-def build_once(machine: Machine, folder: Path, write: Callable[[Path], None]) -> Path:
-    """Write an application, and build it; return the folder that has both."""
-    folder.mkdir(parents=True, exist_ok=True)
+def build_once(
+    started: tuple[DockerClient, str], folder: Path, write: Callable[[Path], None]
+) -> Path:
+    """Write an application, and build it with an engine; return the folder with it and its store.
+
+    Args:
+        started: the engine, and the name of its builder.
+        folder: an empty folder.
+        write: writes the application.
+    """
+    engine, builder = started
     app = folder / "app"
     app.mkdir()
     write(app)
-    rebuild(machine, app)
+    rebuild(Machine(engine, folder / "home", builder), app)
     return folder
 
 

@@ -161,9 +161,7 @@ def write_application(folder: Path) -> None:
 def _built(
     _shared_engine: tuple[DockerClient, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    engine, builder = _shared_engine
-    folder = tmp_path_factory.mktemp("built")
-    return build_once(Machine(engine, folder / "home", builder), folder, write_application)
+    return build_once(_shared_engine, tmp_path_factory.mktemp("built"), write_application)
 
 
 @pytest.fixture

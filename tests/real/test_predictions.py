@@ -151,9 +151,7 @@ def list_outcomes(document: dict[str, Any]) -> dict[tuple[str, int | None], str 
 def built(
     _shared_engine: tuple[DockerClient, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    engine, builder = _shared_engine
-    folder = tmp_path_factory.mktemp("built")
-    return build_once(Machine(engine, folder / "home", builder), folder, write_application)
+    return build_once(_shared_engine, tmp_path_factory.mktemp("built"), write_application)
 
 
 @pytest.mark.parametrize("seed", range(30))

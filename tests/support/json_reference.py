@@ -10,8 +10,9 @@ from bxcache.backends.cache_result import CacheResult
 from bxcache.buildx.metadata import Layer
 from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError
+from bxcache.insight.causes import Cause
 from bxcache.insight.history import Stage
-from bxcache.insight.record_misses import Cause, RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import RecordedChange, RecordedMiss
 from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
 from bxcache.insight.report import Report
 from bxcache.pipeline.result import BuildResult, Step

@@ -11,10 +11,10 @@ import bxcache
 from bxcache.cli.main import run
 from bxcache.errors import RecordError
 from bxcache.insight import explanation
+from bxcache.insight.causes import Cause
 from bxcache.insight.history_request import HistoryRequest
 from bxcache.insight.record import Record
 from bxcache.insight.record_misses import (
-    Cause,
     RecordedBasis,
     RecordedChange,
     RecordedMiss,

@@ -220,7 +220,7 @@ def test_a_dry_run_writes_nothing(
 ) -> None:
     """A dry run has no trace, so no file is written."""
     monkeypatch.setattr("bxcache.cli.actions.build.preview_build", lambda _: None)
-    monkeypatch.setattr("bxcache.cli.actions.build.render_preview", lambda _: "")
+    monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
     assert run(["build", "--dry-run", "--trace", "t"]) == 0
     assert library.asked == []
     assert [*tmp_path.iterdir()] == []

@@ -278,7 +278,7 @@ def test_one_failed_report_leaves_the_others(
 def test_a_dry_run_writes_no_file(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run has no build to report, so it writes no report and no log."""
     monkeypatch.setattr("bxcache.cli.actions.several.preview_build", lambda _: None)
-    monkeypatch.setattr("bxcache.cli.actions.several.render_preview", lambda _: "")
+    monkeypatch.setattr("bxcache.console.preview.render_preview", lambda _: "")
     assert run(["build", "--all", "--report", "r.json", "--log", "b.log", "--dry-run"]) == 0
     assert list_files() == []
     assert library.requests == []

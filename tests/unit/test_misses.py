@@ -16,6 +16,7 @@ from bxcache.console.report.misses import (
     list_advice,
     list_misses,
 )
+from bxcache.insight.causes import Cause
 from bxcache.insight.difference import Difference
 from bxcache.insight.misses.advice import list_advice as find_advice
 from bxcache.insight.misses.explain import Donor, explain_misses
@@ -27,7 +28,7 @@ from bxcache.insight.record_inputs import (
     RecordedInstruction,
     RecordedRead,
 )
-from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,

@@ -7,6 +7,7 @@ import pytest
 from bxcache.buildx.stream.events import Outcome
 from bxcache.console.explanation import render_predictions
 from bxcache.console.prediction import render_prediction, summarize_prediction
+from bxcache.insight.causes import Cause
 from bxcache.insight.expectation import expect_build
 from bxcache.insight.explanation import Predictions
 from bxcache.insight.inputs import BuildFiles, ContextState, InputWriter
@@ -19,7 +20,7 @@ from bxcache.insight.prediction import (
     predict_steps,
 )
 from bxcache.insight.record import Record
-from bxcache.insight.record_misses import Cause, RecordedChange, RecordedPrediction
+from bxcache.insight.record_misses import RecordedChange, RecordedPrediction
 from bxcache.insight.record_parts import RecordedArguments, RecordedLayer
 from bxcache.redaction import Redactor
 from tests.support.histories import SCOPE, STARTED, make_record, name_digest

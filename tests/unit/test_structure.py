@@ -47,8 +47,12 @@ def floor_of(room: str) -> int:
 
 
 def imports_of(path: Path) -> set[str]:
+    return imports_of_tree(ast.parse(path.read_text()))
+
+
+def imports_of_tree(tree: ast.AST) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -178,6 +182,37 @@ def test_public_names_are_listed() -> None:
 def test_the_package_is_typed() -> None:
     """The package has `py.typed`, so a user's type checker reads its annotations."""
     assert (PACKAGE / "py.typed").exists()
+
+
+# Records, and what is known from them, are loaded while docker starts.
+IMPORTS = (ast.Import, ast.ImportFrom)
+BEFORE_DOCKER = ("cli.actions.build", "cli.actions.bake", "pipeline.build", "pipeline.bake")
+LIGHT = {"bxcache.insight", "bxcache.insight.causes", "bxcache.insight.earlier"}
+
+
+def list_loaded(name: str) -> set[str]:
+    """List the modules that importing one loads, without imports in functions and for types."""
+    waiting, found = [f"bxcache.{name}"], set[str]()
+    while waiting:
+        path = PACKAGE.parent / Path(*waiting[-1].split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        found.add(waiting.pop())
+        own: list[ast.stmt] = [
+            node for node in ast.parse(file.read_text()).body if isinstance(node, IMPORTS)
+        ]
+        loaded = imports_of_tree(ast.Module(own, []))
+        waiting += [each for each in loaded if each.startswith("bxcache") and each not in found]
+    return found
+
+
+@pytest.mark.parametrize("name", BEFORE_DOCKER)
+def test_no_record_is_loaded_before_docker_starts(name: str) -> None:
+    """Loading the models of records takes as long as docker does."""
+    assert {each for each in list_loaded(name) if each.startswith("bxcache.insight")} <= LIGHT
+
+
+def test_what_a_module_loads_is_found() -> None:
+    assert "bxcache.insight.record" in list_loaded("pipeline.finish")
 
 
 KINDS = {"local", "registry", "inline"}

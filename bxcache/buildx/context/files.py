@@ -63,7 +63,7 @@ class ContextReader:
         self._links: list[tuple[str, Wanted]] = []
 
     def read(self, wanted: Wanted) -> dict[str, str] | None:
-        """Return the state of each wanted file by its path; None if it was told to stop."""
+        """Return the state of each wanted file by its path; None if it had to stop."""
         self._walk("", wanted, 0)
         followed = 0
         while self._links and followed < _MOST_LINKS:

@@ -18,7 +18,7 @@ from bxcache.config.paths import find_dockerfile, is_remote
 from bxcache.oci.documents import INDEX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bxcache.config.models import BuildSettings
 
@@ -62,7 +62,7 @@ def find_ignore_file(directory: Path, folder: Path, settings: BuildSettings | No
 
 
 def read_ignore_file(file: Path) -> str:
-    """Read an ignore file's text; empty if there is none."""
+    """Read an ignore file's text; a missing file counts as empty."""
     try:
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     except OSError:
@@ -84,6 +84,11 @@ class IgnoreRules:
         joined = "|".join(f"(?:{each.pattern})" for each in self._matchers)
         self._any = re.compile(joined, re.DOTALL)
         self.has_exceptions = any(self._negates)
+
+    @classmethod
+    def of_patterns(cls, patterns: Iterable[str]) -> IgnoreRules:
+        """Take the patterns alone."""
+        return cls("\n".join(patterns))
 
     def excludes(self, path: str) -> bool:
         """Whether a path is excluded."""
@@ -123,10 +128,14 @@ def _compile(pattern: str) -> re.Pattern[str]:
         # Docker compares such an end as it is.
         above = "(?:.*/)?" if end.startswith("/") else ".*"
         return re.compile(f"{above}{re.escape(end.removeprefix('/'))}", re.DOTALL)
+    return compile_pattern(_translate(pattern))
+
+
+def compile_pattern(expression: str) -> re.Pattern[str]:
+    """Compile a translated pattern; an invalid one, which docker refuses, matches nothing."""
     try:
-        return re.compile(_translate(pattern), re.DOTALL)
+        return re.compile(expression, re.DOTALL)
     except re.error:
-        # Docker refuses the file, and reports that.
         return re.compile(r"(?!)")
 
 

@@ -11,7 +11,7 @@ from bxcache.buildx.context.ignore import IgnoreRules
 from bxcache.buildx.context.wanted import match_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bxcache.buildx.step_inputs import FileRead
 
@@ -33,13 +33,19 @@ class Selection:
         """Return the state of each file that a step reads, by its path in the context."""
         path = "/".join(filter(None, read.path.split("/")))
         tops = self._match(path.split("/")) if read.is_pattern else [path]
+        included, excluded = map(IgnoreRules.of_patterns, (read.included, read.excluded))
+
+        def is_in(inside: str) -> bool:
+            is_named = not (inside and read.included) or included.excludes(inside)
+            return is_named and not (inside and excluded.excludes(inside))
+
         chosen: dict[str, str] = {}
         for top in tops:
             start = self._resolve(top) if read.follows else top
             chosen |= {
                 each: self._files[each]
                 for each in self._list_below(start)
-                if _is_in(each.removeprefix(start).lstrip("/"), read)
+                if is_in(each.removeprefix(start).lstrip("/"))
             }
         return chosen
 
@@ -84,20 +90,11 @@ class Selection:
 
 def hash_states(states: Mapping[str, str]) -> str:
     """Hash the states of files by their paths; empty if one is unknown."""
-    if UNKNOWN in states.values():
-        return ""
+    return "" if UNKNOWN in states.values() else hash_all(states)
+
+
+def hash_all(states: Mapping[str, str]) -> str:
+    """Hash states by their paths, unknown ones like any other."""
     lines = (f"{path}\0{state}\n" for path, state in sorted(states.items()))
     joined = "".join(lines).encode(errors="surrogateescape")
     return hashlib.sha256(joined).hexdigest()[:HASH_LENGTH]
-
-
-def _is_in(inside: str, read: FileRead) -> bool:
-    if not inside or not (read.included or read.excluded):
-        return True
-    if read.excluded and _rules(read.excluded).excludes(inside):
-        return False
-    return not read.included or _rules(read.included).excludes(inside)
-
-
-def _rules(patterns: Iterable[str]) -> IgnoreRules:
-    return IgnoreRules("\n".join(patterns))

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.context.ignore import compile_pattern
 from bxcache.buildx.dockerfile import list_instructions, list_needed, list_stages, split_words
 from bxcache.buildx.step_inputs import FileRead, has_pattern
 
@@ -44,13 +45,6 @@ class Wanted:
             return self
         rests = [rest[1:] for rest in self.rests if match_part(rest[0], name)]
         return Wanted(rests) if rests else None
-
-    def covers(self, path: str) -> bool:
-        """Whether everything at a path is read, and below it."""
-        wanted: Wanted | None = self
-        for name in filter(_is_name, path.split("/")):
-            wanted = wanted.enter(name) if wanted is not None else None
-        return wanted is not None and wanted.is_complete
 
 
 def list_wanted(text: str, target: str | None) -> dict[str, Wanted]:
@@ -140,11 +134,7 @@ def match_part(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(_translate(pattern), re.DOTALL)
-    except re.error:
-        # Docker refuses it, and reports that.
-        return re.compile(r"(?!)")
+    return compile_pattern(_translate(pattern))
 
 
 def _translate(pattern: str) -> str:

@@ -11,7 +11,6 @@ from bxcache.cli.actions.request import check_options, choose_plain_mode, to_req
 from bxcache.cli.actions.several import ImageFiles, run_several, spread_files
 from bxcache.cli.job_log import say
 from bxcache.console.batch import TARGETS
-from bxcache.console.preview import render_bake_preview
 from bxcache.pipeline.bake import ask_bake, bake_targets, preview_bake
 from bxcache.pipeline.bake_targets import BakeRequest
 from bxcache.pipeline.request import STDOUT
@@ -25,6 +24,8 @@ def bake(targets: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # cli
     check_options(values)
     request = BakeRequest(to_request(values), targets, values["files"], values["sets"])
     if values["dry_run"]:
+        from bxcache.console.preview import render_bake_preview  # noqa: PLC0415  # loads records
+
         say(render_bake_preview(preview_bake(request)), err=False)
         return 0
     if find_question(request.build.extra) and not values["as_json"]:

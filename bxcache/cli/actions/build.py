@@ -19,7 +19,6 @@ from bxcache.cli.files import report_build
 from bxcache.cli.job_log import find_job_log, say
 from bxcache.cli.progress import QUIET, open_log, open_progress
 from bxcache.console.failures import Failures
-from bxcache.console.preview import render_preview
 from bxcache.errors import BuildFailedError, ConfigError, Problem, ResultError
 from bxcache.pipeline.entry import preview_build, run_build
 from bxcache.pipeline.request import STDOUT
@@ -54,6 +53,8 @@ def build(words: tuple[str, ...], **values: Any) -> int:  # noqa: ANN401  # clic
 
         return ask_build(replace(request, stdout=STDOUT), say, choose_plain_mode(values))
     if values["dry_run"]:
+        from bxcache.console.preview import render_preview  # noqa: PLC0415  # loads records
+
         say(render_preview(preview_build(request)), err=False)
         return 0
     return _build(request, values)

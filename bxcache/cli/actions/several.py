@@ -20,7 +20,6 @@ from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
 from bxcache.cli.results import annotate, note_unknown, print_layers, print_warnings
 from bxcache.console.batch import IMAGES, TARGETS, render_batch
 from bxcache.console.failures import Failures
-from bxcache.console.preview import render_preview
 from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
 from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, check_batch, choose_images
@@ -111,6 +110,8 @@ def build_several(request: BuildRequest, names: Sequence[str], values: dict[str,
     if values["dry_run"]:
         check_batch(request, chosen)
         requests = ((name, replace(request, image=name)) for name in chosen)
+        from bxcache.console.preview import render_preview  # noqa: PLC0415  # loads records
+
         blocks = (f"{name}:\n{render_preview(preview_build(each))}" for name, each in requests)
         say("\n\n".join(blocks), err=False)
         return 0

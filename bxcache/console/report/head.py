@@ -77,14 +77,15 @@ def summarize_compared(report: Report, quote: Callable[[str], str] = clean_text)
     )
     took = took if abs(before.slower) >= _LEAST_SECONDS else "as fast as"
     age = format_age(report.started - before.started)
-    name = _name_build(before)
+    name = name_build(before.branch, before.commit)
     whole = f"{took} {quote(name)} ({age} before)" if name else f"{took} the build {age} before"
     causes = ", ".join(_list_causes(report, before, quote))
     return f"{whole}: {causes}" if causes else whole
 
 
-def _name_build(build: ComparedBuild) -> str:
-    return "@".join(filter(None, (build.branch, build.commit[:_LENGTH])))
+def name_build(branch: str, commit: str) -> str:
+    """Name a build by its branch and its commit, as far as they are known."""
+    return "@".join(filter(None, (branch, commit[:_LENGTH])))
 
 
 def _list_causes(report: Report, before: ComparedBuild, quote: Callable[[str], str]) -> list[str]:

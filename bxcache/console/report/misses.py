@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from bxcache.config.quantities import format_age, format_count, format_seconds
+from bxcache.console.report.head import name_build
 from bxcache.console.report.sections import (
     NO_STAGE,
     Quoted,
@@ -17,19 +18,23 @@ from bxcache.console.report.sections import (
 )
 from bxcache.console.report.step_tables import tabulate_first
 from bxcache.console.tables import clean_text, cut_digest, cut_text
-from bxcache.insight.record_misses import Cause, RecordedChange
+from bxcache.insight.causes import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bxcache.insight.record import Record
-    from bxcache.insight.record_misses import RecordedAdvice, RecordedBasis, RecordedMiss
+    from bxcache.insight.record_misses import (
+        RecordedAdvice,
+        RecordedBasis,
+        RecordedChange,
+        RecordedMiss,
+    )
     from bxcache.insight.report import Report, ReportedStep
 
 _MOST_NAMES = 3
 _LONGEST = 60
 _LONGEST_WORD = 40
-_SHORT_COMMIT = 7
 _TAG = "@"
 _SAME_UMASK = "`umask 022` before the checkout gives files the same modes everywhere"
 
@@ -96,12 +101,12 @@ def list_advice(advice: Sequence[RecordedAdvice]) -> list[str]:
 
 
 def _describe_advice(advice: RecordedAdvice) -> str:
-    how = _ADVICE[advice.cause]
-    if advice.alternates:
-        how = _MATRIX
-    times = f"{advice.times} of the last {advice.builds} builds"
+    from bxcache.insight.record_misses import RecordedChange  # noqa: PLC0415  # after the build
+
+    how = _MATRIX if advice.alternates else _ADVICE[advice.cause]
+    what = describe_changes([RecordedChange(cause=advice.cause, name=advice.name)])
     return (
-        f"{describe_changes([RecordedChange(cause=advice.cause, name=advice.name)])} in {times}, "
+        f"{what} in {advice.times} of the last {advice.builds} builds, "
         f"which ran steps for {format_seconds(advice.seconds)}: {how}"
     )
 
@@ -117,11 +122,9 @@ def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
 
 def describe_basis(basis: RecordedBasis, now: float | None = None) -> str:
     """Name an earlier build: its branch, its commit and its age."""
-    commit = f"{_TAG}{basis.commit[:_SHORT_COMMIT]}" if basis.commit else ""
     age = format_age((time.time() if now is None else now) - basis.started)
-    if basis.branch is None:
-        return f"the build{commit} {age} ago"
-    return f"{basis.branch}{commit} ({age} ago)"
+    name = name_build(basis.branch or "the build", basis.commit)
+    return f"{name} {age} ago" if basis.branch is None else f"{name} ({age} ago)"
 
 
 def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
@@ -151,10 +154,6 @@ def _list_names(changes: Sequence[RecordedChange]) -> str:
     if left:
         return f"{', '.join(names)} and {format_count(left, 'other')}"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _describe_content(changes: Sequence[RecordedChange]) -> str:
-    return f"content of {_list_names(changes)} changed"
 
 
 def _describe_modes(changes: Sequence[RecordedChange]) -> str:
@@ -195,10 +194,6 @@ def compare_words(before: str, after: str) -> tuple[str, str]:
     return cut_text(gone, _LONGEST_WORD), cut_text(come, _LONGEST_WORD)
 
 
-def _describe_settings(changes: Sequence[RecordedChange]) -> str:
-    return "; ".join(map(_describe_setting, changes))
-
-
 def _describe_setting(change: RecordedChange) -> str:
     if change.name == "definition":
         return "BuildKit sees another operation, though the instruction is the same"
@@ -206,10 +201,6 @@ def _describe_setting(change: RecordedChange) -> str:
         f"`{each}`" if each else "the default" for each in (change.before, change.after)
     )
     return f"the {change.name} is {after}, not {before}"
-
-
-def _describe_bases(changes: Sequence[RecordedChange]) -> str:
-    return "; ".join(map(_describe_base, changes))
 
 
 def _describe_base(change: RecordedChange) -> str:
@@ -238,6 +229,12 @@ def _describe_unknown(changes: Sequence[RecordedChange]) -> str:
         "no input that is known changed, and BuildKit did not find its layer: "
         f"`bxcache build --log FILE` has what BuildKit saw{mounts}"
     )
+
+
+def _each(
+    describe: Callable[[RecordedChange], str],
+) -> Callable[[Sequence[RecordedChange]], str]:
+    return lambda changes: "; ".join(map(describe, changes))
 
 
 def _name(text: str) -> Callable[[Sequence[RecordedChange]], str]:
@@ -275,16 +272,16 @@ _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.UNKNOWN_DONOR: _name("{} has no record, so there is nothing to compare with"),
     Cause.NO_CACHE: _name("`--no-cache` or a filter asked for it"),
     Cause.FRONTEND: _describe_frontends,
-    Cause.PLATFORM: _describe_settings,
+    Cause.PLATFORM: _each(_describe_setting),
     Cause.NEW: _name("the instruction is new"),
     Cause.REMOVED: _name("`{1}` before it was removed or moved"),
     Cause.TEXT: _describe_text,
     Cause.ARGUMENT: _plural("the build argument {} changed", "the build arguments {} changed"),
     Cause.ENVIRONMENT: _plural("the variable {} changed", "the variables {} changed"),
-    Cause.SETTING: _describe_settings,
-    Cause.BASE: _describe_bases,
+    Cause.SETTING: _each(_describe_setting),
+    Cause.BASE: _each(_describe_base),
     Cause.REMOTE: _plural("the remote file {} changed", "the remote files {} changed"),
-    Cause.CONTENT: _describe_content,
+    Cause.CONTENT: _name("content of {} changed"),
     Cause.ADDED: _plural("{} was added", "{} were added"),
     Cause.GONE: _plural("{} was removed", "{} were removed"),
     Cause.MODE: _describe_modes,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.insight.record_misses import Cause, RecordedAdvice
+from bxcache.insight.causes import Cause
+from bxcache.insight.earlier import LAST_BUILDS
+from bxcache.insight.record_misses import RecordedAdvice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bxcache.insight.record import Record
 
-MOST_RECORDS = 4
-"""How many builds are looked at: the last one and those before it."""
 _LEAST_TIMES = 3
 _LEAST_SECONDS = 1.0
 _MOST = 3
@@ -28,7 +28,7 @@ def list_advice(records: Sequence[Record]) -> tuple[RecordedAdvice, ...]:
     A habit is a cause that recurs: a build argument with another value in each build, a file that
     changes each time, a base image that moves.
     """
-    known = [each for each in records[:MOST_RECORDS] if not each.exit_status]
+    known = [each for each in records[:LAST_BUILDS] if not each.exit_status]
     if not known or not known[0].misses:
         return ()
     current = {key for key, _ in _list_causes(known[0])}

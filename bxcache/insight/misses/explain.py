@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome
+from bxcache.insight.causes import Cause
 from bxcache.insight.misses.steps import Comparison
-from bxcache.insight.record_misses import Cause, RecordedBasis, RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

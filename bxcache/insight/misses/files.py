@@ -8,9 +8,10 @@ from bxcache.buildx.context.files import LINK
 from bxcache.buildx.context.ignore import IgnoreRules
 from bxcache.buildx.context.selection import Selection
 from bxcache.buildx.step_inputs import FileRead
+from bxcache.insight.causes import Cause
 from bxcache.insight.file_tree import fold_alike
 from bxcache.insight.record_inputs import RecordedFiles, RecordedRead
-from bxcache.insight.record_misses import Cause, RecordedChange
+from bxcache.insight.record_misses import RecordedChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,26 +36,23 @@ def compare_files(
     old = Selection(fold_alike(theirs.states, ours.states)).select(chosen)
     changed = sorted(path for path in new.keys() | old.keys() if new.get(path) != old.get(path))
     folders = {path.rpartition("/")[0] for path in changed}
+    rules_now, rules_before = (IgnoreRules.of_patterns(each.ignored) for each in (ours, theirs))
     for path in changed:
         if path in new and path in old:
             yield _compare_states(path, old[path], new[path])
         elif path not in folders:
             # A folder that has come or gone is named by its content.
-            yield _describe_one(path, ours, theirs, is_new=path in new)
+            is_new = path in new
+            is_ignored = (rules_before if is_new else rules_now).excludes(path)
+            yield _describe_one(path, is_new=is_new, is_ignored=is_ignored)
 
 
-def _describe_one(
-    path: str, now: RecordedFiles, before: RecordedFiles, *, is_new: bool
-) -> RecordedChange:
-    """Describe a file that only one of two builds has."""
-    if _rules(before if is_new else now).excludes(path):
+def _describe_one(path: str, *, is_new: bool, is_ignored: bool) -> RecordedChange:
+    """Describe a file that only one of two builds has; the other one may have ignored it."""
+    if is_ignored:
         after = "sent" if is_new else "excluded"
         return RecordedChange(cause=Cause.IGNORED, name=path, after=after)
     return RecordedChange(cause=Cause.ADDED if is_new else Cause.GONE, name=path)
-
-
-def _rules(files: RecordedFiles) -> IgnoreRules:
-    return IgnoreRules("\n".join(files.ignored))
 
 
 def _compare_states(path: str, old: str, new: str) -> RecordedChange:

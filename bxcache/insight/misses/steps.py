@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bxcache.buildx.instructions import ARG
+from bxcache.insight.causes import Cause
 from bxcache.insight.misses.dockerfile import WrittenSteps
 from bxcache.insight.misses.files import compare_files
 from bxcache.insight.misses.pairs import NamedSteps, pair_steps
 from bxcache.insight.record_inputs import RecordedInputs
-from bxcache.insight.record_misses import Cause, RecordedChange
+from bxcache.insight.record_misses import RecordedChange
+from bxcache.insight.record_parts import list_different
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -103,10 +105,10 @@ class Comparison(Struct, frozen=True):
 
     def _compare_arguments(self, pair: _Pair) -> Iterator[RecordedChange]:
         """Compare the build arguments that a step has or mentions."""
-        given, earlier = self.now.arguments.values, self.before.arguments.values
+        different = self.now.arguments.list_different(self.before.arguments)
         if _share_key(self.now, self.before):
             for name in pair.list_variables():
-                if given.get(name) != earlier.get(name) or (name in given) != (name in earlier):
+                if name in different:
                     yield RecordedChange(cause=Cause.ARGUMENT, name=name)
 
 
@@ -160,21 +162,18 @@ class _Pair:
 
     def compare_environments(self) -> Iterator[RecordedChange]:
         """Compare the variables that it has."""
-        now, before = self._now.environment, self._before.environment
         if self.is_described and self._shares_key:
-            for name in dict.fromkeys((*now, *before)):
-                if now.get(name) != before.get(name) or (name in now) != (name in before):
-                    yield RecordedChange(cause=Cause.ENVIRONMENT, name=name)
+            for name in list_different(self._now.environment, self._before.environment):
+                yield RecordedChange(cause=Cause.ENVIRONMENT, name=name)
 
     def compare_settings(self) -> Iterator[RecordedChange]:
         """Compare what other instructions set for it."""
         now, before = self._now.settings, self._before.settings
         if self.is_described:
-            for name in dict.fromkeys((*now, *before)):
-                if now.get(name) != before.get(name):
-                    cause = Cause.PLATFORM if name == "platform" else Cause.SETTING
-                    values = {"before": before.get(name, ""), "after": now.get(name, "")}
-                    yield RecordedChange(cause=cause, name=name, **values)
+            for name in list_different(now, before):
+                cause = Cause.PLATFORM if name == "platform" else Cause.SETTING
+                values = {"before": before.get(name, ""), "after": now.get(name, "")}
+                yield RecordedChange(cause=cause, name=name, **values)
 
     def compare_reads(
         self, now: Mapping[str, RecordedFiles], before: Mapping[str, RecordedFiles]
@@ -203,7 +202,7 @@ def _compare_written(
     """Compare what the instructions before a step set for it, unless the caller gave it."""
     if now is None or before is None:
         return
-    names = (name for name in dict.fromkeys((*now, *before)) if now.get(name) != before.get(name))
+    names = list_different(now, before)
     for name in dict.fromkeys(name.removeprefix(f"{ARG} ") for name in names):
         if name in given:
             continue
