@@ -97,6 +97,8 @@ class Wish(Struct, frozen=True):
         refuses_borrowed: do not save results that came from the builder's own cache.
         state: finds a guess of what is built, equal for equal files; empty if unknown. It can wait
             for git.
+        reuses_all: whether the build is certain to reuse all its steps from an import. It can wait
+            for files and records.
     """
 
     scope: Scope
@@ -106,6 +108,7 @@ class Wish(Struct, frozen=True):
     inline_only: str | None = None
     refuses_borrowed: bool = False
     state: Callable[[], str] = str
+    reuses_all: Callable[[CacheUse], bool] = lambda _: False
 
 
 class Save(Struct, frozen=True):
@@ -136,12 +139,24 @@ class SavePlan(Struct, frozen=True):
     why: str = ""
 
 
+class Salvage(Struct, frozen=True):
+    """How to build what has finished of a failed build: its Dockerfile, and the stage to build.
+
+    `seconds` is how long saving it may take.
+    """
+
+    file: Path
+    stage: str
+    seconds: float
+
+
 class Built(Struct, frozen=True):
-    """A successful build, as its backends save it.
+    """A build, as its backends save it: a successful one, or what finished of a failed one.
 
     Attributes:
         transfers: the build's own exports to this cache.
         sound: the digests of the layers that may be saved; None if all may.
+        salvage: how to build what has finished; None after a successful build.
     """
 
     runner: Runner
@@ -149,6 +164,7 @@ class Built(Struct, frozen=True):
     ran: RunResult
     transfers: tuple[CacheTransfer, ...] = ()
     sound: AbstractSet[str] | None = None
+    salvage: Salvage | None = None
 
     @property
     def executed(self) -> bool:
@@ -311,7 +327,15 @@ class Backend(ABC):
 
     @abstractmethod
     def save(self, save: Save, built: Built) -> SavedScope:
-        """Save a successful build."""
+        """Save a successful build, or what finished of a failed one if the backend can.
+
+        What finished is added to the scope; it never replaces what the scope has.
+        """
+
+    @property
+    def salvages(self) -> bool:
+        """Whether it can save what finished of a failed build."""
+        return False
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         """Read the hash keys of earlier records, best first."""

@@ -25,8 +25,10 @@ class CacheResult(Struct, frozen=True):
         store_bytes: the size of the whole store afterwards; None for other backends.
         store_budget: the maximum size of the store, in bytes; None if there is no known limit.
         freed_bytes: the bytes that the store freed afterwards; None for other backends.
-        seconds: how long saving to a registry took; None if the build itself saved.
+        seconds: how long saving to a registry took, or saving what finished of a failed build;
+            None if the build itself saved.
         where: where the scope is, for display.
+        salvaged: how many steps of a failed build were saved, which it had executed.
     """
 
     backend: str
@@ -46,6 +48,7 @@ class CacheResult(Struct, frozen=True):
     seconds: float | None = None
     contents: frozenset[str] | None = None
     where: str = ""
+    salvaged: int = 0
 
     @property
     def is_kept(self) -> bool:

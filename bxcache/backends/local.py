@@ -233,12 +233,13 @@ class LocalBackend(Backend):
 
     def _expects_nothing(self, wish: Wish, imports: Sequence[CacheUse]) -> bool:
         """Whether the build starts from its own scope, and that was built from the same files."""
-        own = any(use.backend is self and use.scope == wish.scope.name for use in imports)
-        if not own or wish.once or len(wish.scope.platforms) > 1:
+        own = (use for use in imports if use.backend is self and use.scope == wish.scope.name)
+        use = next(own, None)
+        if use is None or wish.once or len(wish.scope.platforms) > 1:
             return False
         with suppress(StoreError, OSError):
             before = self.store.read_state(wish.scope.name)
-            return bool(before) and before == wish.state()
+            return (bool(before) and before == wish.state()) or wish.reuses_all(use)
         return False
 
     def explain_failure(self, place: str, operation: str, error: str) -> str:
@@ -305,11 +306,14 @@ class LocalBackend(Backend):
         from bxcache.backends.local_save import (  # noqa: PLC0415  # runs docker
             export_apart,
             has_all,
+            join_times,
             measure_work,
         )
 
         result, place, run = save.use.result, save.use.place, None
-        if save.apart and self.staging is not None:
+        if built.salvage is not None:
+            built, run = export_apart(built, save.use)
+        elif save.apart and self.staging is not None:
             donor = self.staging.donors[0]
             if has_all(self.staging.layout, donor, built.ran):
                 renewed = self.store.renew(save.use.scope, donor.digest, self._find_state())
@@ -324,21 +328,30 @@ class LocalBackend(Backend):
             # BuildKit writes no manifest if no step made a layer.
             return SavedScope(replace(result, contents=frozenset()), why=NO_LAYER)
         first, *others = digests
+        if built.salvage is not None and run is not None:
+            work = measure_work(join_times(built.ran, run))
+        else:
+            work = replace(measure_work(built.ran), state=self._find_state())
         try:
             saved = self.store.commit(
                 self.staging,
                 save.use.scope,
                 first,
-                replace(measure_work(built.ran), state=self._find_state()),
+                work,
                 others=others,
                 suspect=bool(built.ran.trace.unloaded),
                 sound=built.sound,
                 executed=built.executed,
+                adds=built.salvage is not None,
             )
         except StoreError as failure:
             warning = self.explain_failure(place, "saving", failure.message)
             return SavedScope(result, warnings=(warning,))
         return SavedScope(replace(result, exported=True, **asdict(saved)), run)
+
+    @property
+    def salvages(self) -> bool:
+        return True
 
     def read_keys(self, scopes: Iterable[str]) -> Iterator[str]:
         if self._trouble is None:

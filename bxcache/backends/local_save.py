@@ -91,8 +91,10 @@ def has_all(layout: Layout, donor: Descriptor, ran: RunResult) -> bool:
 
 
 def export_apart(built: Built, export: CacheUse) -> tuple[Built, RunResult]:
-    """Export a finished build in another run of docker."""
-    ran, transfers, error = save_quietly(built.runner, built.imports, export, _SECONDS)
+    """Export a finished build, or what has finished of one, in another run of docker."""
+    ran, transfers, error = save_quietly(
+        built.runner, built.imports, export, _SECONDS, built.salvage
+    )
     found = (CacheTransfer(_KIND, None, error),) if error else tuple(transfers)
     return replace(built, transfers=found), ran
 
@@ -145,6 +147,19 @@ def _read_left(
         layers=left.layers if left else None,
     )
     return kept, trouble
+
+
+def join_times(failed: RunResult, run: RunResult) -> RunResult:
+    """Return a run that saved what finished of a failed build, with what was executed in that."""
+    waiting = {
+        (each.name.platform, each.name.index, each.name.text): each for each in failed.trace.steps
+    }
+    steps = []
+    for step in run.trace.steps:
+        done = waiting.get((step.name.platform, step.name.index, step.name.text))
+        if done is not None:
+            steps.append(replace(done, digests=step.digests))
+    return replace(run, trace=replace(run.trace, steps=tuple(steps)))
 
 
 def measure_work(ran: RunResult) -> Work:

@@ -246,6 +246,10 @@ class RegistryBackend(RemoteBackend):
 
     settings: RegistrySettings
 
+    @property
+    def salvages(self) -> bool:
+        return True
+
     def plan_save(self, wish: Wish, imports: Sequence[CacheUse]) -> SavePlan:
         """Plan an export by the build itself, or a separate run if the registry may have all."""
         settings, ref = self.settings, self.find_place(wish.scope.name)
@@ -285,7 +289,7 @@ class RegistryBackend(RemoteBackend):
 
         with suppress(RegistryError):
             label = read_label(sighting.repository, Reference.parse(own.place).tag or "latest")
-            return label is None or label.state in ("", state)
+            return label is None or label.state in ("", state) or wish.reuses_all(own)
         return True
 
     def find_shared_ref(self) -> tuple[str, str, str] | None:

@@ -33,6 +33,7 @@ from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.registry.labels import Label
 from bxcache.registry.repository import open_repository, probe_refs
 from bxcache.registry.scopes import (
+    add_results,
     copy_scope,
     join_scopes,
     keep_results,
@@ -75,6 +76,8 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
     if built.sound is not None:
         # An export to a registry cannot leave out layers.
         return SavedTag(save.use.result, save=save, why=REFUSED)
+    if built.salvage is not None:
+        return _save_finished(replace(save, find_state=str), built)
     failed = find_failed_import(built.imports, built.ran, save.reference.name)
     if not save.apart and (save.limit is None or built.trouble is None):
         return _finish_own(save, built, warns=failed is None)
@@ -82,6 +85,42 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
     if failed:
         return SavedTag(save.use.result, save=save, why="the registry failed")
     return _save(save, built)
+
+
+def _save_finished(save: TagSave, built: Built) -> SavedTag:
+    """Add what has finished of a failed build to the scope, or to a copy of its donor."""
+    begun, ref = time.monotonic(), save.use.place
+    try:
+        seen = _look(save)
+        if seen.source is not None and seen.source.error is not None:
+            # What the scope has is not known, and must not be replaced.
+            raise seen.source.error  # handled like all others below
+        seconds = save.use.backend.settings.timeout
+        ran, transfers, error = save_quietly(
+            built.runner, built.imports, save.use, seconds, built.salvage
+        )
+        if error is not None:
+            raise explain_transfer(ref, "saving", error)
+        written = [each.digest for each in transfers if each.digest]
+        if not written:
+            return SavedTag(save.use.result, ran, save=seen, why=NO_LAYER)
+        manifest = _add_results(seen, _join_nodes(seen, written))
+    except (RegistryError, StoreError) as failure:
+        return SavedTag(save.use.result, warnings=(str(failure),), save=save)
+    label, took = _read_label(seen), round(time.monotonic() - begun, 3)
+    result = replace(_describe(seen, manifest), exported=True, seconds=took)
+    key = label.key if label is not None else None
+    return SavedTag(result, ran, save=seen, digest=manifest.digest, label=label, key=key)
+
+
+def _add_results(save: TagSave, digest: str) -> RemoteManifest:
+    repository, before = _find_repository(save), _find_before(save)
+    if before is not None:
+        return add_results(repository, save.tag, digest, before)
+    found = repository.read_manifest(digest)
+    if found is None:
+        raise StoreError(f"`{digest}` is no longer a cache")
+    return found
 
 
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from bxcache.buildx.command import Saving
 from bxcache.buildx.run import Runner, RunResult, run_quietly
 from bxcache.buildx.stream.names import EXPORTS, CacheVertex
@@ -12,7 +14,7 @@ from bxcache.config.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bxcache.backends.base import CacheUse
+    from bxcache.backends.base import CacheUse, Salvage
     from bxcache.buildx.stream.trace import CacheTransfer
 
 ABSENT = "not found"
@@ -85,14 +87,24 @@ def match_exports(
 
 
 def save_quietly(
-    runner: Runner, imports: Sequence[CacheUse], use: CacheUse, seconds: float, platform: str = ""
+    runner: Runner,
+    imports: Sequence[CacheUse],
+    use: CacheUse,
+    seconds: float,
+    part: str | Salvage | None = None,
 ) -> tuple[RunResult, list[CacheTransfer], str | None]:
-    """Run docker once more to save the finished build, or one platform of it, to one cache.
+    """Run docker once more to save the finished build to one cache.
 
-    Return its result and exports, and why they are incomplete, if they are.
+    A part of it is one of its platforms, or what has finished of a failed build. Return the run's
+    result and exports, and why they are incomplete, if they are.
     """
     options = tuple(each.option for each in (*imports, use))
-    saving = Saving(options, runner.name_metadata(), platform)
+    saving = Saving(options, runner.name_metadata())
+    if isinstance(part, str):
+        saving = replace(saving, platform=part)
+    elif part is not None:
+        saving = replace(saving, file=part.file, target=part.stage)
+        seconds = min(seconds, part.seconds)
     ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
     transfers = ran.trace.find_transfers(EXPORTS[dict(use.attributes)["type"]])
     error = next((each.error for each in transfers if each.error), None)

@@ -40,20 +40,28 @@ class Command(Struct, frozen=True):
     Attributes:
         variables: additions to docker's environment.
         targets: a bake's targets; the result describes the last one, with the layers of all.
+        own_stage: the stage whose steps it may execute; empty if it may execute none.
     """
 
     arguments: tuple[str, ...]
     metadata: Path
     variables: Mapping[str, str] = field(default_factory=lambda: VARIABLES)
     targets: tuple[str, ...] = ()
+    own_stage: str = ""
 
 
 class Saving(Struct, frozen=True):
-    """A run of docker that saves the cache of a finished build, by default for all platforms."""
+    """A run of docker that saves the cache of a finished build, by default for all platforms.
+
+    Attributes:
+        file, target: the Dockerfile and the stage to build; None for those of the build.
+    """
 
     options: tuple[tuple[str, str], ...]
     metadata: Path
     platform: str = ""
+    file: Path | None = None
+    target: str | None = None
 
 
 def render_build(
@@ -156,11 +164,14 @@ def reads_dockerfile(settings: BuildSettings, extra: Sequence[str]) -> bool:
     return "-" in files and not reads_context(settings)
 
 
-def as_repetition(settings: BuildSettings, platform: str = "") -> BuildSettings:
-    """Return settings for the same layers without exports, for one platform or, if empty, all."""
-    platforms = (platform,) if platform else settings.platforms
-    nothing = {"tags": (), "labels": {}, "push": False, "load": False}
-    changed = {**nothing, "outputs": ("type=cacheonly",), "platforms": platforms}
+def as_repetition(settings: BuildSettings, saving: Saving) -> BuildSettings:
+    """Return settings for the same layers without exports."""
+    changed: dict[str, object] = {"tags": (), "labels": {}, "push": False, "load": False}
+    changed["outputs"] = ("type=cacheonly",)
+    if saving.platform:
+        changed["platforms"] = (saving.platform,)
+    if saving.file is not None:
+        changed |= {"file": str(saving.file), "target": saving.target}
     return settings.model_copy(update=changed)
 
 

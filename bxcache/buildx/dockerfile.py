@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bxcache.config.paths import is_remote
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _DIRECTIVE = re.compile(r"#\s*(?P<name>syntax|escape|check)\s*=\s*(?P<value>.+?)\s*", re.IGNORECASE)
+SCRATCH = "scratch"
+REMOTE_FILE = "remote file"
+_DIGEST = "@sha256:"
 _MOST_DIGITS = 9
 _WORD = re.compile(r"""(?:<<\s*|\\.?|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+""")
 _HEREDOC = re.compile(r"\d*<<(?P<dash>-?)\s*(?P<word>[^<]+)")
@@ -135,7 +140,7 @@ def list_needed(
 def list_instructions(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield each instruction with its first and last line; skip the content of heredocs."""
     lines = _split_lines(text)
-    escape = re.escape(_find_escape(lines))
+    escape = re.escape(_find_directive(lines, "escape") or "\\")
     continued = re.compile(rf"(?<!{escape}){escape}[ \t]*$")
     numbered = enumerate(lines, 1)
     for number, line in numbered:
@@ -147,20 +152,49 @@ def list_instructions(text: str) -> Iterator[tuple[int, int, str]]:
             _skip_heredocs(instruction, numbered)
 
 
+def list_unpinned(
+    text: str, target: str | None, contexts: Iterable[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """List what a build gets from the network that another build can get otherwise.
+
+    Each has its kind in words and its name. What a Dockerfile names with its digest is not listed,
+    nor what the base images add by `ONBUILD`. `contexts` are names of local folders.
+
+    >>> [*list_unpinned("# syntax=docker/dockerfile:1\\nFROM a@sha256:0\\nCOPY --from=b x y", None)]
+    [('frontend', 'docker/dockerfile:1'), ('image', 'b')]
+    """
+    frontend = _find_directive(_split_lines(text), "syntax")
+    if frontend and _DIGEST not in frontend:
+        yield "frontend", frontend
+    stages = list_stages(text)
+    own = {SCRATCH, *contexts, *(each.name for each in stages)}
+    needed = [each for each in stages if each in list_needed(stages, target)]
+    named = (("base image", each.base) for each in needed)
+    used = (("image", name) for each in needed for name in each.uses if not name.isdecimal())
+    for kind, name in dict.fromkeys((*named, *used)):
+        if name.lower() not in own and _DIGEST not in name:
+            yield kind, name
+    for line, _, instruction in list_instructions(text):
+        verb, words = split_words(instruction)
+        if verb == "ADD" and any(each.line <= line <= each.last_line for each in needed):
+            pinned = any(each.startswith("--checksum=") for each in words)
+            yield from ((REMOTE_FILE, each) for each in words if is_remote(each) and not pinned)
+
+
 def _split_lines(text: str) -> list[str]:
     # Unlike Python, BuildKit ends a line only at a line feed.
     lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     return [line.rstrip("\r") for line in lines]
 
 
-def _find_escape(lines: Iterable[str]) -> str:
+def _find_directive(lines: Iterable[str], name: str) -> str:
     for line in lines:
         directive = _DIRECTIVE.fullmatch(line.strip())
         if directive is None:
             break
-        if directive["name"].lower() == "escape":
+        if directive["name"].lower() == name:
             return directive["value"]
-    return "\\"
+    return ""
 
 
 def _is_blank(line: str) -> bool:
@@ -218,11 +252,17 @@ def copy_dockerfile(
     dockerfile: Path, text: str, names: Mapping[DockerfileStage, str], folder: Path
 ) -> Path:
     """Write a copy of a Dockerfile with names for unnamed stages, so that docker can build them."""
+    return write_dockerfile(name_stages(text, names), folder, dockerfile)
+
+
+def write_dockerfile(text: str, folder: Path, original: Path | None) -> Path:
+    """Write another version of a Dockerfile, with the ignore file of the original one."""
     copy = folder / "Dockerfile"
-    copy.write_bytes(name_stages(text, names).encode(errors="surrogateescape"))
-    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    if ignored.is_file():
-        shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")
+    copy.write_bytes(text.encode(errors="surrogateescape"))
+    if original is not None:
+        ignored = original.with_name(f"{original.name}.dockerignore")
+        if ignored.is_file():
+            shutil.copyfile(ignored, folder / "Dockerfile.dockerignore")
     return copy
 
 

@@ -316,7 +316,7 @@ def run_quietly(
             process.feed(feed().encode(errors="replace"))
         for line in join_documents(process.read_lines()):
             events = [event for _, event in reader.feed(line)]
-            again = next(filter(executes, events), None)
+            again = next((e for e in events if executes(e, command.own_stage)), None)
             if again is not None:
                 step = f"`{again.step.label} {again.step.text}`"
                 ended = f"{step} would run again (evicted from the builder, or the context changed)"
@@ -333,9 +333,12 @@ def run_quietly(
     return RunResult(status, trace, metadata, time.monotonic() - begun), ended
 
 
-def executes(event: Event) -> TypeGuard[StepStarted]:
-    """Whether an event shows that a run does more than save what was built."""
-    return isinstance(event, StepStarted)
+def executes(event: Event, own_stage: str = "") -> TypeGuard[StepStarted]:
+    """Whether an event shows that a run does more than save what was built.
+
+    The steps of a stage of its own make nothing.
+    """
+    return isinstance(event, StepStarted) and event.step.stage != (own_stage or None)
 
 
 def _finish(reader: BakeReader, command: Command, metadata: Metadata) -> Trace:

@@ -86,6 +86,12 @@ _CACHES = under(
     ),
     option("--strict/--no-strict", default=None, help="Fail when a cache fails."),
     option(
+        "--salvage",
+        type=Choice(("failed", "always", "never")),
+        help="After which builds to save the steps that finished.",
+    ),
+    option("--salvage-timeout", metavar="TIME", help="How long that may take, such as 2m."),
+    option(
         "--shared-builder",
         type=Choice(("warn", "refuse", "trust")),
         help="How to treat layers that untrusted builds may have left in the builder.",

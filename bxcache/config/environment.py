@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -70,10 +70,15 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     section, name = key
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
-    adapter = TypeAdapter[Any](SECTIONS[section].model_fields[name].annotation or str)
+    field = SECTIONS[section].model_fields[name]
+    form: Any = Annotated[(field.annotation or str, *field.metadata, None)]
+    adapter = TypeAdapter[Any](form)
     schema = adapter.json_schema()
-    # An optional key's schema has two branches; the other one is null.
-    schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
+    # An optional key's schema has a branch for null, a size or a time one for texts and numbers.
+    branches = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    if any(each.get("type") == "string" for each in branches):
+        return text
+    schema = next(iter(branches), schema)
     kind = schema.get("type")
     if kind == "array":
         return _split_fields(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from bxcache.config.backends import SETTINGS, BackendSettings, Declaration, LocalSettings
 from bxcache.config.quantities import Duration, Size
@@ -154,6 +154,12 @@ class ImageSettings(BuildSettings):
 
 _WRITES = asks("it saves what a stranger built", "always")
 Donor = Literal["branch", "base", "default"]
+_SALVAGE = {"true": "failed", "false": "never"}
+
+
+def _read_salvage(value: object) -> object:
+    """Read a switch, as in a variable or in the file, as the choice that it means."""
+    return _SALVAGE.get(str(value).lower(), value) if isinstance(value, bool | str) else value
 
 
 class CacheSettings(Declaration):
@@ -179,6 +185,16 @@ class CacheSettings(Declaration):
     """How a trusted CI build treats layers from the builder's own cache that no trusted build has
     saved: an untrusted build on the same builder may have created them. `warn` lists their steps,
     `refuse` also does not save them. `trust` is for a builder that only trusted builds use."""
+
+    salvage: Annotated[
+        Literal["failed", "always", "never"], BeforeValidator(_read_salvage), HARMLESS
+    ] = "failed"
+    """After which builds to save the steps that finished, so that the next build starts from them:
+    those that `failed`, `always` also those that were stopped, or `never`; `true` and `false` are
+    the first and the last."""
+
+    salvage_timeout: Annotated[Duration, HARMLESS] = 60
+    """How long saving the finished steps of a failed build may take."""
 
     backends: Annotated[tuple[BackendSettings, ...], _LIST, HARMLESS] = (_DEFAULT_STORE,)
     """Where caches are kept. A build imports from the first that has one, and saves to all."""

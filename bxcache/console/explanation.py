@@ -74,6 +74,8 @@ def _render_step(explained: ExplainedStep, *, full: bool) -> Iterator[str]:
         why = describe_changes(explained.changes, explained.more)
     elif explained.because is not None:
         why = f"it needs {_name_step(explained.because)}, which was executed"
+    elif step.from_builder:
+        why = "from the builder's own cache; the imported one does not have it"
     if why:
         yield f"{INDENT}{'':<8} {'':>8}  ^ {clean_text(why)}"
 

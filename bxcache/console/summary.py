@@ -108,13 +108,25 @@ def _list_amounts(report: Report) -> Iterator[str]:
 
 def _render_saved(result: BuildResult) -> str:
     if result.exit_status:
-        return "nothing saved: the build failed; the caches are unchanged"
+        return _render_salvaged(result)
     known = [cache for cache in result.caches if cache.is_kept]
     saved = [_render_cache(cache) for cache in known if not cache.unchanged]
     parts = [f"saved {'; '.join(saved)}"] if saved else []
     parts += [f"nothing new for {_render_same(cache)}" for cache in known if cache.unchanged]
     why = f": {clean_text(result.why_unsaved)}" if result.why_unsaved else ""
     return "; ".join(parts) or f"nothing saved{why}"
+
+
+def _render_salvaged(result: BuildResult) -> str:
+    """Render what was saved of a failed build: the next build starts from it."""
+    saved = [cache for cache in result.caches if cache.salvaged]
+    if not saved:
+        why = f"; its finished steps are not saved: {result.why_unsaved}"
+        unchanged = "nothing saved: the build failed; the caches are unchanged"
+        return f"{unchanged}{clean_text(why) * bool(result.why_unsaved)}"
+    steps = format_count(max(cache.salvaged for cache in saved), "finished step")
+    places = (f"{each.where} in {format_seconds(each.seconds or 0)}" for each in saved)
+    return f"{steps} saved to {' and '.join(places)}; the next build starts from there"
 
 
 def _render_cache(cache: CacheResult) -> str:

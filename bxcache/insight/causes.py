@@ -56,3 +56,9 @@ class Cause(StrEnum):
     """The layer of the step was never saved."""
     UNKNOWN = "unknown"
     """Nothing that is known of its inputs changed."""
+
+
+OF_FILES = frozenset(
+    (Cause.CONTENT, Cause.ADDED, Cause.GONE, Cause.MODE, Cause.LINK, Cause.IGNORED)
+)
+"""The causes that are about a file of a build context."""

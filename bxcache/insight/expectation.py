@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.dockerfile import list_bases, list_needed, list_stages, list_used
+from bxcache.buildx.dockerfile import SCRATCH, list_bases, list_needed, list_stages, list_used
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.record_parts import RecordedStage, RecordedStep
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bxcache.insight.record_inputs import RecordedInstruction
     from bxcache.insight.record_parts import RecordedArguments
 
-SCRATCH = "scratch"
 _Place = tuple[int, tuple[str, ...]]
 """A stage's number, and the platforms of its steps."""
 

@@ -10,7 +10,12 @@ from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.causes import Cause
 from bxcache.insight.find import find_builds
 from bxcache.insight.history_request import HistoryOptions, HistoryRequest
-from bxcache.insight.misses.documents import write_basis, write_changes, write_step
+from bxcache.insight.misses.documents import (
+    write_advice,
+    write_basis,
+    write_changes,
+    write_step,
+)
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
 from bxcache.insight.record_misses import (
     RecordedBasis,
@@ -82,6 +87,7 @@ class Explanation(Struct, frozen=True):
                 **pick(self.record, "started", "seconds", "exit_status"),
                 "basis": write_basis(self.basis),
                 "misses": [describe_miss(miss, self.record) for miss in self.misses],
+                "advice": write_advice(self.record.advice),
                 "steps": [_describe_step(each) for each in self.steps],
             }
         )
@@ -158,7 +164,7 @@ def _describe_step(explained: ExplainedStep) -> dict[str, Any]:
     because = explained.because
     return {
         **write_step(explained.step),
-        **pick(explained.step, "outcome", "seconds"),
+        **pick(explained.step, "outcome", "seconds", "from_builder"),
         "changes": write_changes(explained.changes),
         "more": explained.more,
         "because": write_step(because) if because is not None else None,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from bxcache.buildx.dockerfile import REMOTE_FILE, list_unpinned
 from bxcache.buildx.stream.events import Outcome
 from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.causes import Cause
-from bxcache.insight.expectation import SCRATCH
 from bxcache.insight.misses.documents import write_basis, write_changes, write_step
+from bxcache.insight.misses.pairs import is_linked, list_below
 from bxcache.insight.misses.steps import Comparison
 from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedPrediction
 
@@ -63,6 +64,12 @@ class Prediction(Struct, frozen=True):
         known = all(each.outcome for each in self.steps if each.step.kind == "instruction")
         return bool(self.steps) and known and not self.assumptions
 
+    @property
+    def reuses_all(self) -> bool:
+        """Whether it is certain that every step is reused."""
+        own = (each.outcome for each in self.steps if each.step.kind == "instruction")
+        return self.is_certain and set(own) == {Outcome.REUSED}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bxcache predict --json` prints."""
         return make_document(
@@ -105,13 +112,15 @@ def predict_steps(
     return tuple(predictor.found)
 
 
-def list_assumptions(expected: Record) -> Iterator[str]:
-    """List what a prediction takes for granted: base images that are not pinned can move."""
-    names = {each.name for each in expected.stages}
-    bases = [each.base for each in expected.stages if each.needed]
-    for base in dict.fromkeys(bases):
-        if base.lower() not in {SCRATCH, *names} and "@" not in base:
-            yield f"the base image `{base}` has not moved"
+def list_assumptions(
+    dockerfile: str, target: str | None, contexts: Iterable[str] = ()
+) -> Iterator[str]:
+    """List what a prediction takes for granted: images that are not pinned can move.
+
+    The arguments are those of `list_unpinned`.
+    """
+    for kind, name in list_unpinned(dockerfile, target, contexts):
+        yield f"the {kind} `{name}` has not {'changed' if kind == REMOTE_FILE else 'moved'}"
 
 
 def judge_prediction(steps: Iterable[PredictedStep], record: Record) -> RecordedPrediction:
@@ -154,11 +163,12 @@ class _Predictor:
         """Predict a step whose own inputs are the same."""
         step = self._steps[at]
         needs = step.inputs.needs if step.inputs is not None else ()
-        parent = self._find_outcome(step.parent)
-        is_linked = "--link" in step.text.split(" ")
-        if parent is Outcome.EXECUTED and not is_linked:
-            return PredictedStep(step, Outcome.EXECUTED, because=step.parent)
-        for each in (*needs, step.parent):
+        below = [] if is_linked(step) else [*list_below(self._steps, at)]
+        executed = (each for each in below if self._find_outcome(each) is Outcome.EXECUTED)
+        first = next(executed, None)
+        if first is not None:
+            return PredictedStep(step, Outcome.EXECUTED, because=first)
+        for each in (*needs, *below, step.parent):
             if self._find_outcome(each) is not Outcome.REUSED:
                 # What is copied from a step that is executed may turn out to be the same.
                 return PredictedStep(step, None, because=each)

@@ -141,6 +141,11 @@ class Record(Part):
     why_unknown: Text = ""
     """Why no layers are known, with secrets masked; empty if any are, or the reason is unknown."""
 
+    @property
+    def is_salvaged(self) -> bool:
+        """Whether the build failed, and what it had finished was saved."""
+        return bool(self.exit_status) and any(each.salvaged for each in self.caches)
+
     def to_json(self) -> bytes:
         """The record as one line, without default values."""
         return self.model_dump_json(exclude_defaults=True).encode() + b"\n"

@@ -51,7 +51,13 @@ class RecordedAdvice(Part):
     """What kind of thing changes."""
 
     name: Text
-    """The name of the file, the variable or the image."""
+    """The name of the file, the variable or the image; with a `step`, the instruction above it."""
+
+    step: Text = ""
+    """A step that runs again although nothing that it reads changes; empty for other advice."""
+
+    files: tuple[Text, ...] = ()
+    """The files of the build context that this step reads."""
 
     times: int
     """How many of the builds executed steps for it."""

@@ -94,6 +94,9 @@ class RecordedStep(StepFields):
     inputs: RecordedInputs | None = None
     """What decides whether the step is reused; None if unknown."""
 
+    from_builder: bool = False
+    """Whether it was reused from the builder's own cache: no imported cache has its layers."""
+
     @model_validator(mode="before")
     @classmethod
     def _read_early(cls, values: Any) -> Any:  # noqa: ANN401  # whatever the document contains
@@ -252,6 +255,9 @@ class RecordedCache(Part):
 
     exported: bool = False
     """Whether the build was saved to it."""
+
+    salvaged: int = 0
+    """How many steps of a failed build were saved, which it had executed."""
 
     unsaved: tuple[Digest, ...] | None = None
     """The layers of the build's steps that are not in the cache afterwards; None if unknown."""

@@ -10,7 +10,8 @@ import any of that cache (`invalid empty input for record`).
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +122,55 @@ def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successo
     Raises:
         StoreError: one is not in BuildKit's format.
     """
+    with _reading():
+        old, new = _Graph(*before), _Graph(*after)
+        same = _match(old, new)
+        if not executed and _has_all(old, new, same):
+            return Successor(is_before=True)
+        lost = [
+            at
+            for at in old.order
+            if old.results[at] and same[at] and not any(new.results[each] for each in same[at])
+        ]
+        mended = _mend_inputs(old, new, same)
+        if not lost and not mended:
+            return Successor()
+        return Successor(merged=_write(old, new, {at: same[at] for at in lost}))
+
+
+def unite_caches(before: Cache, after: Cache) -> Successor:
+    """Choose what to save for a failed build: its export, and what the scope's cache has beside it.
+
+    What is another version of a key in the export is left out, with all that depends on it: the
+    build would not reuse it, and two versions of one key make BuildKit miss both at random. The
+    earlier cache stays as it is if it has all of the export, or if both are too large together.
+
+    Raises:
+        StoreError: one is not in BuildKit's format.
+    """
+    with _reading():
+        old, new = _Graph(*before), _Graph(*after)
+        same = _match(old, new)
+        if _has_all(old, new, same):
+            return Successor(is_before=True)
+        _mend_inputs(old, new, same)
+        exported = len(new.records)
+        for at in old.order:
+            if not same[at] and not _is_replaced(old, new, at, same, exported):
+                same[at] = _add_key(old, new, at, same)
+        lost = {
+            at: same[at]
+            for at in old.order
+            if same[at] and not any(old.paths(at) <= new.paths(each) for each in same[at])
+        }
+        merged = _write(old, new, lost)
+    return Successor(is_before=merged is None, merged=merged)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
     try:
-        return _choose(_Graph(*before), _Graph(*after), executed=executed)
+        yield
     except (
         *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
         CycleError,
@@ -130,27 +178,51 @@ def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successo
         raise StoreError(f"a cache config is not in BuildKit's format: {error}") from error
 
 
-def _choose(old: _Graph, new: _Graph, *, executed: bool) -> Successor:
-    same = _match(old, new)
-    if not executed and _has_all(old, new, same):
-        return Successor(is_before=True)
-    lost = [
-        at
-        for at in old.order
-        if old.results[at] and same[at] and not any(new.results[each] for each in same[at])
-    ]
-    mended = _mend_inputs(old, new, same)
-    if not lost and not mended:
-        return Successor()
-    layers = _restore(old, new, {at: same[at] for at in lost})
+def _write(old: _Graph, new: _Graph, lost: Mapping[int, set[int]]) -> Merged | None:
+    """Write the new cache with the results of some records of the old one; None if too large."""
+    layers = _restore(old, new, lost)
     document = {"layers": new.layers, "records": new.records}
     config = json.dumps(document, separators=(",", ":")).encode()
     if len(config) > LARGEST_CONFIG:
-        return Successor()
+        return None
     blobs = old.manifest.blobs
     listed = [*(b for d, b in new.manifest.blobs.items() if d in new.manifest.layer_sizes)]
     listed += [blobs[each] for each in layers if each not in new.manifest.blobs]
-    return Successor(merged=Merged(write_merged(new.manifest, listed, config), config))
+    return Merged(write_merged(new.manifest, listed, config), config)
+
+
+def _is_replaced(old: _Graph, new: _Graph, at: int, same: list[set[int]], exported: int) -> bool:
+    """Whether the export has another version of a key: one that shares an input with it."""
+    return any(
+        new.digests[other] == old.digests[at]
+        and any(map(partial(_is_same, same=same), old.inputs[at], new.inputs[other]))
+        for other in range(exported)
+    )
+
+
+def _add_key(old: _Graph, new: _Graph, at: int, same: list[set[int]]) -> set[int]:
+    """Add a record of the old cache to the new one, without its results; return its position.
+
+    If one of its inputs is not there, the record is not added.
+    """
+    ways = [
+        [(each, selector) for link, selector in one for each in sorted(same[link])]
+        for one in old.inputs[at]
+    ]
+    if not all(ways):
+        return set()
+    record: dict[str, Any] = {"digest": old.digests[at]}
+    if ways:
+        record["inputs"] = [_write_ways(each) for each in ways]
+    new.records.append(record)
+    new.digests.append(old.digests[at])
+    new.inputs.append(ways)
+    new.results.append(frozenset())
+    return {len(new.records) - 1}
+
+
+def _write_ways(ways: Ways) -> list[dict[str, Any]]:
+    return [{"link": link, **({"selector": s} if s else {})} for link, s in ways]
 
 
 def _match(old: _Graph, new: _Graph) -> list[set[int]]:
@@ -193,10 +265,7 @@ def _mend_inputs(old: _Graph, new: _Graph, same: list[set[int]]) -> bool:
                 for ways, before in zip(new.inputs[other], old.inputs[at], strict=True)
             ]
     for at in broken:
-        inputs = [
-            [{"link": link, **({"selector": s} if s else {})} for link, s in ways]
-            for ways in new.inputs[at]
-        ]
+        inputs = [_write_ways(ways) for ways in new.inputs[at]]
         whole = {**new.records[at], "inputs": inputs}
         new.records[at] = whole if all(inputs) else {"digest": new.digests[at]}
     return bool(broken)

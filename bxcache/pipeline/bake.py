@@ -35,6 +35,7 @@ from bxcache.pipeline.prepare import prepare, read_setup
 from bxcache.pipeline.preview import show_command
 from bxcache.pipeline.question import relay_answer
 from bxcache.pipeline.result import TargetOutcomes
+from bxcache.pipeline.seen_steps import SeenSteps
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 
@@ -160,9 +161,11 @@ class _Run(Struct, frozen=True):
         for own in prepared:
             own.make_folder(stack)
             own.open_backends(stack)
+        directory = self.bake.base.request.directory
+        files = [ContextFiles(each.settings, directory, None) for each in declared]
         with open_pool(stop, MOST_AT_ONCE) as pool:
-            plans = [*pool.map(plan_target, declared, prepared)]
-        targets = [*map(self._make_target, declared, prepared, plans)]
+            plans = [*pool.map(plan_target, declared, prepared, files)]
+        targets = [*map(self._make_target, declared, prepared, plans, files)]
         for each in targets:
             for note in filter(None, (each.plan.start, *each.plan.notes)):
                 each.runner.report(Noted(note))
@@ -170,18 +173,22 @@ class _Run(Struct, frozen=True):
             self._report_for("")(Noted(note))
         return {each.name: each for each in targets}
 
-    def _make_target(self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan) -> Target:
+    def _make_target(
+        self, declared: BakeTarget, prepared: Prepared, plan: BuildPlan, files: ContextFiles
+    ) -> Target:
         name, earlier = declared.name, ask_earlier(prepared, plan)
-        timeline = prepared.start_timeline()
-        report = recalling(self._report_for(name), earlier, timeline)
+        timeline, seen = prepared.start_timeline(), SeenSteps()
+        takers = (timeline.take, seen.take)
+        report = recalling(self._report_for(name), earlier, plan, takers)
         runner = prepared.make_runner(self.redact, report, partial(self.bake.repeat, name))
         return Target(
             *(prepared, plan, runner, describe_arguments(declared)),
             name=name,
             call=declared.call,
             earlier=earlier,
-            files=ContextFiles(declared.settings, prepared.request.directory, None),
+            files=files,
             timeline=timeline,
+            seen=seen,
         )
 
     def _report_for(self, name: str) -> Callable[[Event], None]:

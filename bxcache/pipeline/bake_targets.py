@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from bxcache.buildx.driver import Docker
     from bxcache.config.loading import Setup
+    from bxcache.pipeline.context_files import ContextFiles
     from bxcache.pipeline.prepare import Prepared
 
 _UNKNOWN = re.compile(r"failed to find target (?P<name>.*)")
@@ -193,13 +194,15 @@ def _as_flags(words: Sequence[str]) -> tuple[str, ...]:
     return ("--", *rest) if rest else ()
 
 
-def plan_target(target: BakeTarget, prepared: Prepared) -> BuildPlan:
+def plan_target(
+    target: BakeTarget, prepared: Prepared, files: ContextFiles | None = None
+) -> BuildPlan:
     """Choose the caches of a target."""
     if target.keeps_cache:
         note = "it has a `cache-to` of its own; its caches are left to bake"
         why = "the target has a `cache-to` of its own"
         return BuildPlan(prepared.scope, notes=(note,), why_unsaved=why)
-    plan = plan_build(prepared)
+    plan = plan_build(prepared, files)
     if target.cache_from and plan.imports:
         note = "it has a `cache-from` of its own, which is imported too"
         plan = replace(plan, notes=(*plan.notes, note))
@@ -236,9 +239,12 @@ class Bake(Struct, frozen=True):
         """Render a run that only saves the result of one of the targets."""
         request, platform = self.request, saving.platform
         own = (*_SAVED_BY_ITSELF, *(["platform"] if platform else []))
+        own += ("dockerfile", "target") if saving.file is not None else ()
         sets = [each for each in request.sets if find_set(each)[1] not in own]
         sets += [f"{name}.output=type=cacheonly", f"{name}.tags="]
         sets += [f"{name}.platform={platform}"] if platform else []
+        if saving.file is not None:
+            sets += [f"{name}.dockerfile={saving.file}", f"{name}.target={saving.target}"]
         sets += [f"{name}.cache-from={each}" for each in self.targets[name].cache_from]
         sets += [f"{name}.{flag.removeprefix('--')}={value}" for flag, value in saving.options]
         build = replace(
@@ -248,7 +254,8 @@ class Bake(Struct, frozen=True):
         )
         asked = replace(request, build=build, sets=tuple(sets), targets=(name,))
         arguments = render_words(asked, self.base.setup, metadata=saving.metadata)
-        return Command(arguments, saving.metadata, targets=list_linked(self.targets, name))
+        targets, stage = list_linked(self.targets, name), saving.target or ""
+        return Command(arguments, saving.metadata, targets=targets, own_stage=stage)
 
     def note_folders(self, plans: Mapping[str, BuildPlan]) -> Iterator[str]:
         """Note why targets get their own paths for shared folders, if they do."""

@@ -19,24 +19,25 @@ from bxcache.buildx.run import run_build, take_stdin
 from bxcache.buildx.secrets import find_secrets
 from bxcache.buildx.stream.events import Noted, Recalled, Warned, redact_event
 from bxcache.config.wording import name_option
-from bxcache.errors import OutputError
+from bxcache.errors import OutputError, StoppedError
 from bxcache.pipeline.choose import plan_build
 from bxcache.pipeline.context_files import ContextFiles
-from bxcache.pipeline.earlier import ask_earlier
+from bxcache.pipeline.earlier import ask_earlier, note_salvaged
 from bxcache.pipeline.ledger import Ledger, Progress
+from bxcache.pipeline.seen_steps import SeenSteps
 from bxcache.pipeline.target import Target
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from bxcache.buildx.run import RunResult
     from bxcache.buildx.stream.events import Event, Observer
     from bxcache.insight.earlier import EarlierBuilds
+    from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
     from bxcache.pipeline.result import BuildResult, ImageOutcome
-    from bxcache.pipeline.timeline import Timeline
 
 MOST_AT_ONCE = 4
 """How many targets are looked up or finished at once."""
@@ -73,12 +74,18 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
     with ExitStack() as stack:
         prepared.make_folder(stack)
         prepared.open_backends(stack)
-        plan = plan_build(prepared)
+        files = ContextFiles(settings, request.directory, stdin)
+        plan = plan_build(prepared, files)
         arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
         redact = Redactor(find_secrets(words, os.environ, request.directory))
-        earlier, timeline = ask_earlier(prepared, plan), prepared.start_timeline()
-        report = recalling(redacting(observe, redact), earlier, timeline)
+        earlier, timeline, seen = (
+            ask_earlier(prepared, plan),
+            prepared.start_timeline(),
+            SeenSteps(),
+        )
+        takers = (timeline.take, seen.take)
+        report = recalling(redacting(observe, redact), earlier, plan, takers)
         missing = prepared.find_missing()
         runner = replace(
             prepared.make_runner(redact, report, prepared.render_save, stdin), missing=missing
@@ -86,12 +93,12 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         notes = (plan.start, *prepared.notes, *prepared.list_notes(), *plan.notes)
         for note in notes if missing is None else ():
             runner.report(Noted(note))
-        files = ContextFiles(settings, request.directory, stdin)
         target = Target(
             *(prepared, plan, runner, arguments),
             earlier=earlier,
             files=files,
             timeline=timeline,
+            seen=seen,
         )
         (outcome,) = build_targets(_make_job(prepared), {"": target}).values()
     if outcome.result is None or outcome.error is not None:
@@ -120,7 +127,7 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
 def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
     with ExitStack() as stack:
         begin = _Beginning(job.prepared, targets, stack)
-        ran = job.run(targets, begin)
+        ran = _run_first(job, targets, begin)
         _check_memory(job.prepared, targets, ran)
         targets, ran = _retry_without_exports(job, targets, ran)
         ran = _retry_after_collisions(job, targets, ran)
@@ -147,6 +154,21 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
             saved = [*pool.map(save_target, targets.values(), runs)]
             outcomes = [*pool.map(finish, targets.values(), saved)]
     return _add_trouble(job, {each.image: each for each in outcomes}, trouble)
+
+
+def _run_first(
+    job: Job, targets: Mapping[str, Target], begin: Callable[[], None]
+) -> dict[str, RunResult]:
+    """Run docker; if it is stopped, save what has finished, if that is wanted."""
+    try:
+        return job.run(targets, begin)
+    except (KeyboardInterrupt, StoppedError):
+        if job.prepared.setup.config.cache.salvage == "always":
+            from bxcache.pipeline.salvage import salvage_stopped  # noqa: PLC0415  # rarely needed
+
+            for each in targets.values():
+                salvage_stopped(each)
+        raise
 
 
 class _Beginning:
@@ -264,11 +286,14 @@ def _add_trouble(
 
 
 def recalling(
-    report: Callable[[Event], None], earlier: EarlierBuilds | None, timeline: Timeline
+    report: Callable[[Event], None],
+    earlier: EarlierBuilds | None,
+    plan: BuildPlan,
+    takers: Sequence[Callable[[Event], None]],
 ) -> Callable[[Event], None]:
     """Wrap an observer so that it gets the times of earlier builds once they are known.
 
-    The timeline gets the events, too.
+    The takers get the events before it.
     """
     waiting = [earlier] if earlier is not None else []
 
@@ -276,10 +301,14 @@ def recalling(
         if waiting and waiting[0].has_ended:
             from bxcache.insight.record_steps import list_last_times  # noqa: PLC0415  # as above
 
-            times = list_last_times(waiting.pop().wait())
+            records = waiting.pop().wait()
+            times = list_last_times(records)
             if times:
                 report(Recalled(times))
-        timeline.take(event)
+            for note in note_salvaged(records, plan):
+                report(Noted(note))
+        for take in takers:
+            take(event)
         report(event)
 
     return recall

@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bxcache.backends.base import Backend, CacheUse, Sight
+    from bxcache.pipeline.context_files import ContextFiles
     from bxcache.pipeline.prepare import Prepared
 
 
-def plan_build(prepared: Prepared) -> BuildPlan:
-    """Choose the caches; look up over the network the candidates that decide the choice."""
+_PATIENCE = 0.5
+"""How long a prediction waits for the files of the build, in seconds."""
+
+
+def plan_build(prepared: Prepared, files: ContextFiles | None = None) -> BuildPlan:
+    """Choose the caches; look up over the network the candidates that decide the choice.
+
+    With files, it is predicted whether there will be anything to save.
+    """
     config, extra = prepared.setup.config, prepared.request.extra
     wish = Wish(
         scope=prepared.scope,
@@ -38,6 +46,7 @@ def plan_build(prepared: Prepared) -> BuildPlan:
         inline_only=explain_inline_only(prepared.capabilities),
         refuses_borrowed=prepared.refuses_borrowed,
         state=prepared.state.wait if prepared.state is not None else str,
+        reuses_all=lambda use: files is not None and _reuses_all(prepared, use, files),
     )
     if not config.build.no_cache:
         _look(prepared.candidates, reads_all=config.cache.read_all)
@@ -45,6 +54,18 @@ def plan_build(prepared: Prepared) -> BuildPlan:
     if plan.imports or config.build.no_cache or prepared.request.donor:
         return plan
     return _look_further(prepared, wish, plan)
+
+
+def _reuses_all(prepared: Prepared, use: CacheUse, files: ContextFiles) -> bool:
+    """Whether a build is certain to reuse all its steps from an import, if that is known soon."""
+    if files.may_change():
+        return False
+    found = files.peek(_PATIENCE)
+    if found is None:
+        return False
+    from bxcache.pipeline.predict import is_certain  # noqa: PLC0415  # loads records
+
+    return is_certain(prepared, [use], found)
 
 
 def _look(candidates: Sequence[Candidate], *, reads_all: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.dockerfile import list_unpinned
 from bxcache.config.paths import is_remote, read_dockerfile
 
 if TYPE_CHECKING:
@@ -36,10 +37,23 @@ class ContextFiles:
         # A slow disk must not keep the process from ending.
         self._thread = Thread(target=self._read, daemon=True)
 
+    def may_change(self) -> bool:
+        """Whether the build gets anything from elsewhere that can change, as far as is known."""
+        settings = self._settings
+        text, contexts = self._find_dockerfile(), settings.build_contexts
+        elsewhere = any(map(is_remote, (settings.context, *contexts.values())))
+        return elsewhere or not text or any(list_unpinned(text, settings.target, contexts))
+
     def start(self) -> None:
         """Start to read, unless that was done before."""
         if self._thread.ident is None:
             self._thread.start()
+
+    def peek(self, patience: float) -> BuildFiles | None:
+        """Return what was read, or None if that takes longer; reading goes on then."""
+        self.start()
+        self._thread.join(patience)
+        return None if self._thread.is_alive() else self.wait()
 
     def wait(self, patience: float | None = _PATIENCE) -> BuildFiles:
         """Return what was read within some seconds; None waits for all of it."""

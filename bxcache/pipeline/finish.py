@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bxcache.buildx.bake.definition import LINK
-from bxcache.buildx.extra_flags import list_flags
 from bxcache.buildx.faults import locate_steps
 from bxcache.buildx.metadata import limit_metadata
 from bxcache.buildx.run import read_metadata
 from bxcache.buildx.stream.events import Noted, Outcome, Phase, Warned
-from bxcache.config.paths import read_dockerfile
 from bxcache.errors import BuildFailedError, BxcacheError, CacheError, GateError, StoppedError
 from bxcache.insight.gates import judge_gates
 from bxcache.pipeline.earlier import is_wanted
@@ -22,6 +19,7 @@ from bxcache.pipeline.ledger import Progress
 from bxcache.pipeline.misses import add_misses
 from bxcache.pipeline.record import make_record, measure_time, remember_build
 from bxcache.pipeline.result import BuildResult, ImageOutcome, list_steps
+from bxcache.pipeline.salvage import read_text, salvage_build
 from bxcache.pipeline.save import Caches, advise, explain_unsaved, save_build
 from bxcache.store.folders import Folder
 
@@ -48,12 +46,14 @@ class SavedTarget(Struct, frozen=True):
 
 
 def save_target(target: Target, ran: RunResult) -> SavedTarget:
-    """Save the caches of a target that docker has built."""
+    """Save the caches of a target that docker has built, or what finished of it."""
     try:
         for backend in target.prepared.backends:
             ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
+        if ran.exit_status:
+            caches = salvage_build(target, ran, caches)
     except BxcacheError as error:
         target.entry.report(Progress.SAVED, ran)
         return SavedTarget(ran, Caches(), error)
@@ -92,16 +92,7 @@ def _locate(target: Target, ran: RunResult) -> RunResult:
     """Add line numbers to the steps of a build without metadata, such as one that failed."""
     if ran.metadata.definitions:
         return ran
-    settings, runner = target.runner.settings, target.runner
-    # In both cases, steps may be in another Dockerfile.
-    linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
-    elsewhere = not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
-    text = ""
-    if runner.stdin is not None and not linked:
-        text = runner.stdin.decode(errors="replace")
-    elif not (linked or elsewhere):
-        text = read_dockerfile(runner.directory, settings.context, settings.file)
-    return replace(ran, trace=locate_steps(ran.trace, text))
+    return replace(ran, trace=locate_steps(ran.trace, read_text(target)))
 
 
 def _judge(target: Target, record: Record, earlier: tuple[Record, ...]) -> Record:
@@ -154,7 +145,9 @@ def _make_result(
         record=record,
         earlier=earlier,
         gates=record.gates,
-        why_unsaved="" if ran.exit_status else redact(explain_unsaved(target.plan, caches)),
+        why_unsaved=redact(
+            caches.why_unsalvaged if ran.exit_status else explain_unsaved(target.plan, caches)
+        ),
     )
 
 

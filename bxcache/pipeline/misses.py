@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bxcache.backends.base import Backend, CacheUse
     from bxcache.insight.record import Record
     from bxcache.insight.record_misses import RecordedPrediction
+    from bxcache.insight.record_parts import RecordedStep
     from bxcache.pipeline.save import Caches
     from bxcache.pipeline.target import Target
 
@@ -35,6 +36,7 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
     donor = _find_donor(target, record, caches, earlier)
     basis = describe_basis(donor.record) if donor.record is not None else None
     update = {
+        "steps": _mark_steps(record, donor),
         "misses": explain_misses(record, donor),
         "basis": basis,
         "prediction": _predict(target, record, donor),
@@ -44,9 +46,26 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
     return found.model_copy(update={"advice": list_advice([found, *own])})
 
 
+def _mark_steps(record: Record, donor: Donor) -> tuple[RecordedStep, ...]:
+    """Mark the steps that were reused from the builder's own cache, beside an imported one."""
+    present = donor.find_layers() if donor.is_imported else None
+    if present is None:
+        return record.steps
+    return tuple(
+        each.model_copy(update={"from_builder": True})
+        if each.outcome is Outcome.REUSED and each.layers and not _has_any(each, present)
+        else each
+        for each in record.steps
+    )
+
+
+def _has_any(step: RecordedStep, present: AbstractSet[str]) -> bool:
+    return any(layer.digest in present for form in step.forms for layer in form)
+
+
 def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequence[Record]) -> Donor:
     imported = [each for each in caches.results if each.imported]
-    done = [each for each in earlier if not each.exit_status]
+    done = [each for each in earlier if not each.exit_status or each.is_salvaged]
     redact, plan = target.runner.redact, target.plan
     if imported:
         scopes = {each.scope for each in imported}

@@ -234,6 +234,12 @@ class BakeOptions(TypedDict, total=False):
     shared_builder: Literal["warn", "refuse", "trust"]
     """How to treat layers that untrusted builds may have left in the builder."""
 
+    salvage: Literal["failed", "always", "never"]
+    """After which builds to save the steps that finished."""
+
+    salvage_timeout: float | str
+    """How long that may take, in seconds or with a unit, such as `2m`."""
+
     gate: Gate | Mapping[str, Any] | Texts
     """What the build must meet, in addition to the configured gates."""
 

@@ -19,6 +19,10 @@ from bxcache.pipeline.record import list_uncached
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bxcache.backends.base import CacheUse
+    from bxcache.insight.inputs import BuildFiles
     from bxcache.insight.record import Record
     from bxcache.pipeline.plan import BuildPlan
     from bxcache.pipeline.prepare import Prepared
@@ -31,41 +35,59 @@ _NO_FILES = "the Dockerfile is not a local file"
 
 def predict_plan(prepared: Prepared, plan: BuildPlan) -> Prediction:
     """Predict a planned build."""
-    if not plan.imports:
+    reading = ContextFiles(prepared.setup.config.build, prepared.request.directory, None)
+    reading.start()
+    return _predict(prepared, plan.imports, lambda: reading.wait(patience=None))
+
+
+def is_certain(prepared: Prepared, imports: Sequence[CacheUse], files: BuildFiles) -> bool:
+    """Whether a build with these imports and files is certain to reuse every step."""
+    return _predict(prepared, imports, lambda: files).reuses_all
+
+
+def _predict(
+    prepared: Prepared, imports: Sequence[CacheUse], read_files: Callable[[], BuildFiles]
+) -> Prediction:
+    if not imports:
         return Prediction(why_unknown=_NO_CACHE)
-    scope = plan.imports[0].scope
-    before = _find_record(prepared, plan)
+    before = _find_record(prepared, imports)
     if before is None:
-        return Prediction(why_unknown=_NO_RECORD.format(scope))
+        return Prediction(why_unknown=_NO_RECORD.format(imports[0].scope))
     if not before.instructions or not before.arguments.key:
-        return Prediction(why_unknown=_NO_INPUTS.format(scope))
-    expected = _expect(prepared, plan, before)
-    if expected is None:
-        return Prediction(basis=describe_basis(before), why_unknown=_NO_FILES)
-    present = find_layers(prepared.backends, plan.imports)
+        return Prediction(why_unknown=_NO_INPUTS.format(imports[0].scope))
+    basis, files = describe_basis(before), read_files()
+    if not files.dockerfile:
+        return Prediction(basis=basis, why_unknown=_NO_FILES)
+    settings = prepared.setup.config.build
+    present = find_layers(prepared.backends, imports)
     return Prediction(
-        steps=predict_steps(expected, before, present),
-        basis=describe_basis(before),
-        assumptions=tuple(list_assumptions(expected)),
+        steps=predict_steps(_expect(prepared, files, before), before, present),
+        basis=basis,
+        assumptions=(
+            *list_assumptions(files.dockerfile, settings.target, settings.build_contexts),
+            *_list_settings(prepared, before),
+        ),
     )
 
 
-def _find_record(prepared: Prepared, plan: BuildPlan) -> Record | None:
+def _list_settings(prepared: Prepared, before: Record) -> Iterator[str]:
+    """List what may differ from the earlier build, and is not compared."""
+    if before.network != (prepared.setup.config.build.network or ""):
+        yield "no step depends on the network mode, which is another one"
+    if prepared.request.extra:
+        yield "no argument for docker matters"
+
+
+def _find_record(prepared: Prepared, imports: Sequence[CacheUse]) -> Record | None:
     """Find the record of the last successful build of an imported cache."""
-    scopes = tuple(use.scope for use in plan.imports)
+    scopes = tuple(use.scope for use in imports)
     query = EarlierQuery(scopes, time.time(), most=1, everywhere=False)
     found = read_earlier(list_holders(prepared.setup), query)
     return next((each for each in found if not each.exit_status), None)
 
 
-def _expect(prepared: Prepared, plan: BuildPlan, before: Record) -> Record | None:
-    settings, request = prepared.setup.config.build, prepared.request
-    reading = ContextFiles(settings, request.directory, None)
-    reading.start()
-    files = reading.wait(patience=None)
-    if not files.dockerfile:
-        return None
-    key = before.arguments.key
-    arguments = hash_arguments(prepared.render_arguments(plan.uses), os.environ, key)
+def _expect(prepared: Prepared, files: BuildFiles, before: Record) -> Record:
+    settings, key = prepared.setup.config.build, before.arguments.key
+    arguments = hash_arguments(prepared.render_arguments(()), os.environ, key)
     writer = InputWriter(key, files, Redactor())
     return expect_build(writer, arguments, settings.target, before, list_uncached(settings))

@@ -138,12 +138,12 @@ class Prepared(Struct, frozen=True):
     def render_save(self, saving: Saving) -> Command:
         """Render a run of docker that only saves the finished build."""
         arguments = render_build(
-            as_repetition(self.setup.config.build, saving.platform),
+            as_repetition(self.setup.config.build, saving),
             cache_options=saving.options,
             metadata_file=str(saving.metadata),
             extra=drop_flags(self.request.extra, LAYERLESS),
         )
-        return Command(arguments, saving.metadata)
+        return Command(arguments, saving.metadata, own_stage=saving.target or "")
 
     def make_runner(
         self,

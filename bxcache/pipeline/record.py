@@ -34,6 +34,7 @@ from bxcache.insight.record_steps import (
     list_recorded_steps,
     recall_seconds,
 )
+from bxcache.insight.salvaged_layers import add_layers
 from bxcache.place.trust import find_owner
 from bxcache.store.journal import LARGEST_RECORD
 from bxcache.version import __version__
@@ -62,7 +63,11 @@ def make_record(
     key = _choose_key(target, caches)
     inputs = InputWriter(key, target.files.wait() if target.files else BuildFiles(), redact)
     account = _choose_account(ran, caches, target, inputs)
-    steps = recall_seconds(list_recorded_steps(account, redact), earlier)
+    steps = list_recorded_steps(account, redact)
+    if ran.exit_status:
+        runs = (each.run.metadata for each in caches.saved.values() if each.run is not None)
+        steps = add_layers(steps, runs)
+    steps = recall_seconds(steps, earlier)
     if any(each.outcome is Outcome.REUSED and each.ran is None for each in steps):
         # The declared backends may be new, or keep no records. Times decide what a store evicts.
         steps = recall_seconds(steps, read_trusted(find_checkout(prepared), scope.name))
@@ -171,13 +176,16 @@ def find_checkout(prepared: Prepared) -> Checkout:
 
 
 def _choose_account(ran: RunResult, caches: Caches, target: Target, inputs: InputWriter) -> Account:
-    """Choose the run that reports the most layers: only an export reports the layers of a step."""
+    """Choose the run that reports the most layers: only an export reports the layers of a step.
+
+    A run that saves what finished of a failed build has another Dockerfile.
+    """
 
     def count_known(run: RunResult) -> int:
         return sum(bool(each.chains) for each in run.metadata.operations.values())
 
     saving = (each.run for each in caches.saved.values() if each.run is not None)
-    best = max((ran, *saving), key=count_known)
+    best = ran if ran.exit_status else max((ran, *saving), key=count_known)
     offset = None if ran.offset is None else ran.offset - target.timeline.began
     stage = target.prepared.setup.config.build.target
     return Account(ran.trace, best.trace, best.metadata, stage, offset, inputs)

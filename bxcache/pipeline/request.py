@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from bxcache.process import Stop
 
 
+_CACHE = (
+    *("read", "read_all", "write", "strict", "shared_builder", "backends"),
+    *("salvage", "salvage_timeout"),
+)
 _SECTIONS = {
-    **dict.fromkeys(("read", "read_all", "write", "strict", "shared_builder", "backends"), "cache"),
+    **dict.fromkeys(_CACHE, "cache"),
     **dict.fromkeys(("branch", "git_tag", "base_branch", "default_branch", "trusted"), "place"),
 }
 _KEYS = {"git_tag": "tag", "base_branch": "base", "default_branch": "default"}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _CACHE = (
     *("backend", "place", "scope", "digest", "bytes", "new_bytes", "layers"),
-    *("imported", "exported", "unchanged", "aliased", "seconds"),
+    *("salvaged", "imported", "exported", "unchanged", "aliased", "seconds"),
     *("store_bytes", "store_budget", "freed_bytes"),
 )
 
@@ -74,7 +74,8 @@ class BuildResult(Struct, frozen=True, dict=True):
         record: what bxcache keeps of the build: steps, times, layers, inputs. None if nothing.
         gates: the gates that it failed.
         earlier: the records of earlier builds, newest first, if requested.
-        why_unsaved: why no cache has the build, in a few words; empty if one has, or if it failed.
+        why_unsaved: why no cache has the build, or what finished of a failed one, in a few words;
+            empty if one has, or if there is no reason to say.
     """
 
     exit_status: int
@@ -159,9 +160,12 @@ class BuildResult(Struct, frozen=True, dict=True):
 
 def _describe_misses(record: Record | None) -> dict[str, Any]:
     from bxcache.insight.explanation import describe_miss  # noqa: PLC0415  # rarely needed
+    from bxcache.insight.misses.documents import write_advice  # noqa: PLC0415  # the same
 
-    misses = record.misses if record is not None else ()
-    return {"misses": [describe_miss(each, record) for each in misses if record is not None]}
+    if record is None:
+        return {"misses": [], "advice": []}
+    misses = [describe_miss(each, record) for each in record.misses]
+    return {"misses": misses, "advice": write_advice(record.advice)}
 
 
 def _describe_amounts(report: Report) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Caches(Struct, frozen=True):
     """The caches after the build, with a warning for each failed one, and advice about others.
 
     `known` has the layers of trusted builds; None if the origin of layers does not matter.
+    `why_unsalvaged` says why nothing of a failed build could be saved; empty if there is no reason.
     """
 
     results: tuple[CacheResult, ...] = ()
@@ -45,6 +46,7 @@ class Caches(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     known: Known | None = None
+    why_unsalvaged: str = ""
 
     def complete(self, metadata: Metadata) -> Metadata:
         """Add the layers of steps that only the runs which saved the build have exported."""
@@ -69,7 +71,7 @@ class Caches(Struct, frozen=True):
 
 
 def save_build(target: Target, ran: RunResult) -> Caches:
-    """Save the build; a failed build saves nothing and leaves the caches unchanged."""
+    """Save the build; of a failed one, only judge the imports."""
     plan, runner = target.plan, target.runner
     given = find_exports(target.prepared.request.extra)
     warnings = [*_list_troubles(target)] if ran.trace.steps or not ran.exit_status else []
@@ -79,7 +81,9 @@ def save_build(target: Target, ran: RunResult) -> Caches:
     for note in list_absent(plan, ran):
         runner.report(Noted(note))
     if ran.exit_status:
-        return Caches(_merge(imported), warnings=(*warnings, *warn_of_given(plan, ran, given)))
+        return Caches(
+            merge_results(imported), warnings=(*warnings, *warn_of_given(plan, ran, given))
+        )
     known = find_known(target.prepared, plan, ran)
     refused = _find_refused(target, ran, known)
     transfers = match_exports(plan.exports, ran, given)
@@ -93,7 +97,7 @@ def save_build(target: Target, ran: RunResult) -> Caches:
             found = saved[save.use.backend] = save.use.backend.save(save, built)
         warnings += found.warnings
     unsaved = [use.result for use in plan.unsaved]
-    results = _merge([*imported, *unsaved, *(each.result for each in saved.values())])
+    results = merge_results([*imported, *unsaved, *(each.result for each in saved.values())])
     advice = (refused.refuse(),) if refused is not None else ()
     caches = Caches(results, saved, (*warnings, *warn_of_given(plan, ran, given)), advice, known)
     if any(each.exported and each.contents for each in results):
@@ -123,7 +127,7 @@ def _explain_one(saved: SavedScope) -> str:
     return saved.why or ("saving failed" if saved.warnings else "")
 
 
-def _merge(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
+def merge_results(results: Sequence[CacheResult]) -> tuple[CacheResult, ...]:
     """One result for each cache: the last, marked as imported if any is."""
     found: dict[tuple[str, str, str], CacheResult] = {}
     for each in results:

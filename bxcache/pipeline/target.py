@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from bxcache.buildx.faults import blames_process, find_cache_fault
 from bxcache.buildx.run import report_work
 from bxcache.pipeline.ledger import Entry, enter_alone
+from bxcache.pipeline.seen_steps import SeenSteps
 from bxcache.pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Target(Struct, frozen=True):
         earlier: reads the records of earlier builds; None if none are read.
         files: reads the files of the build contexts; None if nothing reads them.
         timeline: what its time is spent on.
+        seen: its steps, as far as they have been reported.
         entry: its entry among the builds of the same run.
         reason: why it is built without its caches; None if it is built with them.
     """
@@ -47,6 +49,7 @@ class Target(Struct, frozen=True):
     files: ContextFiles | None = None
     reason: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
+    seen: SeenSteps = field(default_factory=SeenSteps)
     entry: Entry = field(default_factory=enter_alone)
 
     def measure(self, phase: Phase, item: str) -> AbstractContextManager[None]:

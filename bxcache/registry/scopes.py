@@ -16,7 +16,7 @@ from bxcache.config.json_documents import make_part
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.oci.documents import compute_digest
 from bxcache.oci.merging import merge_caches
-from bxcache.oci.succession import choose_successor
+from bxcache.oci.succession import choose_successor, unite_caches
 from bxcache.place.scope import describe_identity
 from bxcache.registry.labels import (
     EMPTY,
@@ -178,6 +178,28 @@ def keep_results(
     if successor.merged is not None:
         return _write_merged(repository, tag, after[0], successor.merged)
     return written
+
+
+def add_results(
+    repository: Repository, tag: str, digest: str, before: RemoteManifest
+) -> RemoteManifest:
+    """Give a tag all that an earlier manifest has, and what its new one, of this digest, adds.
+
+    If that fails, the tag is the earlier manifest again. A RegistryError or a StoreError says why.
+    """
+    try:
+        written = repository.read_manifest(digest)
+        cache, after = (_read_cache(repository, each) for each in (before, written))
+        if cache is None or after is None:
+            raise StoreError("what the scope has is not a cache")  # noqa: TRY301  # as below
+        united = unite_caches(cache, after)
+        if united.merged is not None:
+            return _write_merged(repository, tag, after[0], united.merged)
+    except BaseException:
+        copy_scope(repository, before, tag)
+        raise
+    copy_scope(repository, before, tag)
+    return before
 
 
 def _read_cache(

@@ -18,7 +18,7 @@ from bxcache.errors import StoreError
 from bxcache.oci.chains import find_lost, list_chains
 from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
 from bxcache.oci.merging import Merged, merge_caches
-from bxcache.oci.succession import choose_successor
+from bxcache.oci.succession import choose_successor, unite_caches
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import TEMPORARY, Folder, link_blob
 from bxcache.store.journal import Work, make_page
@@ -259,6 +259,30 @@ def keep_results(
     restored = content.layer_sizes.keys() - manifest.layer_sizes.keys()
     damaged = any(hash_blobs(layout, restored).values())
     return (entry, manifest) if damaged else (kept, content)
+
+
+def add_results(
+    catalog: Catalog, staging: Staging, entry: Descriptor, manifest: CacheManifest
+) -> tuple[Descriptor, CacheManifest]:
+    """The entry and manifest of all that a scope has and an export adds to it.
+
+    A scope that does not exist yet begins with the donor. StoreError if what it has is broken.
+    """
+    index, layout = catalog.recover(), staging.layout
+    donors = (index.find(each.ref_name) for each in staging.donors)
+    known = index.find(entry.ref_name) or next(filter(None, donors), None)
+    if known is None:
+        return entry, manifest
+    before = read_manifest(catalog.layout, known)
+    for why in find_broken(catalog.layout, before).values():
+        raise StoreError(f"the scope `{known.ref_name}` is broken: {why}")
+    link_blobs(catalog.layout, layout, before.list_sizes(known), look_first=True)
+    after = manifest, read_config(layout, manifest)
+    united = unite_caches((before, read_config(layout, before)), after)
+    if united.merged is None:
+        return known.named(entry.ref_name), before
+    content = CacheManifest.model_validate_json(united.merged.manifest)
+    return _write_merged(layout, entry, united.merged), content
 
 
 def cut_unsound(

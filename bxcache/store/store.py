@@ -23,6 +23,7 @@ from bxcache.store.locks import hold_lock
 from bxcache.store.staging import (
     Saved,
     Staging,
+    add_results,
     create_staging,
     cut_unsound,
     draw_name,
@@ -148,6 +149,7 @@ class Store:
         suspect: bool = False,
         sound: AbstractSet[str] | None = None,
         executed: bool = True,
+        adds: bool = False,
     ) -> Saved:
         """Save an export in a staging layout as the scope's content, all or nothing.
 
@@ -159,6 +161,7 @@ class Store:
             suspect: a part of the donor failed to load.
             sound: the only layers to save; layers above others are left out with them.
             executed: whether the build executed a step.
+            adds: add the export to what the scope has, or to the donor if it has nothing yet.
 
         Raises:
             StoreError: nothing was exported, the export is incomplete, or the donor is damaged.
@@ -170,10 +173,12 @@ class Store:
             if spoiled:
                 notes = self.repair(full=True, scopes=[donor.ref_name]) or spoiled
                 raise StoreError(f"the imported cache is damaged: {'; '.join(notes)}")
-        for donor in staging.donors:
+        for donor in () if adds else staging.donors:
             entry, manifest = keep_results(layout, donor, entry, manifest, executed=executed)
         entry, manifest = cut_unsound(layout, entry, manifest, sound)
         with self._changing(f"saving the scope `{scope}`") as catalog:
+            if adds:
+                entry, manifest = add_results(catalog, staging, entry, manifest)
             return take_export(catalog, staging, entry, manifest, work or Work())
 
     def read_state(self, scope: str) -> str:

@@ -213,6 +213,7 @@ def test_a_donor_with_missing_layers_costs_a_cold_run(
     assert built["image"]["digest"]
     assert count(built) == (0, STEPS)
     assert any("run again without it" in warning for warning in built["warnings"])
+    assert [each["cause"] for miss in built["misses"] for each in miss["changes"]] == ["unreadable"]
 
 
 WRONG = Login("tester", "not-the-right-one", "")

@@ -12,7 +12,7 @@ from bxcache.buildx.stream.events import Outcome
 from bxcache.errors import BuildFailedError, BxcacheError
 from bxcache.insight.causes import Cause
 from bxcache.insight.history import Stage
-from bxcache.insight.record_misses import RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import RecordedAdvice, RecordedChange, RecordedMiss
 from bxcache.insight.record_parts import RecordedLayer, RecordedPhase, Verdict
 from bxcache.insight.report import Report
 from bxcache.pipeline.result import BuildResult, Step
@@ -35,6 +35,7 @@ _FULL = BuildResult(
         stages=make_stages(("build", 1, "a")),
         build_warnings=("a",),
         misses=(RecordedMiss(step=0, changes=(RecordedChange(cause=Cause.NEW),)),),
+        advice=(RecordedAdvice(cause=Cause.MODE, name="a", times=3, builds=4, seconds=9.0),),
     ),
     gates=(Verdict(gate="max_size", reason="a", fails=True),),
     phases=(RecordedPhase(name="steps", seconds=1.5),),
@@ -61,6 +62,7 @@ _SOURCES: dict[str, tuple[type, ...]] = {
     "Counts": (BuildResult,),
     "Misses": (RecordedMiss,),
     "Changes": (RecordedChange,),
+    "Advice": (RecordedAdvice,),
     "Caches": (CacheResult,),
     "Gates": (Verdict,),
     "Phases": (RecordedPhase,),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import bxcache
+from bxcache.buildx.stream.events import Outcome
 from bxcache.cli.main import run
 from bxcache.errors import RecordError
 from bxcache.insight import explanation
@@ -27,6 +28,7 @@ LAST = make_record(
     make_step("FROM a", 1, stage="build"),
     make_step("COPY app /app", 2, stage="build", parent=0),
     make_step("RUN make", 3, stage="build", parent=1),
+    make_step("COPY own /", 9, stage="other", outcome=Outcome.REUSED, from_builder=True),
     misses=(RecordedMiss(step=1, changes=(CHANGE,), later=(2,), seconds=48.0),),
     basis=RecordedBasis(scope=SCOPE, branch="main", commit="3f2a" * 10, started=STARTED),
     prediction=RecordedPrediction(right=2),
@@ -71,6 +73,10 @@ def test_each_step_has_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
         "                     ^ content of `app/main.py` changed",
         "  executed    0.0 s  RUN make",
         "                     ^ it needs line 2, `COPY app /app`, which was executed",
+        "",
+        "other",
+        "  reused      0.0 s  COPY own /",
+        "                     ^ from the builder's own cache; the imported one does not have it",
     ]
 
 
@@ -84,7 +90,9 @@ def test_the_document_has_every_step(capsys: pytest.CaptureFixture[str]) -> None
     assert document["basis"]["branch"] == "main"
     (miss,) = document["misses"]
     assert (miss["line"], miss["later"], miss["seconds"]) == (2, 1, 48.0)
-    assert [step["because"] and step["because"]["line"] for step in document["steps"]] == [None, 2]
+    steps = document["steps"]
+    assert [each["because"] and each["because"]["line"] for each in steps] == [None, 2, None]
+    assert [each["from_builder"] for each in steps] == [False, False, True]
     assert document == bxcache.explain().to_dict()
 
 

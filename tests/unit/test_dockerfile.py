@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.buildx.dockerfile import DockerfileStage, list_bases, list_needed, list_stages
+from bxcache.buildx.dockerfile import (
+    DockerfileStage,
+    list_bases,
+    list_needed,
+    list_stages,
+    list_unpinned,
+)
 
 RECORDED = (Path(__file__).parents[1] / "streams" / "Dockerfile").read_text()
 
@@ -301,3 +307,28 @@ def test_a_written_dockerfile_is_read_back(
         return stage.name, stage.line, stage.last_line, stage.base
 
     assert [read(stage) for stage in list_stages(text)] == expected
+
+
+UNPINNED: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "a base image": ("FROM a", [("base image", "a")]),
+    "one with its digest": ("FROM a@sha256:1", []),
+    "one behind a variable": ("ARG BASE\nFROM $BASE", [("base image", "$BASE")]),
+    "nothing": ("FROM scratch", []),
+    "a stage": ("FROM scratch AS a\nFROM a\nCOPY --from=a x y\nCOPY --from=0 x y", []),
+    "an image that is copied from": ("FROM scratch\nCOPY --from=a x y", [("image", "a")]),
+    "an image that is mounted": (
+        "FROM scratch\nRUN --mount=from=a,target=/a true",
+        [("image", "a")],
+    ),
+    "a local context": ("FROM scratch\nCOPY --from=context x y", []),
+    "a stage that is not needed": ("FROM a AS other\nFROM scratch", []),
+    "a frontend": ("# syntax=a:1\nFROM scratch", [("frontend", "a:1")]),
+    "a remote file": ("FROM scratch\nADD https://a/b /", [("remote file", "https://a/b")]),
+    "one with a checksum": ("FROM scratch\nADD --checksum=sha256:1 https://a/b /", []),
+}
+
+
+@pytest.mark.parametrize("name", UNPINNED)
+def test_what_can_change_elsewhere_is_listed(name: str) -> None:
+    text, expected = UNPINNED[name]
+    assert [*list_unpinned(text, None, ["context"])] == expected

@@ -28,7 +28,12 @@ from bxcache.insight.record_inputs import (
     RecordedInstruction,
     RecordedRead,
 )
-from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
+from bxcache.insight.record_misses import (
+    RecordedAdvice,
+    RecordedBasis,
+    RecordedChange,
+    RecordedMiss,
+)
 from bxcache.insight.record_parts import (
     RecordedArguments,
     RecordedCache,
@@ -118,6 +123,14 @@ def test_a_copy_from_a_rebuilt_stage_follows_from_it() -> None:
     copied = step("COPY --from=build /x /", 6, stage="last", inputs=describe(needs=(1,)))
     now = build(BASE, step("COPY b .", 2, parent=0), copied)
     assert explain(now, build(BASE, FIRST, copied)) == [(1, ["text"], 1)]
+
+
+def test_what_follows_a_linked_copy_needs_what_is_below_it() -> None:
+    """A `COPY --link` is reused on top of one that is executed; a step after both is not."""
+    linked = step("COPY --link b .", 3, parent=1, outcome=REUSED)
+    now = build(BASE, step("COPY --link c .", 2, parent=0), linked, THIRD)
+    before = build(BASE, step("COPY --link a .", 2, parent=0), linked, THIRD)
+    assert explain(now, before) == [(1, ["text"], 1)]
 
 
 def test_reused_steps_have_no_cause() -> None:
@@ -238,9 +251,18 @@ def test_without_a_record_to_compare_with_the_whole_build_has_the_cause() -> Non
     assert (miss.step, miss.changes, miss.later) == (None, (reason,), (1, 2, 3))
 
 
-def with_cause(cause: Cause, name: str = "", seconds: float = 10.0, **more: Any) -> Record:  # noqa: ANN401  # a record's fields
+def with_cause(
+    cause: Cause,
+    name: str = "",
+    seconds: float = 10.0,
+    *,
+    before: str = "",
+    after: str = "",
+    **more: Any,  # noqa: ANN401  # a record's fields
+) -> Record:
     """Return a record whose build executed a step for one cause."""
-    change = RecordedChange(cause=cause, name=name, after=f"FROM {name}@sha256:1")
+    words = {"before": before, "after": after or f"FROM {name}@sha256:1"}
+    change = RecordedChange(cause=cause, name=name, **words)
     miss = RecordedMiss(step=0, changes=(change,), seconds=seconds)
     return build(FIRST, misses=(miss,), **more)
 
@@ -256,7 +278,15 @@ CONTENT, ARGUMENT = with_cause(Cause.CONTENT, "log"), Cause.ARGUMENT
         ([CONTENT, CONTENT, BEFORE, BEFORE], []),
         ([BEFORE, CONTENT, CONTENT, CONTENT], []),
         ([with_cause(Cause.CONTENT, "log", 0.1)] * 4, []),
-        ([with_cause(Cause.TEXT)] * 4, []),
+        ([with_cause(Cause.TEXT, before="RUN a 1.2", after="RUN a 1.3")] * 4, []),
+        (
+            [
+                with_cause(Cause.TEXT, before="LABEL at=2026-01-02", after=f"LABEL at=2026-01-0{n}")
+                for n in (3, 4, 5)
+            ],
+            [("LABEL at=…", 3, 30.0)],
+        ),
+        ([with_cause(Cause.ADDED, "x"), with_cause(Cause.GONE, "x")] * 2, [("x", 4, 40.0)]),
         (
             [CONTENT, CONTENT.model_copy(update={"exit_status": 1}), CONTENT, CONTENT],
             [("log", 3, 30.0)],
@@ -284,7 +314,70 @@ def test_a_matrix_in_one_scope_is_recognized(values: str, *, alternates: bool) -
     assert line.startswith("the build argument `PY` changed in 4 of the last 4 builds, which ran")
 
 
-@pytest.mark.parametrize("cause", ["argument", "environment", "content", "mode", "base", "remote"])
+SYSTEM, PIP = "RUN apt-get install gcc", "RUN pip install -r requirements.txt"
+
+
+@pytest.mark.parametrize(
+    ("changed", "steps", "expected"),
+    [
+        ("main.py", [SYSTEM], [(SYSTEM, ())]),
+        ("main.py", [PIP], [(PIP, ("requirements.txt",))]),
+        ("main.py", ["WORKDIR /x", PIP, SYSTEM], [(PIP, ("requirements.txt",)), (SYSTEM, ())]),
+        ("main.py", ["RUN ./configure", SYSTEM], [("", ())]),
+        ("main.py", [f"{SYSTEM} && make"], [("", ())]),
+        ("main.py", ["RUN pip install -r unknown.txt"], [("", ())]),
+        ("app/requirements.txt", [PIP], [("", ())]),
+    ],
+)
+def test_packages_below_a_copy_that_changes_are_worth_advice(
+    changed: str, steps: list[str], expected: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    """If nothing that they read changed and nothing else is in between, they can be above it."""
+    miss = RecordedMiss(
+        step=1,
+        changes=(RecordedChange(cause=Cause.CONTENT, name=changed),),
+        later=tuple(range(2, len(steps) + 2)),
+        seconds=9.0,
+    )
+    below = (step(text, n, parent=n - 1) for n, text in enumerate(steps, start=2))
+    record = build(
+        BASE,
+        step("COPY . .", 2, parent=0),
+        *below,
+        misses=(miss,),
+        files=contain(**{"requirements.txt": "f644 1"}),
+    )
+    assert [(each.step, each.files) for each in find_advice([record] * 3)] == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ((), "move it above that; it reads none of them"),
+        (("go.mod", "go.sum"), "copy `go.mod` and `go.sum` before it, and the rest after it"),
+    ],
+)
+def test_advice_about_a_step_says_where_it_belongs(files: tuple[str, ...], expected: str) -> None:
+    how_often = {"times": 3, "builds": 4, "seconds": 12.0}
+    (line,) = list_advice(
+        [
+            RecordedAdvice(
+                cause=Cause.CONTENT, name="COPY . .", step="RUN a", files=files, **how_often
+            )
+        ]
+    )
+    assert line == (
+        "`RUN a` ran again in 3 of the last 4 builds, for 12.0 s, since files of `COPY . .` "
+        f"changed: {expected}"
+    )
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        *("argument", "environment", "content", "mode", "base", "remote", "frontend", "added"),
+    ],
+)
 def test_advice_has_words(cause: str) -> None:
     (advice,) = find_advice([with_cause(Cause(cause), "name")] * 3)
     (line,) = list_advice([advice])
@@ -401,6 +494,8 @@ def test_a_miss_is_one_line() -> None:
         "stage build, line 2 `COPY b .`: the instruction has `b`, not `a` since main@3f2a3f2 ("
     )
     assert line.endswith("; 2 later steps ran because of it, 6.0 s")
+    same = shown.model_copy(update={"place": before.place})
+    assert "ago), the same commit; 2 later" in list_misses(same)[0]
 
 
 @pytest.mark.parametrize(

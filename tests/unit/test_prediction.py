@@ -127,15 +127,18 @@ def test_a_layer_that_is_gone_counts_if_something_needs_it() -> None:
 
 
 def test_an_image_that_is_not_pinned_is_taken_for_granted() -> None:
-    assert [*list_assumptions(expect())] == ["the base image `python:3.13` has not moved"]
+    moved = "the base image `python:3.13` has not moved"
+    assert [*list_assumptions(DOCKERFILE, None)] == [moved]
     pinned = DOCKERFILE.replace("python:3.13", f"python:3.13@{name_digest('x')}")
-    assert [*list_assumptions(expect(pinned))] == []
+    assert [*list_assumptions(pinned, None)] == []
+    remote = f"{pinned}ADD http://a/b /"
+    assert [*list_assumptions(remote, None)] == ["the remote file `http://a/b` has not changed"]
 
 
 def make_prediction(expected: Record) -> Prediction:
     """Return the prediction of an expected build."""
     steps = predict_steps(expected, BEFORE, PRESENT)
-    return Prediction(steps, describe_basis(BEFORE), "", tuple(list_assumptions(expected)))
+    return Prediction(steps, describe_basis(BEFORE), "", tuple(list_assumptions(DOCKERFILE, None)))
 
 
 def test_a_prediction_says_which_steps_run_and_why() -> None:
@@ -151,6 +154,7 @@ def test_a_prediction_says_which_steps_run_and_why() -> None:
         "           ^ it needs `COPY requirements.txt .`, which would be executed",
     ]
     assert not prediction.is_certain
+    assert not prediction.reuses_all
     (first, *_) = prediction.to_dict()["steps"]
     assert (first["outcome"], first["changes"][0]["cause"]) == ("executed", "content")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import CacheManifest
-from bxcache.oci.succession import Cache, Successor, choose_successor
+from bxcache.oci.succession import Cache, Successor, choose_successor, unite_caches
 from bxcache.registry.scopes import keep_results
 from bxcache.store.staging import draw_name
 from tests.support.layouts import (
@@ -228,6 +228,45 @@ def test_no_result_of_a_known_key_is_ever_lost(records: list[Record], data: st.D
     saved = save(before, after)
     assert read(saved) == read(before)
     assert save(before, saved) == saved
+
+
+def unite(before: Cache, after: Cache) -> Cache:
+    """Return what is saved of a failed build, as BuildKit reads it."""
+    united = unite_caches(before, after)
+    if united.merged is None:
+        assert united.is_before
+        return before
+    return CacheManifest.model_validate_json(united.merged.manifest), united.merged.config
+
+
+@given(graphs(), graphs())
+def test_a_failed_build_adds_all_its_results(old: list[Record], new: list[Record]) -> None:
+    """The scope has all results of the export and no others than both, and no more at once."""
+    before, after = make(old), make(new)
+    united = unite(before, after)
+    assert read(after) <= read(united) <= read(before) | read(after)
+    assert unite(united, after) == united
+
+
+@given(graphs(), graphs())
+def test_a_failed_build_takes_nothing_away(old: list[Record], new: list[Record]) -> None:
+    """The results of other keys than those of the export stay."""
+    before, after = make(old), make([(f"other {key}", links, chain) for key, links, chain in new])
+    assert read(unite(before, after)) == read(before) | read(after)
+
+
+def test_another_version_of_a_key_is_left_out() -> None:
+    """A copy of changed files replaces that of the earlier ones, with what was built from those."""
+    base: Record = ("base", [], "a")
+    copy: Record = ("copy", [[0], [1]], "ab")
+    old: list[Record] = [base, ("files", [], ""), copy, ("run", [[2]], "abc")]
+    new: list[Record] = [base, ("changed files", [], ""), copy]
+    united = unite(make([*old, ("other", [[0]], "ad")]), make(new))
+    assert read(united) == {
+        ("base", "a"),
+        ("copy(base)(changed files)", "ab"),
+        ("other(base)", "ad"),
+    }
 
 
 LOST = [bare(COPY), SOURCE, bare(RUN)]

@@ -155,6 +155,8 @@ VALUES: dict[tuple[str, str], list[Value]] = {
         Value('"/var/cache/app"', counts=False),
         Value('"link/store"', counts=False),
     ],
+    ("cache", "salvage"): [Value('"never"', counts=True)],
+    ("cache", "salvage_timeout"): [Value('"5s"', counts=True)],
     ("local", "max_size"): [Value('"1GB"', counts=False)],
     ("local", "max_age"): [Value('"1d"', counts=False)],
     ("registry", "image_manifest"): [Value("true", counts=True)],

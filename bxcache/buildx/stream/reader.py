@@ -105,6 +105,7 @@ class TraceReader:
             spans=tuple(list_spans(vertices)),
             phase_bytes=count_bytes(vertices),
             moved={kind: sum(items.values()) for kind, items in self._moved.items()},
+            listed=tuple(each.step for each in vertices if each.step and each.step.is_counted),
         )
 
     def read_output(self, line: str) -> Iterator[Event]:

@@ -90,6 +90,7 @@ class Trace(Struct, frozen=True):
         moved: the bytes transferred, by kind.
         spans: the work of BuildKit by phase, in seconds since 1970.
         phase_bytes: the bytes that each phase moved, as far as they are known.
+        listed: the name of each vertex of an instruction, also of those without an outcome.
     """
 
     steps: tuple[TracedStep, ...] = ()
@@ -102,6 +103,7 @@ class Trace(Struct, frozen=True):
     moved: Mapping[Transfer, int] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     phase_bytes: Mapping[Phase, int] = field(default_factory=dict)
+    listed: tuple[StepName, ...] = ()
 
     @property
     def says_why(self) -> bool:

@@ -103,12 +103,18 @@ def list_advice(advice: Sequence[RecordedAdvice]) -> list[str]:
 def _describe_advice(advice: RecordedAdvice) -> str:
     from bxcache.insight.record_misses import RecordedChange  # noqa: PLC0415  # after the build
 
+    often = f"in {advice.times} of the last {advice.builds} builds"
+    took = format_seconds(advice.seconds)
+    if advice.step:
+        files = _list_quoted(advice.files)
+        alone = f"copy {files} before it, and the rest after it" if files else _MOVE
+        above, step = (f"`{cut_text(each, _LONGEST)}`" for each in (advice.name, advice.step))
+        return f"{step} ran again {often}, for {took}, since files of {above} changed: {alone}"
     how = _MATRIX if advice.alternates else _ADVICE[advice.cause]
     what = describe_changes([RecordedChange(cause=advice.cause, name=advice.name)])
-    return (
-        f"{what} in {advice.times} of the last {advice.builds} builds, "
-        f"which ran steps for {format_seconds(advice.seconds)}: {how}"
-    )
+    if advice.cause in _RECURRING:
+        what = _RECURRING[advice.cause].format(advice.name)
+    return f"{what} {often}, which ran steps for {took}: {how}"
 
 
 def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
@@ -138,7 +144,7 @@ def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
     step = record.steps[miss.step]
     line = f", line {step.lines[0]}" if step.lines else ""
     stage = f"stage {label_stage(step.stage, step.platforms)}" if step.stage else "the stage"
-    since = f" since {describe_basis(record.basis)}" if record.basis is not None else ""
+    since = _describe_since(record)
     followed = sum(len(each.later) for each in misses)
     more = f"; {format_count(followed, 'later step')} ran because of it" if followed else ""
     twins = f" and {format_count(others, 'other step')}" if others else ""
@@ -148,9 +154,21 @@ def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
     return f"{what}: {why}{since}{more}, {seconds}{fix}"
 
 
+def _describe_since(record: Record) -> str:
+    if record.basis is None:
+        return ""
+    # What differs then is not in git, or was changed after the checkout.
+    is_same = record.basis.commit == record.place.commit != ""
+    return f" since {describe_basis(record.basis)}{', the same commit' if is_same else ''}"
+
+
 def _list_names(changes: Sequence[RecordedChange]) -> str:
-    names = [f"`{each.name}`" for each in changes[:_MOST_NAMES]]
-    left = len(changes) - len(names)
+    return _list_quoted([each.name for each in changes])
+
+
+def _list_quoted(all_names: Sequence[str]) -> str:
+    names = [f"`{each}`" for each in all_names[:_MOST_NAMES]]
+    left = len(all_names) - len(names)
     if left:
         return f"{', '.join(names)} and {format_count(left, 'other')}"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -252,6 +270,7 @@ def _plural(one: str, many: str) -> Callable[[Sequence[RecordedChange]], str]:
 
 
 _PINNED = "name it with its digest, or accept it"
+_MOVE = "move it above that; it reads none of them"
 _DECLARED = "declare it below the steps that do not need it"
 _MATRIX = (
     "builds with different values take turns in one scope; give each an image of its own, such as "
@@ -264,6 +283,14 @@ _ADVICE = {
     Cause.MODE: _SAME_UMASK,
     Cause.BASE: _PINNED,
     Cause.REMOTE: _PINNED,
+    Cause.FRONTEND: _PINNED,
+    Cause.ADDED: "not every machine has it; commit it, or list it in `.dockerignore`",
+    Cause.TEXT: "a script writes it; give the value as an `ARG` below the expensive steps",
+}
+_RECURRING = {
+    Cause.ADDED: "`{}` was added or removed",
+    Cause.TEXT: "`{}` had another value",
+    Cause.FRONTEND: "the frontend `{}` moved",
 }
 _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.FIRST_BUILD: _name("first build of the scope {}"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bxcache.buildx.stream.events import Outcome
-from bxcache.insight.causes import Cause
+from bxcache.insight.causes import OF_FILES, Cause
+from bxcache.insight.misses.pairs import list_below
 from bxcache.insight.misses.steps import Comparison
 from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedMiss
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 MOST_CHANGES = 20
 """How many changes of one step are listed."""
 _EXECUTED = (Outcome.EXECUTED, Outcome.FAILED)
-_OF_FILES = frozenset(
-    (Cause.CONTENT, Cause.ADDED, Cause.GONE, Cause.MODE, Cause.LINK, Cause.IGNORED)
-)
 
 
 class Donor(Struct, frozen=True):
@@ -94,7 +92,8 @@ class _Explanation:
         """Find the reasons of a step, after those of all steps that it needs."""
         step = self._now.steps[at]
         needs = step.inputs.needs if step.inputs is not None else ()
-        above = [each for each in (step.parent, *needs) if each in self._roots]
+        below = list_below(self._now.steps, at)
+        above = [each for each in (*below, *needs) if each in self._roots]
         roots = frozenset[int]().union(*(self._roots[each] for each in above))
         known = {change for root in roots for change in self._own[root]}
         changes = [*self._list_own(at, is_alone=not roots)]
@@ -132,8 +131,8 @@ class _Explanation:
 
     def _describe(self, at: int, later: list[int]) -> RecordedMiss:
         changes = self._own[at]
-        files = [each for each in changes if each.cause in _OF_FILES]
-        others = [each for each in changes if each.cause not in _OF_FILES]
+        files = [each for each in changes if each.cause in OF_FILES]
+        others = [each for each in changes if each.cause not in OF_FILES]
         listed = (*others, *files)[:MOST_CHANGES]
         return RecordedMiss(
             step=at,

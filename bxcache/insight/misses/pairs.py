@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bxcache.insight.record import Record
     from bxcache.insight.record_parts import RecordedStep
@@ -36,6 +36,22 @@ class NamedSteps(Struct, frozen=True):
 
     def read_verb(self, at: int) -> str:
         return self.steps[at].text.partition(" ")[0].upper()
+
+
+def is_linked(step: RecordedStep) -> bool:
+    """Whether a step is a `COPY --link`, which is made without the steps before it."""
+    return "--link" in step.text.split(" ")
+
+
+def list_below(steps: Sequence[RecordedStep], at: int) -> Iterator[int]:
+    """List the steps on which a step builds: the one below, and those below a `COPY --link`.
+
+    Its files are merged onto those below it, so that what follows needs both.
+    """
+    below = steps[at].parent
+    while below is not None:
+        yield below
+        below = steps[below].parent if is_linked(steps[below]) else None
 
 
 def pair_steps(now: NamedSteps, before: NamedSteps) -> dict[int, int]:

@@ -58,7 +58,7 @@ class Comparison(Struct, frozen=True):
         )
         found = _Pair(step, other, written, shares_key=_share_key(self.now, self.before))
         changes = [*self._compare_frontends()]
-        if found.is_described or step.parent is not None:
+        if found.is_described or None not in {step.parent, other.parent}:
             changes += self._compare_parents(step, other)
         if found.has_new_text:
             # What else differs may follow from the new text.

@@ -1,0 +1,275 @@
+"""What finished of a failed build is saved, and the next build on another machine reuses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bxcache.store.store import Store
+from tests.engines import DockerClient
+from tests.real.bakes import LOCAL, bake, counts, declare, forget, make_shop
+from tests.real.machines import Machine, count
+from tests.real.rebuilds import build_once, copy_built, rebuild, write_base, write_files
+from tests.real.stages import Shelf
+
+DOCKERFILE = """\
+ARG WORD=plain
+FROM base AS deps
+COPY requirements.txt .
+RUN sort requirements.txt \\
+    # in order
+    > /deps
+RUN <<END
+cat /deps > /installed
+END
+FROM base AS assets
+ENV THEME=dark
+COPY --link assets /assets
+RUN cat /assets/* > /theme
+FROM deps AS build
+ARG WORD
+COPY app /app
+RUN echo $WORD > /word
+FROM base
+COPY --from=build /word /word
+COPY --from=assets /theme /theme
+WORKDIR /home
+RUN cat /word /theme > done
+"""
+FILES = ("requirements.txt", "assets/a.css", "app/main.py")
+FAILING = "RUN exit 7"
+LINES = [
+    *("RUN sort", "RUN <<END", "COPY --link assets", "RUN cat /assets", "COPY app"),
+    *("RUN echo $WORD", "COPY --from=build", "COPY --from=assets", "WORKDIR", "RUN cat /word"),
+]
+Names = set[tuple[str, str]]
+
+
+def write(folder: Path) -> None:
+    """Write an application of five stages."""
+    write_base(folder, DOCKERFILE)
+    write_files(folder, FILES)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The application, which nobody has built."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _built(
+    _shared_engine: tuple[DockerClient, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return build_once(_shared_engine, tmp_path_factory.mktemp("built"), write)
+
+
+@pytest.fixture
+def built(_built: Path, tmp_path: Path) -> Path:
+    """The application, with a store beside it that has its cache."""
+    return copy_built(_built, tmp_path)
+
+
+def break_at(folder: Path, head: str) -> str:
+    """Put a failing step before an instruction; return the Dockerfile as it was."""
+    file = folder / "Dockerfile"
+    text = file.read_text()
+    assert f"\n{head}" in text
+    file.write_text(text.replace(f"\n{head}", f"\n{FAILING}\n{head}", 1))
+    return text
+
+
+def list_steps(document: dict[str, Any], *outcomes: str) -> Names:
+    """Return the stage and the text of each step with one of these outcomes."""
+    return {(s["stage"], s["text"]) for s in document["steps"] if s["outcome"] in outcomes}
+
+
+@pytest.mark.parametrize("head", LINES)
+def test_the_next_build_reuses_all_that_had_finished(
+    machine: Machine, app: Path, head: str
+) -> None:
+    """Wherever a build fails, a machine without a cache of its own starts where it stopped.
+
+    Where two stages meet in a new instruction, BuildKit sometimes executes again what it has found
+    in a cache, from any cache: the cache has everything if one of three builds reuses it.
+    """
+    mended = break_at(app, head)
+    failed = rebuild(machine, app, status=1)
+    (cache,) = failed["caches"]
+    executed = list_steps(failed, "executed")
+    assert (cache["salvaged"], cache["exported"]) == (len(executed), True)
+    assert failed["warnings"] == []
+
+    (app / "Dockerfile").write_text(mended)
+    builds = (rebuild(machine, app, "--write", "never") for _ in range(3))
+    assert any(list_steps(done, "reused") == executed for done in builds)
+
+
+def test_a_build_that_fails_again_keeps_what_the_first_had(machine: Machine, app: Path) -> None:
+    break_at(app, "COPY --from=assets")
+    first = rebuild(machine, app, status=1)
+    (app / "assets" / "a.css").write_text("new")
+    second = rebuild(machine, app, status=1)
+    assert {stage for stage, _ in list_steps(second, "executed")} <= {"assets", "stage-4"}
+    third = rebuild(machine, app, status=1)
+    assert list_steps(second, "executed") <= list_steps(third, "reused")
+    assert list_steps(first, "executed") <= list_steps(third, "reused", "executed")
+
+
+def test_the_cache_of_a_successful_build_stays_as_it_is(machine: Machine, built: Path) -> None:
+    """A failed build never makes a cache poorer, nor does it hide that of another branch."""
+    default = ("--default-branch", "main", "--branch")
+    whole = rebuild(machine, built, *default, "main")["caches"][-1]["digest"]
+    (built / "assets" / "a.css").write_text("new\n")
+    text = break_at(built, "RUN cat /assets")
+    for branch in ("topic", "main"):
+        failed = rebuild(machine, built, *default, branch, status=1)
+        assert list_steps(failed, "executed") == {("assets", "COPY --link assets /assets")}
+        assert [each["salvaged"] for each in failed["caches"]] == [0]
+    (built / "Dockerfile").write_text(text)
+    (built / "assets" / "a.css").write_text("assets/a.css\n")
+    for branch in ("topic", "main"):
+        again = rebuild(machine, built, *default, branch)
+        assert (count(again)[1], again["caches"][-1]["digest"]) == (0, whole)
+
+
+def test_a_registry_gets_what_had_finished(machine: Machine, app: Path, shelf: Shelf) -> None:
+    words = ("--backend", f"type=registry,ref={shelf.ref}")
+    text = break_at(app, "COPY --from=assets")
+
+    def build(status: int) -> dict[str, Any]:
+        machine.docker("buildx", "prune", "--all", "--force", folder=app)
+        output = ("--output", "type=cacheonly")
+        return machine.build(*words, *output, folder=app, status=status)
+
+    failed = build(1)
+    executed = list_steps(failed, "executed")
+    assert failed["caches"][0]["salvaged"] == len(executed)
+    (app / "assets" / "a.css").write_text("new\n")
+    assert build(1)["caches"][-1]["salvaged"] >= 1
+    (app / "Dockerfile").write_text(text)
+    done = build(0)
+    assert ("base", "COPY stamp /stamp") in list_steps(done, "reused")
+    assert ("assets", "COPY --link assets /assets") in list_steps(done, "reused")
+
+
+@pytest.mark.parametrize("wanted", ["failed", "never"])
+def test_the_failure_itself_stays_as_it_is(machine: Machine, app: Path, wanted: str) -> None:
+    """A job's log ends with what docker says of the failure, and the status is docker's."""
+    break_at(app, "RUN cat /assets")
+    store = ("--backend", f"type=local,dir={app.parent / 'store'}", "--salvage", wanted)
+    words = ("build", "--network", "none", *store, ".")
+    job = {"CI": "true", "GITLAB_CI": "true", "BXCACHE_PLACE_BRANCH": "main"}
+    ran = machine.run(*words, folder=app, status=1, BXCACHE_PLACE_TRUSTED="true", **job)
+    raw = machine.raw("--progress", "plain", ".", folder=app, check=False)
+    assert raw.returncode == 1
+    said = raw.stderr.splitlines()
+    said = said[said.index("--------------------") - 1 :]
+    assert ran.err.splitlines()[-len(said) :] == said
+    assert ("finished steps saved to" in ran.err) == (wanted == "failed")
+
+
+def test_without_salvage_the_store_stays_as_it_was(machine: Machine, app: Path) -> None:
+    break_at(app, "RUN cat /assets")
+    failed = rebuild(machine, app, "--salvage", "never", status=1)
+    assert [each["salvaged"] for each in failed["caches"]] == []
+    assert Store(app.parent / "store").read_scopes() == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM scratch\nNONSENSE\n",
+        "FROM base\nRUN \n",
+        "COPY a /\n",
+        "FROM scratch\nCOPY nothing /\n",
+    ],
+)
+def test_a_build_that_executed_nothing_saves_nothing(
+    machine: Machine, app: Path, text: str
+) -> None:
+    (app / "Dockerfile").write_text(text)
+    store = ("--backend", f"type=local,dir={app.parent / 'store'}")
+    ran = machine.run("build", "--network", "none", *store, ".", folder=app, status=1)
+    assert "finished step" not in ran.err
+
+
+def test_a_dockerfile_on_stdin_is_salvaged_too(machine: Machine, app: Path) -> None:
+    text = break_at(app, "RUN cat /assets")
+    dockerfile = (app / "Dockerfile").read_text()
+    store = ("--backend", f"type=local,dir={app.parent / 'store'}")
+    words = ("build", "--network", "none", *store, "--json", "--file", "-", ".")
+    done = subprocess.run(
+        machine.command(sys.executable, "-m", "bxcache", *words),
+        cwd=app,
+        env=machine.environment(),
+        input=dockerfile,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = json.loads(done.stdout)
+    assert failed["caches"][0]["salvaged"] > 0
+    (app / "Dockerfile").write_text(text)
+    assert list_steps(rebuild(machine, app), "reused") <= list_steps(failed, "executed")
+
+
+def test_two_platforms_are_salvaged(machine: Machine, app: Path) -> None:
+    """Without emulation, a RUN fails on the foreign platform; the copies of both are kept."""
+    (app / "Dockerfile").write_text(
+        "FROM scratch AS files\nCOPY stamp /\nCOPY app /app\n"
+        "FROM scratch\nCOPY --from=files /app /app\nRUN exit 7\n"
+    )
+    platforms = ("--platform", "linux/amd64,linux/arm64")
+    failed = rebuild(machine, app, *platforms, status=1)
+    assert failed["caches"][0]["salvaged"] > 0
+    text = (app / "Dockerfile").read_text()
+    (app / "Dockerfile").write_text(text.replace("RUN exit 7\n", ""))
+    assert count(rebuild(machine, app, *platforms))[1] == 0
+
+
+def test_each_target_of_a_bake_is_salvaged(machine: Machine, tmp_path: Path) -> None:
+    shop = make_shop(tmp_path / "shop")
+    declare(shop, LOCAL)
+    text = (shop / "Dockerfile").read_text()
+    (shop / "Dockerfile").write_text(text.replace("RUN cp /blob /web", "RUN cp /none /web"))
+    failed = bake(machine, shop, "web", status=1)
+    assert failed["web"]["caches"][0]["salvaged"] == 4
+    (shop / "Dockerfile").write_text(text)
+    assert counts(bake(forget(machine, shop), shop, "web")) == {"web": (4, 1)}
+
+
+def test_history_and_the_next_build_know_what_was_salvaged(machine: Machine, app: Path) -> None:
+    text = break_at(app, "RUN cat /assets")
+    failed = rebuild(machine, app, status=1)
+    steps = failed["caches"][0]["salvaged"]
+    store = ("--from", str(app.parent / "store"))
+    known = json.loads(machine.run("history", "--json", *store, folder=app).out)
+    layers = {s["text"] for stage in known["stages"] for s in stage["steps"] if s["layers"]}
+    assert layers == {text for _, text in list_steps(failed, "executed")}
+    (app / "Dockerfile").write_text(text)
+    machine.docker("buildx", "prune", "--all", "--force", folder=app)
+    words = ("--backend", f"type=local,dir={app.parent / 'store'}", "--output", "type=cacheonly")
+    ran = machine.run("build", "--network", "none", *words, ".", folder=app)
+    assert f"{steps} steps that a failed build" in ran.err
+
+
+def test_a_full_disk_is_no_other_failure(machine: Machine, app: Path, tmp_path: Path) -> None:
+    """A store that cannot be written is a note; the failure of the build is what it was."""
+    break_at(app, "RUN cat /assets")
+    store = tmp_path / "store"
+    rebuild(machine, app, "--salvage", "never", status=1)
+    shutil.rmtree(store, ignore_errors=True)
+    store.write_text("no folder")
+    failed = rebuild(machine, app, status=1)
+    assert failed["exit_status"] == 1
+    assert all(each["salvaged"] == 0 for each in failed["caches"])
