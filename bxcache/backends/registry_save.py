@@ -95,6 +95,8 @@ def _save_finished(save: TagSave, built: Built) -> SavedTag:
         if seen.source is not None and seen.source.error is not None:
             # What the scope has is not known, and must not be replaced.
             raise seen.source.error  # handled like all others below
+        if save.source is None and _find_before(seen) is not None:
+            return SavedTag(save.use.result, save=seen, why="its cache was not imported")
         seconds = save.use.backend.settings.timeout
         ran, transfers, error = save_quietly(
             built.runner, built.imports, save.use, seconds, built.salvage

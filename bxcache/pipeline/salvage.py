@@ -71,9 +71,9 @@ def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
 
 
 def _has_cache(target: Target) -> bool:
-    """Whether the build started from the cache of a successful build."""
+    """Whether the build started from the cache of a successful build, or was to start from it."""
     records = target.earlier.wait(_PATIENCE) if target.earlier is not None else ()
-    return bool(target.plan.imports) and find_salvaged(records, target.plan) is None
+    return target.plan.wants_import and find_salvaged(records, target.plan) is None
 
 
 def salvage_stopped(target: Target) -> None:

@@ -264,23 +264,21 @@ def keep_results(
 def add_results(
     catalog: Catalog, staging: Staging, entry: Descriptor, manifest: CacheManifest
 ) -> tuple[Descriptor, CacheManifest]:
-    """The entry and manifest of all that a scope has and an export adds to it.
+    """The entry and manifest of all that the donor has and an export adds to it.
 
-    A scope that does not exist yet begins with the donor. StoreError if what it has is broken.
+    StoreError if the scope has another cache than the donor, which must not be replaced.
     """
-    index, layout = catalog.recover(), staging.layout
-    donors = (index.find(each.ref_name) for each in staging.donors)
-    known = index.find(entry.ref_name) or next(filter(None, donors), None)
-    if known is None:
+    layout, own = staging.layout, catalog.recover().find(entry.ref_name)
+    donor = next(iter(staging.donors), None)
+    if own is not None and (donor is None or own.digest != donor.digest):
+        raise StoreError(f"the scope `{entry.ref_name}` has a cache that the build did not import")
+    if donor is None:
         return entry, manifest
-    before = read_manifest(catalog.layout, known)
-    for why in find_broken(catalog.layout, before).values():
-        raise StoreError(f"the scope `{known.ref_name}` is broken: {why}")
-    link_blobs(catalog.layout, layout, before.list_sizes(known), look_first=True)
+    before = read_manifest(layout, donor)
     after = manifest, read_config(layout, manifest)
     united = unite_caches((before, read_config(layout, before)), after)
     if united.merged is None:
-        return known.named(entry.ref_name), before
+        return donor.named(entry.ref_name), before
     content = CacheManifest.model_validate_json(united.merged.manifest)
     return _write_merged(layout, entry, united.merged), content
 

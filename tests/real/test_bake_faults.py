@@ -52,7 +52,11 @@ def replace(file: Path, old: str, new: str) -> None:
 
 
 def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
-    """When a target fails, a finished one is saved, and a running one is reported as stopped."""
+    """When a target fails, a finished one is saved, and a running one is reported as stopped.
+
+    What the failed one had finished is saved, too, and what the stopped one had if BuildKit still
+    has all of it.
+    """
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN sleep 12; exit 3; echo $WORD")
     replace(shop / "Dockerfile", "RUN cp /blob", "RUN sleep 300; cp /blob")
     begun = time.monotonic()
@@ -66,7 +70,9 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert targets["api"]["error"] == ""
     assert "exit code: 3" in targets["worker"]["error"]
     assert targets["web"]["error"] == "it was stopped, since another target failed"
-    assert scopes(shop) == [scope("api")]
+    assert {scope("api"), scope("worker")} <= {*scopes(shop)}
+    assert targets["api"]["caches"][-1]["salvaged"] == 0
+    assert targets["worker"]["caches"][-1]["salvaged"] > 0
     # No step is listed twice, though the targets share their vertices.
     for name in STEPS:
         told = [(step["stage"], step["text"]) for step in targets[name]["steps"]]
@@ -90,12 +96,14 @@ def test_a_finished_target_is_saved_to_a_registry(
 
 
 def test_a_failing_target_alone(machine: Machine, shop: Path) -> None:
-    """A failing target alone ends with docker's status and message, and nothing is saved."""
+    """A failing target alone ends with docker's status and message, and what finished is saved."""
     replace(shop / "Dockerfile", "RUN echo $WORD", "RUN exit 3; echo $WORD")
     targets = bake(machine, shop, "worker", status=1)
     assert "exit code: 3" in targets["worker"]["error"]
-    assert targets["worker"]["counts"]["failed"] == 1
-    assert scopes(shop) == []
+    counted = targets["worker"]["counts"]
+    assert counted["failed"] == 1
+    assert scopes(shop) == [scope("worker")]
+    assert targets["worker"]["caches"][0]["salvaged"] == counted["executed"]
 
 
 ENDS = {

@@ -90,10 +90,11 @@ class Cache:
         shutil.copytree(self.store, store, symlinks=True)
         return Cache(self.project, store, self.scope)
 
-    def build(self, machine: Machine) -> dict[str, Any]:
+    def build(self, machine: Machine, *words: str) -> dict[str, Any]:
         """Build with the cache, and check the image."""
         image = Path(tempfile.mkdtemp(dir=self.project.parent))
-        built = machine.build(*self.backend, "-o", output(image), folder=self.project)
+        given = (*self.backend, "-o", output(image), *words)
+        built = machine.build(*given, folder=self.project)
         check_image(image)
         return built
 
@@ -324,7 +325,8 @@ def test_a_changed_layer_that_no_other_needs(
     """If BuildKit silently continues without a changed layer, its export is not saved."""
     blob = cache.layer(name)
     damage(blob, "changed")
-    (warning,) = cache.build(machines())["warnings"]
+    # With an argument of docker, it is not certain before that there will be nothing to export.
+    (warning,) = cache.build(machines(), "--", "--debug")["warnings"]
     assert f"`{blob}` does not match its digest" in warning
     cache.check_whole()
     cache.build(machines())
@@ -357,7 +359,7 @@ def test_leftovers_of_plain_buildx_are_harmless(cache: Cache, machines: MakeMach
         built = cache.build(machine)
     assert count(built) == (STEPS, 0)
     assert built["warnings"] == []
-    assert built["caches"][0]["exported"]
+    assert built["caches"][0]["unchanged"]
     cache.check_whole()
 
 

@@ -151,9 +151,10 @@ def hash_file(path: str, before: os.stat_result) -> str:
     """Hash the content and the extended attributes of a file; `?` if it changed meanwhile."""
     handle = os.open(path, _OPENED)
     try:
-        content = hashlib.sha256()
-        while data := os.read(handle, _CHUNK):
+        content, left = hashlib.sha256(), before.st_size
+        while left > 0 and (data := os.read(handle, _CHUNK)):
             content.update(data)
+            left -= len(data)
         marks = _list_attributes(handle)
         after = os.fstat(handle)
     finally:
