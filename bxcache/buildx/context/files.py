@@ -152,7 +152,7 @@ def hash_file(path: str, before: os.stat_result) -> str:
     handle = os.open(path, _OPENED)
     try:
         content, left = hashlib.sha256(), before.st_size
-        while left > 0 and (data := os.read(handle, _CHUNK)):
+        while left > 0 and (data := os.read(handle, min(_CHUNK, left))):
             content.update(data)
             left -= len(data)
         marks = _list_attributes(handle)
@@ -171,13 +171,17 @@ def hash_file(path: str, before: os.stat_result) -> str:
 
 def _list_attributes(handle: int) -> bytes:
     """Return the extended attributes that count, as `v1TarHeaderSelect` of BuildKit has them."""
-    with suppress(OSError, AttributeError):
-        names = [name for name in os.listxattr(handle) if _counts(name)]
+    try:
+        listed = os.listxattr(handle)
+        # Nearly no file has any.
+        if not listed:
+            return b""
         return b"".join(
             name.encode(errors="surrogateescape") + b"=" + os.getxattr(handle, name) + b"\0"
-            for name in sorted(names)
+            for name in sorted(filter(_counts, listed))
         )
-    return b""
+    except (OSError, AttributeError):
+        return b""
 
 
 def _counts(name: str) -> bool:
