@@ -88,13 +88,13 @@ def save_tag(save: TagSave, built: Built) -> SavedTag:
 
 
 def _save_finished(save: TagSave, built: Built) -> SavedTag:
-    """Add what has finished of a failed build to the scope, or to a copy of its donor."""
+    """Add what has finished of a failed build to the cache that it started from, if any."""
     begun, ref = time.monotonic(), save.use.place
     try:
         seen = _look(save)
         if seen.source is not None and seen.source.error is not None:
             # What the scope has is not known, and must not be replaced.
-            raise seen.source.error  # handled like all others below
+            raise seen.source.error
         if save.source is None and _find_before(seen) is not None:
             return SavedTag(save.use.result, save=seen, why="its cache was not imported")
         seconds = save.use.backend.settings.timeout

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from bxcache.buildx.dockerfile import SCRATCH, list_bases, list_instructions, list_stages
 from bxcache.buildx.stream.events import Outcome
-from bxcache.buildx.stream.names import ONLY_STAGE
+from bxcache.buildx.stream.names import ONLY_STAGE, has_link_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _STAGE = "bxcache-finished-steps"
 _NOTHING = "/[b]xcache-copies-nothing"
 """A pattern that matches no file: BuildKit then copies nothing, and reads only a folder's list."""
-_LINK = "--link"
 _VARIABLES = ("ENV", "ARG")
 
 
@@ -155,7 +154,7 @@ def _judge_stage(
     platform for one that they share.
     """
     done = {name for name in places if name in outcomes}
-    linked = {name for name in places if _LINK in name.text.split()}
+    linked = {name for name in places if has_link_flag(name.text)}
     triggers = {name for name, at in places.items() if at < 0}
     is_based = triggers <= done if triggers else has_base or not done <= linked
     lengths = []

@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from bxcache.buildx.dockerfile import REMOTE_FILE, list_unpinned
 from bxcache.buildx.stream.events import Outcome
+from bxcache.buildx.stream.names import has_link_flag
 from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.causes import Cause
 from bxcache.insight.misses.documents import write_basis, write_changes, write_step
-from bxcache.insight.misses.pairs import is_linked, list_below
+from bxcache.insight.misses.pairs import list_below
 from bxcache.insight.misses.steps import Comparison
 from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedPrediction
 
@@ -163,7 +164,7 @@ class _Predictor:
         """Predict a step whose own inputs are the same."""
         step = self._steps[at]
         needs = step.inputs.needs if step.inputs is not None else ()
-        below = [] if is_linked(step) else [*list_below(self._steps, at)]
+        below = [] if has_link_flag(step.text) else [*list_below(self._steps, at)]
         executed = (each for each in below if self._find_outcome(each) is Outcome.EXECUTED)
         first = next(executed, None)
         if first is not None:

@@ -205,10 +205,7 @@ def _add_key(old: _Graph, new: _Graph, at: int, same: list[set[int]]) -> set[int
 
     If one of its inputs is not there, the record is not added.
     """
-    ways = [
-        [(each, selector) for link, selector in one for each in sorted(same[link])]
-        for one in old.inputs[at]
-    ]
+    ways = [_translate(one, same) for one in old.inputs[at]]
     if not all(ways):
         return set()
     record: dict[str, Any] = {"digest": old.digests[at]}
@@ -272,8 +269,12 @@ def _mend_inputs(old: _Graph, new: _Graph, same: list[set[int]]) -> bool:
 
 
 def _find_ways(new: _Graph, at: int, before: Ways, same: list[set[int]]) -> Ways:
-    found = [(each, selector) for link, selector in before for each in sorted(same[link])]
-    return [(each, selector) for each, selector in found if not new.depends(each, at)]
+    return [way for way in _translate(before, same) if not new.depends(way[0], at)]
+
+
+def _translate(before: Ways, same: list[set[int]]) -> Ways:
+    """Return alternatives of the old cache as those of the new one, as far as it has them."""
+    return [(each, selector) for link, selector in before for each in sorted(same[link])]
 
 
 def _has_all(old: _Graph, new: _Graph, same: list[set[int]]) -> bool:

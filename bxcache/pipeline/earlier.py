@@ -32,9 +32,9 @@ def ask_earlier(prepared: Prepared, plan: BuildPlan) -> EarlierBuilds | None:
 
 
 def find_salvaged(records: Iterable[Record], plan: BuildPlan) -> Record | None:
-    """Find the failed build from whose finished steps a build starts; None if there is none.
+    """Find the failed build from whose finished steps a build starts.
 
-    The records begin with the last one.
+    Return None if it starts from something else. The records begin with the last one.
     """
     scopes = [use.scope for use in plan.imports[:1]]
     own = (each for each in records if each.scope.name in scopes)

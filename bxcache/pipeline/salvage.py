@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _FOLDER = "finished"
 _PATIENCE = 2.0
 """How long to wait for the records of earlier builds, in seconds."""
-_NO_IMAGE = "an inline cache is part of the image, and there is none"
+_NO_IMAGE = "an inline cache is part of the image, and the build made no image"
 
 
 def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
@@ -48,8 +48,9 @@ def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
     if not (wanted and target.plan.saves) or target.call or _has_cache(target):
         return caches
     saves = [each for each in target.plan.saves if each.use.backend.salvages]
-    why = _explain_impossible(target) if saves else _NO_IMAGE
-    cut = None if why else cut_dockerfile(read_text(target), ran.trace)
+    text = read_text(target)
+    why = _explain_impossible(target, text) if saves else _NO_IMAGE
+    cut = None if why else cut_dockerfile(text, ran.trace)
     if cut is None:
         return replace(caches, why_unsalvaged=why)
     try:
@@ -87,7 +88,7 @@ def salvage_stopped(target: Target) -> None:
         target.runner.report(Noted(f"{steps} saved to {cache.where}"))
 
 
-def _explain_impossible(target: Target) -> str:
+def _explain_impossible(target: Target, text: str) -> str:
     """Why what has finished cannot be built again; empty if it can."""
     if target.prepared.refuses_borrowed:
         return REFUSED
@@ -96,7 +97,7 @@ def _explain_impossible(target: Target) -> str:
         # The Dockerfile is known, and written to a file.
         settings = settings.model_copy(update={"file": None})
     reason = explain_once(settings, runner.extra)
-    return reason or ("" if read_text(target) else "its Dockerfile is not known here")
+    return reason or ("" if text else "its Dockerfile is not known here")
 
 
 def _write(target: Target, cut: Cut) -> Path:
@@ -131,10 +132,10 @@ def read_text(target: Target) -> str:
     """Read the Dockerfile of a target; empty if it is unknown, or if steps may be in another."""
     settings, runner = target.runner.settings, target.runner
     linked = any(each.startswith(LINK) for each in settings.build_contexts.values())
-    elsewhere = not {"--file", "-f"}.isdisjoint(list_flags(runner.extra))
-    if linked or elsewhere:
-        # A Dockerfile on stdin is the given one.
-        return "" if linked or runner.stdin is None else runner.stdin.decode(errors="replace")
+    if linked:
+        return ""
     if runner.stdin is not None:
         return runner.stdin.decode(errors="replace")
+    if not {"--file", "-f"}.isdisjoint(list_flags(runner.extra)):
+        return ""
     return read_dockerfile(runner.directory, settings.context, settings.file)

@@ -46,6 +46,14 @@ def rebuild(machine: Machine, folder: Path, *words: str, status: int = 0) -> dic
     return machine.build(*store, *output, *words, folder=folder, status=status)
 
 
+def write_new(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Write an application to a new folder `app`, and return it."""
+    app = folder / "app"
+    app.mkdir()
+    write(app)
+    return app
+
+
 def build_once(
     started: tuple[DockerClient, str], folder: Path, write: Callable[[Path], None]
 ) -> Path:
@@ -57,10 +65,7 @@ def build_once(
         write: writes the application.
     """
     engine, builder = started
-    app = folder / "app"
-    app.mkdir()
-    write(app)
-    rebuild(Machine(engine, folder / "home", builder), app)
+    rebuild(Machine(engine, folder / "home", builder), write_new(folder, write))
     return folder
 
 

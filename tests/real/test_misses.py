@@ -21,6 +21,7 @@ from tests.real.rebuilds import (
     rebuild,
     write_base,
     write_files,
+    write_new,
 )
 from tests.real.stages import Shelf
 
@@ -173,10 +174,7 @@ def app(_built: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def new_app(tmp_path: Path) -> Path:
     """The application, which nobody has built."""
-    folder = tmp_path / "app"
-    folder.mkdir()
-    write_application(folder)
-    return folder
+    return write_new(tmp_path, write_application)
 
 
 def find(document: dict[str, Any]) -> set[Found]:

@@ -15,7 +15,7 @@ from bxcache.store.store import Store
 from tests.engines import DockerClient
 from tests.real.bakes import LOCAL, bake, counts, declare, forget, make_shop
 from tests.real.machines import Machine, count
-from tests.real.rebuilds import build_once, copy_built, rebuild, write_base, write_files
+from tests.real.rebuilds import build_once, copy_built, rebuild, write_base, write_files, write_new
 from tests.real.stages import Shelf
 
 DOCKERFILE = """\
@@ -60,10 +60,7 @@ def write(folder: Path) -> None:
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """The application, which nobody has built."""
-    folder = tmp_path / "app"
-    folder.mkdir()
-    write(folder)
-    return folder
+    return write_new(tmp_path, write)
 
 
 @pytest.fixture(scope="module")

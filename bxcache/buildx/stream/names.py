@@ -93,6 +93,15 @@ def parse_step_name(name: str) -> StepName | None:
     return StepName(platform, stage, int(place["index"]), int(place["total"]), match["text"])
 
 
+def has_link_flag(text: str) -> bool:
+    """Whether an instruction is a `COPY --link`, which is made without the steps before it.
+
+    >>> has_link_flag("COPY --link a /"), has_link_flag("COPY a--link /")
+    (True, False)
+    """
+    return "--link" in text.split()
+
+
 def is_local(name: str) -> bool:
     """Whether a vertex, by its name, is a context that the client sends.
 

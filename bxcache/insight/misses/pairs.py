@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from bxcache.buildx.stream.names import has_link_flag
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,11 +40,6 @@ class NamedSteps(Struct, frozen=True):
         return self.steps[at].text.partition(" ")[0].upper()
 
 
-def is_linked(step: RecordedStep) -> bool:
-    """Whether a step is a `COPY --link`, which is made without the steps before it."""
-    return "--link" in step.text.split(" ")
-
-
 def list_below(steps: Sequence[RecordedStep], at: int) -> Iterator[int]:
     """List the steps on which a step builds: the one below, and those below a `COPY --link`.
 
@@ -51,7 +48,7 @@ def list_below(steps: Sequence[RecordedStep], at: int) -> Iterator[int]:
     below = steps[at].parent
     while below is not None:
         yield below
-        below = steps[below].parent if is_linked(steps[below]) else None
+        below = steps[below].parent if has_link_flag(steps[below].text) else None
 
 
 def pair_steps(now: NamedSteps, before: NamedSteps) -> dict[int, int]:
