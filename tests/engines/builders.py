@@ -125,6 +125,17 @@ def new_builder(engine: DockerClient) -> Iterator[str]:
 
 
 @contextmanager
+def address_builder(engine: DockerClient, address: str) -> Iterator[str]:
+    """Give an engine a builder that is the buildkitd at an address; yield its name."""
+    name = f"bxcache-{secrets.token_hex(4)}"
+    try:
+        engine.docker("buildx", "create", "--name", name, "--driver", "remote", address)
+        yield name
+    finally:
+        engine.docker("buildx", "rm", "--force", name, check=False)
+
+
+@contextmanager
 def remote_builder(engine: Engine, *others: Engine, platforms: Sequence[str] = ()) -> Iterator[str]:
     """Give the engine a builder of the remote driver; yield its name.
 

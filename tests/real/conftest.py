@@ -33,7 +33,7 @@ from tests.engines import (
     make_authority,
     remote_builder,
 )
-from tests.engines.builders import new_builder
+from tests.engines.builders import address_builder, new_builder
 from tests.real.machines import Machine
 from tests.real.stages import Shelf
 from tests.real.warm import WarmPython
@@ -42,7 +42,7 @@ from tests.support.sampling import Effort
 MakeMachine = Callable[..., Machine]
 _lasting = ExitStack()
 """Resources that last until the session ends."""
-ENGINES = {"machines", "machine", "registry", "private_registry", "secure_registry"}
+ENGINES = {"buildkit", "machines", "machine", "registry", "private_registry", "secure_registry"}
 
 
 LONGEST = ("history", "backends", "ci_examples", "local", "stage_dockerfiles", "corruption")
@@ -183,6 +183,20 @@ def machine(_shared_engine: tuple[DockerClient, str], tmp_path: Path) -> Machine
     """A machine that other tests use too; they build other projects."""
     engine, builder = _shared_engine
     return Machine(engine, tmp_path / "home", builder)
+
+
+@pytest.fixture
+def buildkit(_shared_engine: tuple[DockerClient, str], tmp_path: Path) -> Iterator[Machine]:
+    """A machine whose builder is a BuildKit without Docker, with all that Docker's leaves out.
+
+    Debian has no package of it, so that `BXCACHE_TEST_BUILDKIT` names its address.
+    """
+    address = os.environ.get("BXCACHE_TEST_BUILDKIT")
+    if not address:
+        pytest.skip("BXCACHE_TEST_BUILDKIT names no buildkitd")
+    engine, _ = _shared_engine
+    with address_builder(engine, address) as builder:
+        yield Machine(engine, tmp_path / "home", builder)
 
 
 @pytest.fixture(scope="session")

@@ -234,9 +234,24 @@ def test_a_build_without_a_cache_was_asked_for(
     assert found[0][1][0].startswith("no-cache")
 
 
-def test_another_frontend_is_the_cause() -> None:
-    now, before = build(FIRST, frontend="f@sha256:2"), build(FIRST, frontend="f@sha256:1")
-    assert explain(now, before) == [(0, ["frontend"], 0)]
+@pytest.mark.parametrize(
+    ("definition", "texts", "causes"),
+    [
+        ("another", (), ["frontend"]),
+        # A failed build describes none of its steps.
+        ("", (), ["frontend"]),
+        ("d", (), ["no-donor"]),
+        ("d", ("RUN b",), ["text"]),
+    ],
+)
+def test_another_frontend_is_the_cause_where_the_definition_changed(
+    definition: str, texts: tuple[str, ...], causes: list[str]
+) -> None:
+    """A frontend that moved is no cause as long as BuildKit is given the same operation."""
+    (text,) = texts or ("RUN a",)
+    now = step(text, 1, inputs=describe(definition=definition))
+    frontends = [build(now, frontend="f@sha256:2"), build(step("RUN a", 1), frontend="f@sha256:1")]
+    assert explain(*frontends) == [(0, causes, 0)]
 
 
 def test_a_renamed_stage_is_recognized() -> None:

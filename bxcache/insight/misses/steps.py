@@ -57,7 +57,7 @@ class Comparison(Struct, frozen=True):
             each.find(one) for each, one in zip(self.written, (step, other), strict=True)
         )
         found = _Pair(step, other, written, shares_key=_share_key(self.now, self.before))
-        changes = [*self._compare_frontends()]
+        changes: list[RecordedChange] = []
         if found.is_described or None not in {step.parent, other.parent}:
             changes += self._compare_parents(step, other)
         if found.has_new_text:
@@ -76,14 +76,17 @@ class Comparison(Struct, frozen=True):
             settings = (ours.list_settings(step), theirs.list_settings(other))
             changes += _compare_written(*settings, given)
         changes += found.compare_reads(self.now.files, self.before.files)
-        if not changes and found.has_new_definition:
-            changes.append(RecordedChange(cause=Cause.SETTING, name="definition"))
+        if not changes and not found.has_same_definition:
+            changes += self._explain_definition(is_known=found.has_new_definition)
         return changes
 
-    def _compare_frontends(self) -> Iterator[RecordedChange]:
+    def _explain_definition(self, *, is_known: bool) -> Iterator[RecordedChange]:
+        """Explain a definition that may be another one although nothing else of the step is."""
         now, before = self.now.frontend, self.before.frontend
         if now is not None and before is not None and now != before:
             yield RecordedChange(cause=Cause.FRONTEND, before=before, after=now)
+        elif is_known:
+            yield RecordedChange(cause=Cause.SETTING, name="definition")
 
     def _compare_parents(self, step: RecordedStep, other: RecordedStep) -> Iterator[RecordedChange]:
         """Compare what the steps build on: an image, or an instruction that may be gone."""
@@ -142,8 +145,13 @@ class _Pair:
     @property
     def has_new_definition(self) -> bool:
         """Whether BuildKit sees another operation."""
+        return self.is_described and self._shares_key and not self.has_same_definition
+
+    @property
+    def has_same_definition(self) -> bool:
+        """Whether it is known that BuildKit sees the same operation."""
         same = self._now.definition == self._before.definition
-        return self.is_described and self._shares_key and not same
+        return self.is_described and self._shares_key and same
 
     def list_variables(self) -> tuple[str, ...]:
         """List the variables that the step has or mentions."""

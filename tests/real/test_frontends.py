@@ -1,0 +1,100 @@
+"""Dockerfiles that name their frontend in a `# syntax=` line.
+
+An engine of the tests has no network for the frontend's container, so these need another BuildKit.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from tests.real.rebuilds import rebuild, write_base, write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.real.machines import Machine
+    from tests.real.stages import Shelf
+
+FRONTEND = os.environ.get("BXCACHE_TEST_FRONTEND", "docker/dockerfile:1")
+DOCKERFILE = """\
+FROM base AS deps
+COPY requirements.txt .
+RUN sort requirements.txt > /deps
+FROM base
+COPY --from=deps /deps /deps
+COPY app /app
+RUN <<EOF
+ls /app > /built
+EOF
+"""
+
+
+def push_frontend(machine: Machine, shelf: Shelf, folder: Path, version: int) -> str:
+    """Push a frontend that is like no other version of it, and return its name."""
+    name = f"{shelf.ref}:frontend"
+    folder.mkdir(exist_ok=True)
+    (folder / "Dockerfile").write_text(f"FROM {FRONTEND}\nLABEL version={version}\n")
+    output = f"type=image,name={name},push=true,registry.insecure=true"
+    machine.raw("--output", output, ".", folder=folder)
+    return name
+
+
+def write_application(folder: Path, frontend: str) -> None:
+    """Write an application whose Dockerfile names its frontend."""
+    folder.mkdir()
+    write_base(folder, DOCKERFILE)
+    write_files(folder, ("requirements.txt", "app/main.py"))
+    dockerfile = folder / "Dockerfile"
+    dockerfile.write_text(f"# syntax={frontend}\n{dockerfile.read_text()}")
+
+
+def list_causes(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """List the step and the cause of each change."""
+    return [
+        (miss["text"], each["cause"]) for miss in document["misses"] for each in miss["changes"]
+    ]
+
+
+def test_a_frontend_that_moved_is_no_cause_where_it_builds_the_same(
+    buildkit: Machine, tmp_path: Path, shelf: Shelf
+) -> None:
+    """Every step is reused with another version of the frontend, and an edit is the only cause."""
+    app = tmp_path / "app"
+    name = push_frontend(buildkit, shelf, tmp_path / "frontend", 1)
+    write_application(app, name)
+    assert rebuild(buildkit, app)["counts"]["executed"] == 8
+    for version in (1, 2):
+        push_frontend(buildkit, shelf, tmp_path / "frontend", version)
+        document = rebuild(buildkit, app)
+        assert (document["counts"]["executed"], document["misses"]) == (0, [])
+    push_frontend(buildkit, shelf, tmp_path / "frontend", 3)
+    (app / "app" / "main.py").write_text("new")
+    assert list_causes(rebuild(buildkit, app)) == [("COPY app /app", "content")]
+
+
+def test_a_failed_build_with_a_frontend_is_salvaged(
+    buildkit: Machine, tmp_path: Path, shelf: Shelf
+) -> None:
+    app = tmp_path / "app"
+    write_application(app, push_frontend(buildkit, shelf, tmp_path / "frontend", 1))
+    dockerfile = app / "Dockerfile"
+    text = dockerfile.read_text()
+    dockerfile.write_text(f"{text}RUN exit 3\n")
+    failed = rebuild(buildkit, app, status=1)
+    assert [each["salvaged"] for each in failed["caches"]] == [8]
+    dockerfile.write_text(f"{text}RUN true\n")
+    assert rebuild(buildkit, app)["counts"] == {"reused": 8, "executed": 1, "failed": 0}
+
+
+def test_a_prediction_does_not_trust_a_frontend_that_may_move(
+    buildkit: Machine, tmp_path: Path, shelf: Shelf
+) -> None:
+    app = tmp_path / "app"
+    name = push_frontend(buildkit, shelf, tmp_path / "frontend", 1)
+    write_application(app, name)
+    rebuild(buildkit, app)
+    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    shown = buildkit.run("predict", ".", *store, "--network", "none", folder=app).out
+    assert shown.startswith("8 of 8 steps would be reused")
+    assert f"if the frontend `{name}` has not moved" in shown
