@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from bxcache.buildx.context.selection import Selection, hash_states
+from bxcache.buildx.context.selection import Selection
 from bxcache.buildx.context.wanted import list_reads
 from bxcache.buildx.instructions import read_instructions
 from bxcache.buildx.step_inputs import LOCAL, read_inputs
@@ -23,6 +23,7 @@ from bxcache.redaction import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from bxcache.buildx.metadata import Definition, Operation
     from bxcache.buildx.step_inputs import FileRead
@@ -38,12 +39,42 @@ class ContextState(Struct, frozen=True):
     """What a build could read of one context.
 
     Attributes:
-        files: the state of each file by its path; None if they were not read in time.
+        selection: the files; None if they were not read in time.
         ignored: the patterns of the ignore file.
+        names: how a record names the files whose names look like secrets, by their paths.
+        listed: how a record lists all files, before secrets are masked.
     """
 
-    files: Mapping[str, str] | None = None
+    selection: Selection | None = None
     ignored: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    listed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, files: Mapping[str, str], ignored: tuple[str, ...] = (), reads: Iterable[FileRead] = ()
+    ) -> ContextState:
+        """Prepare what a record will have of a context, so that a finished build need not wait.
+
+        Args:
+            files: the state of each file by its path, sorted.
+            ignored: the patterns of the ignore file.
+            reads: what steps probably read of it.
+        """
+        selection = Selection(files)
+        for read in reads:
+            selection.choose(read)
+        names = {path: hide_names(path) for path in files if is_secret_name(path)}
+        named = {names.get(path, path): state for path, state in files.items()}
+        return cls(selection, ignored, names, fold_files(named, MOST_FILES))
+
+    def list_states(self, paths: AbstractSet[str]) -> Mapping[str, str]:
+        """List some of the files, as a record does."""
+        files = self.selection.files if self.selection is not None else {}
+        if len(paths) == len(files):
+            return self.listed
+        named = {self.names.get(path, path): files[path] for path in files if path in paths}
+        return fold_files(named, MOST_FILES)
 
 
 class BuildFiles(Struct, frozen=True):
@@ -73,7 +104,7 @@ class InputWriter:
         contexts = files.contexts
         self._contexts, self._redact = contexts, redact
         self._selections = {
-            name: Selection(each.files) for name, each in contexts.items() if each.files is not None
+            name: each.selection for name, each in contexts.items() if each.selection is not None
         }
         self._read: dict[str, set[str]] = {}
         self._instructions = read_instructions(files.dockerfile)
@@ -110,9 +141,9 @@ class InputWriter:
 
     def _write_read(self, read: FileRead) -> RecordedRead:
         selection = self._selections.get(read.context)
-        states = selection.select(read) if selection is not None else None
-        if states is not None:
-            self._read.setdefault(read.context, set()).update(states)
+        chosen = selection.choose(read) if selection is not None else None
+        if chosen is not None:
+            self._read.setdefault(read.context, set()).update(chosen.states)
         return RecordedRead(
             context=read.context,
             path=hide_names(read.path),
@@ -120,7 +151,7 @@ class InputWriter:
             follows=read.follows,
             included=read.included,
             excluded=read.excluded,
-            hash=hash_states(states) if states is not None else "",
+            hash=chosen.hash if chosen is not None else "",
         )
 
     def _list_sources(
@@ -158,19 +189,17 @@ class InputWriter:
         """
         return {
             name: RecordedFiles(
-                states=fold_files(self._list_states(name), MOST_FILES),
+                states={
+                    path: self._redact(state) for path, state in self._list_states(name).items()
+                },
                 ignored=tuple(map(self._redact, self._contexts[name].ignored)),
             )
             for name in self._selections
         }
 
-    def _list_states(self, name: str) -> dict[str, str]:
-        files, chosen = self._contexts[name].files or {}, self._read.get(name)
-        return {
-            hide_names(path): self._redact(state)
-            for path, state in files.items()
-            if not self._read or (chosen is not None and path in chosen)
-        }
+    def _list_states(self, name: str) -> Mapping[str, str]:
+        context = self._contexts[name]
+        return context.list_states(self._read.get(name, set())) if self._read else context.listed
 
 
 def hide_names(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.dockerfile import list_unpinned
+from bxcache.buildx.dockerfile import list_instructions, list_unpinned
 from bxcache.config.paths import is_remote, read_dockerfile
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class ContextFiles:
             read_ignore_file,
         )
         from bxcache.buildx.context.known_hashes import KnownHashes  # noqa: PLC0415  # the same
-        from bxcache.buildx.context.wanted import MAIN  # noqa: PLC0415  # the same
+        from bxcache.buildx.context.wanted import MAIN, list_reads  # noqa: PLC0415  # the same
         from bxcache.insight.inputs import ContextState  # noqa: PLC0415  # the same
 
         settings = self._settings if name == MAIN else None
@@ -99,7 +99,14 @@ class ContextFiles:
         reader = ContextReader(str(folder), rules, known, lambda: not self._is_late)
         files = reader.read(wanted)
         known.keep()
-        return ContextState(files, rules.patterns)
+        if files is None:
+            return ContextState(ignored=rules.patterns)
+        reads = (
+            read for _, _, each in list_instructions(self._dockerfile) for read in list_reads(each)
+        )
+        return ContextState.of(
+            files, rules.patterns, (each for each in reads if each.context == name)
+        )
 
     def _find_dockerfile(self) -> str:
         settings = self._settings

@@ -45,7 +45,7 @@ NOTHING = make_record()
 def expect(text: str = DOCKERFILE, before: Record = NOTHING, **changes: str) -> Record:
     """Return the record of a build of some files that has not happened."""
     states = {**FILES, **{name.replace("_", "."): state for name, state in changes.items()}}
-    files = BuildFiles(text, {"context": ContextState(dict(sorted(states.items())))})
+    files = BuildFiles(text, {"context": ContextState.of(dict(sorted(states.items())))})
     arguments = RecordedArguments(key=KEY)
     return expect_build(InputWriter(KEY, files, Redactor()), arguments, None, before)
 

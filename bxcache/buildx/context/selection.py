@@ -6,6 +6,8 @@ import hashlib
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from bxcache.buildx.context.files import HASH_LENGTH, LINK, UNKNOWN, find_target
 from bxcache.buildx.context.ignore import IgnoreRules
 from bxcache.buildx.context.wanted import match_part
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
 _MOST_LINKS = 40
 
 
+class Chosen(Struct, frozen=True):
+    """The files that a step reads.
+
+    Attributes:
+        states: the state of each by its path in the context.
+        hash: a hash of all; empty if a state is unknown.
+    """
+
+    states: Mapping[str, str]
+    hash: str
+
+
 class Selection:
     """The files of a context, to select some of them.
 
@@ -26,8 +40,16 @@ class Selection:
     """
 
     def __init__(self, files: Mapping[str, str]) -> None:
-        self._files = files
+        self.files = files
         self._paths = sorted(files)
+        self._known: dict[FileRead, Chosen] = {}
+
+    def choose(self, read: FileRead) -> Chosen:
+        """Select the files that a step reads, once."""
+        if read not in self._known:
+            states = self.select(read)
+            self._known[read] = Chosen(states, hash_states(states))
+        return self._known[read]
 
     def select(self, read: FileRead) -> dict[str, str]:
         """Return the state of each file that a step reads, by its path in the context."""
@@ -43,7 +65,7 @@ class Selection:
         for top in tops:
             start = self._resolve(top) if read.follows else top
             chosen |= {
-                each: self._files[each]
+                each: self.files[each]
                 for each in self._list_below(start)
                 if is_in(each.removeprefix(start).lstrip("/"))
             }
@@ -54,7 +76,7 @@ class Selection:
         if not top:
             yield from self._paths
             return
-        if top in self._files:
+        if top in self.files:
             yield top
         at = bisect_left(self._paths, f"{top}/")
         while at < len(self._paths) and self._paths[at].startswith(f"{top}/"):
@@ -76,7 +98,7 @@ class Selection:
         while rest:
             part, rest = rest[0], rest[1:]
             inside = f"{done}/{part}" if done else part
-            state = self._files.get(inside, "")
+            state = self.files.get(inside, "")
             if state.startswith(LINK) and followed < _MOST_LINKS:
                 target = find_target(inside, state)
                 if target is None:
