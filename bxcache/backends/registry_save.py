@@ -116,13 +116,7 @@ def _save_finished(save: TagSave, built: Built) -> SavedTag:
 
 
 def _add_results(save: TagSave, digest: str) -> RemoteManifest:
-    repository, before = _find_repository(save), _find_before(save)
-    if before is not None:
-        return add_results(repository, save.tag, digest, before)
-    found = repository.read_manifest(digest)
-    if found is None:
-        raise StoreError(f"`{digest}` is no longer a cache")
-    return found
+    return add_results(_find_repository(save), save.tag, digest, _find_before(save))
 
 
 def _finish_own(save: TagSave, built: Built, *, warns: bool) -> SavedTag:

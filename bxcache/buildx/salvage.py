@@ -18,6 +18,7 @@ from msgspec import Struct
 from bxcache.buildx.dockerfile import SCRATCH, list_bases, list_instructions, list_stages
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import ONLY_STAGE, has_link_flag
+from bxcache.oci.union import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.stream.trace import Trace
 
 _STAGE = "bxcache-finished-steps"
-_NOTHING = "/[b]xcache-copies-nothing"
-"""A pattern that matches no file: BuildKit then copies nothing, and reads only a folder's list."""
 _VARIABLES = ("ENV", "ARG")
 
 
@@ -69,7 +68,7 @@ def cut_dockerfile(text: str, trace: Trace) -> Cut | None:
             kept.update(range(start - 1, end - 1))
     # No line moves, so that BuildKit names the same ones.
     left = (line if at in kept else "" for at, line in enumerate(lines))
-    copies = (" ".join(("COPY", f"--from={number}", _NOTHING, "/")) for number in reached)
+    copies = (" ".join(("COPY", f"--from={number}", NOTHING, "/")) for number in reached)
     steps = tuple(step for each in found for step in each.executed)
     return Cut("\n".join([*left, f"FROM scratch AS {name}", *copies, ""]), name, steps)
 

@@ -54,6 +54,8 @@ class Cause(StrEnum):
     """The layer of the step was in the cache once, and is not any more."""
     NOT_EXPORTED = "not-exported"
     """The layer of the step was never saved."""
+    UNFINISHED = "unfinished"
+    """The failed build whose finished steps the cache has did not finish this one."""
     UNKNOWN = "unknown"
     """Nothing that is known of its inputs changed."""
 

@@ -113,6 +113,28 @@ def predict_steps(
     return tuple(predictor.found)
 
 
+def join_predictions(
+    steps: tuple[PredictedStep, ...], later: tuple[PredictedStep, ...]
+) -> tuple[PredictedStep, ...]:
+    """Join two predictions from one cache: by a build, and by a later one that failed.
+
+    What the failed build finished is reused, and the rest is as far as the first one had it.
+    """
+    if len(steps) != len(later):
+        return steps
+    pairs = [*zip(steps, later, strict=True)]
+    if any(own.step.lines != other.step.lines for own, other in pairs):
+        return tuple(own for own, _ in pairs)
+    return tuple(_choose(own, other) for own, other in pairs)
+
+
+def _choose(own: PredictedStep, other: PredictedStep) -> PredictedStep:
+    is_unfinished = any(each.cause is Cause.UNFINISHED for each in other.changes)
+    if own.outcome is Outcome.REUSED or (own.outcome is None and is_unfinished):
+        return own
+    return other
+
+
 def list_assumptions(
     dockerfile: str, target: str | None, contexts: Iterable[str] = ()
 ) -> Iterator[str]:

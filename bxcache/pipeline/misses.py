@@ -11,7 +11,7 @@ from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.advice import list_advice
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
-from bxcache.insight.prediction import judge_prediction, predict_steps
+from bxcache.insight.prediction import join_predictions, judge_prediction, predict_steps
 from bxcache.insight.recent_builds import read_trusted
 from bxcache.insight.record_misses import RecordedChange
 from bxcache.pipeline.record import find_checkout
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from bxcache.backends.base import Backend, CacheUse
+    from bxcache.insight.prediction import PredictedStep
     from bxcache.insight.record import Record
     from bxcache.insight.record_misses import RecordedPrediction
     from bxcache.insight.record_parts import RecordedStep
@@ -34,7 +35,8 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
     `earlier` has the newest record first.
     """
     donor = _find_donor(target, record, caches, earlier)
-    basis = describe_basis(donor.record) if donor.record is not None else None
+    known = donor.older or donor.record
+    basis = describe_basis(known) if known is not None else None
     update = {
         "steps": _mark_steps(record, donor),
         "misses": explain_misses(record, donor),
@@ -70,9 +72,11 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
     if imported:
         scopes = {each.scope for each in imported}
         find = partial(find_layers, target.prepared.backends, plan.imports)
+        before = next((each for each in done if each.scope.name in scopes), None)
         return Donor(
-            next((each for each in done if each.scope.name in scopes), None),
+            before,
             RecordedChange(cause=Cause.UNKNOWN_DONOR, name=redact(imported[0].where)),
+            older=_find_older(before, earlier),
             is_imported=True,
             find_layers=cache(find),
         )
@@ -90,6 +94,14 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
     return Donor(last if has_some else None, RecordedChange(cause=Cause.NO_DONOR, after=seen))
 
 
+def _find_older(before: Record | None, earlier: Sequence[Record]) -> Record | None:
+    """Find the last successful build of a scope whose cache has what a failed one finished."""
+    if before is None or not before.exit_status:
+        return None
+    own = (each for each in earlier if each.scope.name == before.scope.name)
+    return next((each for each in own if not each.exit_status), None)
+
+
 def _find_last(target: Target, record: Record, done: Sequence[Record]) -> Record | None:
     """Find the last build of the scope, also in the user's own records."""
     own = (each for each in done if each.scope.name == record.scope.name)
@@ -99,15 +111,20 @@ def _find_last(target: Target, record: Record, done: Sequence[Record]) -> Record
 
 def _predict(target: Target, record: Record, donor: Donor) -> RecordedPrediction | None:
     """Predict the build from what was known before it, and judge that."""
-    before, files = donor.record, target.files.wait() if target.files is not None else None
-    if before is None or record.exit_status or files is None or not donor.is_imported:
+    files = target.files.wait() if target.files is not None else None
+    if donor.record is None or record.exit_status or files is None or not donor.is_imported:
         return None
-    if not (before.instructions and before.arguments.key == record.arguments.key):
+    key, stage = record.arguments.key, target.prepared.setup.config.build.target
+    known = [each for each in (donor.older, donor.record) if each is not None]
+    if not all(each.instructions and each.arguments.key == key for each in known):
         return None
-    stage = target.prepared.setup.config.build.target
-    writer = InputWriter(before.arguments.key, files, target.runner.redact)
-    expected = expect_build(writer, record.arguments, stage, before, record.uncached)
-    return judge_prediction(predict_steps(expected, before, donor.find_layers()), record)
+    predicted: tuple[PredictedStep, ...] = ()
+    for before in known:
+        writer = InputWriter(key, files, target.runner.redact)
+        expected = expect_build(writer, record.arguments, stage, before, record.uncached)
+        found = predict_steps(expected, before, donor.find_layers())
+        predicted = join_predictions(predicted, found) if predicted else found
+    return judge_prediction(predicted, record)
 
 
 def find_layers(

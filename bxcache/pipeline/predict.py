@@ -11,7 +11,12 @@ from bxcache.insight.earlier import EarlierQuery, read_earlier
 from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.explain import describe_basis
-from bxcache.insight.prediction import Prediction, list_assumptions, predict_steps
+from bxcache.insight.prediction import (
+    Prediction,
+    join_predictions,
+    list_assumptions,
+    predict_steps,
+)
 from bxcache.insight.record_steps import hash_arguments
 from bxcache.pipeline.context_files import ContextFiles
 from bxcache.pipeline.misses import find_layers
@@ -50,7 +55,7 @@ def _predict(
 ) -> Prediction:
     if not imports:
         return Prediction(why_unknown=_NO_CACHE)
-    before = _find_record(prepared, imports)
+    before, failed = _find_records(prepared, imports)
     if before is None:
         return Prediction(why_unknown=_NO_RECORD.format(imports[0].scope))
     if not before.instructions or not before.arguments.key:
@@ -60,8 +65,12 @@ def _predict(
         return Prediction(basis=basis, why_unknown=_NO_FILES)
     settings = prepared.setup.config.build
     present = find_layers(prepared.backends, imports)
+    steps = predict_steps(_expect(prepared, files, before), before, present)
+    if failed is not None and failed.instructions and failed.arguments.key:
+        later = predict_steps(_expect(prepared, files, failed), failed, present)
+        steps = join_predictions(steps, later)
     return Prediction(
-        steps=predict_steps(_expect(prepared, files, before), before, present),
+        steps=steps,
         basis=basis,
         assumptions=(
             *list_assumptions(files.dockerfile, settings.target, settings.build_contexts),
@@ -78,12 +87,19 @@ def _list_settings(prepared: Prepared, before: Record) -> Iterator[str]:
         yield "no argument for docker matters"
 
 
-def _find_record(prepared: Prepared, imports: Sequence[CacheUse]) -> Record | None:
-    """Find the record of the last successful build of an imported cache."""
+def _find_records(
+    prepared: Prepared, imports: Sequence[CacheUse]
+) -> tuple[Record | None, Record | None]:
+    """Find the record of the last successful build of an imported cache.
+
+    The second one is that of a later build that failed, if the cache has what that finished.
+    """
     scopes = tuple(use.scope for use in imports)
     query = EarlierQuery(scopes, time.time(), most=1, everywhere=False)
     found = read_earlier(list_holders(prepared.setup), query)
-    return next((each for each in found if not each.exit_status), None)
+    known = [each for each in found if not each.exit_status or each.is_salvaged]
+    last = next((each for each in known if not each.exit_status), None)
+    return last, known[0] if known and known[0] is not last else None
 
 
 def _expect(prepared: Prepared, files: BuildFiles, before: Record) -> Record:

@@ -17,7 +17,6 @@ from bxcache.buildx.stream.events import Noted, Outcome, Phase
 from bxcache.config.paths import find_dockerfile, read_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.errors import EXIT_INTERRUPTED, BxcacheError, StoppedError
-from bxcache.pipeline.earlier import find_salvaged
 from bxcache.pipeline.save import Caches, merge_results
 
 if TYPE_CHECKING:
@@ -30,22 +29,19 @@ if TYPE_CHECKING:
     from bxcache.pipeline.target import Target
 
 _FOLDER = "finished"
-_PATIENCE = 2.0
-"""How long to wait for the records of earlier builds, in seconds."""
 _NO_IMAGE = "an inline cache is part of the image, and the build made no image"
 
 
 def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
     """Save what has finished of a failed build to each cache that can have it.
 
-    The cache of a successful build stays as it is: BuildKit may miss at random in a cache to which
-    a part of another build is added. The failure of the build stays what it is, too: whatever goes
+    What else the caches have stays there. The failure of the build is what it was: whatever goes
     wrong here is a note.
     """
     cache = target.prepared.setup.config.cache
     executed = any(step.outcome is Outcome.EXECUTED for step in ran.trace.steps)
     wanted = cache.salvage != "never" and executed
-    if not (wanted and target.plan.saves) or target.call or _has_cache(target):
+    if not (wanted and target.plan.saves) or target.call:
         return caches
     saves = [each for each in target.plan.saves if each.use.backend.salvages]
     text = read_text(target)
@@ -69,12 +65,6 @@ def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
     for trouble in filter(None, troubles):
         target.runner.report(Noted(f"its finished steps are not saved: {trouble}"))
     return replace(caches, results=merge_results([*caches.results, *results]), saved=done)
-
-
-def _has_cache(target: Target) -> bool:
-    """Whether the build started from the cache of a successful build, or was to start from it."""
-    records = target.earlier.wait(_PATIENCE) if target.earlier is not None else ()
-    return target.plan.wants_import and find_salvaged(records, target.plan) is None
 
 
 def salvage_stopped(target: Target) -> None:

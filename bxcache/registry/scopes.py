@@ -16,7 +16,8 @@ from bxcache.config.json_documents import make_part
 from bxcache.errors import RegistryError, StoreError, Trouble
 from bxcache.oci.documents import compute_digest
 from bxcache.oci.merging import merge_caches
-from bxcache.oci.succession import choose_successor, unite_caches
+from bxcache.oci.succession import choose_successor
+from bxcache.oci.union import unite_caches
 from bxcache.place.scope import describe_identity
 from bxcache.registry.labels import (
     EMPTY,
@@ -181,23 +182,27 @@ def keep_results(
 
 
 def add_results(
-    repository: Repository, tag: str, digest: str, before: RemoteManifest
+    repository: Repository, tag: str, digest: str, before: RemoteManifest | None
 ) -> RemoteManifest:
     """Give a tag all that an earlier manifest has, and what its new one, of this digest, adds.
 
-    If that fails, the tag is the earlier manifest again. A RegistryError or a StoreError says why.
+    Without an earlier one, it gets what the new one has. If that fails, the tag is the earlier
+    manifest again. A RegistryError or a StoreError says why.
     """
     try:
         written = repository.read_manifest(digest)
         cache, after = (_read_cache(repository, each) for each in (before, written))
-        if cache is None or after is None:
+        if (cache is None and before is not None) or after is None or written is None:
             raise StoreError("what the scope has is not a cache")  # noqa: TRY301  # as below
         united = unite_caches(cache, after)
         if united.merged is not None:
             return _write_merged(repository, tag, after[0], united.merged)
     except BaseException:
-        copy_scope(repository, before, tag)
+        if before is not None:
+            copy_scope(repository, before, tag)
         raise
+    if before is None:
+        return written
     copy_scope(repository, before, tag)
     return before
 

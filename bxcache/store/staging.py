@@ -18,7 +18,8 @@ from bxcache.errors import StoreError
 from bxcache.oci.chains import find_lost, list_chains
 from bxcache.oci.documents import CacheManifest, Descriptor, compute_digest, parse_config
 from bxcache.oci.merging import Merged, merge_caches
-from bxcache.oci.succession import choose_successor, unite_caches
+from bxcache.oci.succession import choose_successor
+from bxcache.oci.union import unite_caches
 from bxcache.store.catalog import Catalog, Change
 from bxcache.store.folders import TEMPORARY, Folder, link_blob
 from bxcache.store.journal import Work, make_page
@@ -272,12 +273,12 @@ def add_results(
     donor = next(iter(staging.donors), None)
     if own is not None and (donor is None or own.digest != donor.digest):
         raise StoreError(f"the scope `{entry.ref_name}` has a cache that the build did not import")
-    if donor is None:
-        return entry, manifest
-    before = read_manifest(layout, donor)
-    after = manifest, read_config(layout, manifest)
-    united = unite_caches((before, read_config(layout, before)), after)
+    before = read_manifest(layout, donor) if donor is not None else None
+    cache = (before, read_config(layout, before)) if before is not None else None
+    united = unite_caches(cache, (manifest, read_config(layout, manifest)))
     if united.merged is None:
+        if donor is None or before is None:
+            return entry, manifest
         return donor.named(entry.ref_name), before
     content = CacheManifest.model_validate_json(united.merged.manifest)
     return _write_merged(layout, entry, united.merged), content

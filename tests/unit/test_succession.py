@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from bxcache.errors import StoreError
 from bxcache.oci.documents import CacheManifest
-from bxcache.oci.succession import Cache, Successor, choose_successor, unite_caches
+from bxcache.oci.graph import Cache
+from bxcache.oci.succession import Successor, choose_successor
+from bxcache.oci.union import NOTHING, unite_caches
 from bxcache.registry.scopes import keep_results
 from bxcache.store.staging import draw_name
 from tests.support.layouts import (
@@ -266,6 +268,45 @@ def test_another_version_of_a_key_is_left_out() -> None:
         ("base", "a"),
         ("copy(base)(changed files)", "ab"),
         ("other(base)", "ad"),
+    }
+
+
+def list_links(cache: Cache) -> dict[str, set[str]]:
+    """Return the keys that each key of a cache refers to."""
+    records = json.loads(cache[1])["records"]
+    return {
+        each["digest"]: {
+            records[way["link"]]["digest"] for ways in each.get("inputs") or () for way in ways
+        }
+        for each in records
+    }
+
+
+def test_one_key_refers_to_all_ends_of_a_cache() -> None:
+    """BuildKit follows keys from one end to the others; another union ties new ends, not old."""
+    base: Record = ("base", [], "a")
+    old: list[Record] = [base, ("files", [], ""), ("copy", [[0], [1]], "ab"), ("x", [[0]], "ac")]
+    new: list[Record] = [base, ("changed", [], ""), ("copy", [[0], [1]], "ad"), ("y", [[2]], "ade")]
+    united = unite(make(old), make(new))
+    more = unite(united, make([*new, ("z", [[0]], "af")]))
+    for cache, ends in ((united, {"x", "y"}), (more, {"x", "y", "z"})):
+        links = list_links(cache)
+        used = set().union(*links.values())
+        assert [links[key] for key in links.keys() - used] == [ends]
+    assert read(more) == read(united) | {("z(base)", "af")}
+
+
+def test_the_stage_that_reaches_all_others_leaves_no_key() -> None:
+    """What a failed build exports has the keys and results of its own steps alone."""
+    manifest, config = make([COPY, SOURCE, RUN, ("reach", [[2]], "c")])
+    document = json.loads(config)
+    selector = digest_of(NOTHING.encode())
+    document["records"][3]["inputs"][0][0]["selector"] = selector
+    united = unite_caches(None, (manifest, json.dumps(document).encode()))
+    assert united.merged is not None
+    assert read((manifest, united.merged.config)) == {COPIED, RAN}
+    assert "reach" not in {
+        key for key, links in list_links((manifest, united.merged.config)).items() if links
     }
 
 

@@ -144,7 +144,8 @@ def _describe_misses(record: Record, misses: Sequence[RecordedMiss]) -> str:
     step = record.steps[miss.step]
     line = f", line {step.lines[0]}" if step.lines else ""
     stage = f"stage {label_stage(step.stage, step.platforms)}" if step.stage else "the stage"
-    since = _describe_since(record)
+    is_unfinished = any(each.cause is Cause.UNFINISHED for each in miss.changes)
+    since = "" if is_unfinished else _describe_since(record)
     followed = sum(len(each.later) for each in misses)
     more = f"; {format_count(followed, 'later step')} ran because of it" if followed else ""
     twins = f" and {format_count(others, 'other step')}" if others else ""
@@ -316,5 +317,6 @@ _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.IGNORED: _describe_ignored,
     Cause.EVICTED: _name("the cache no longer has its layer"),
     Cause.NOT_EXPORTED: _name("its layer was never saved"),
+    Cause.UNFINISHED: _name("the failed build had not finished it"),
     Cause.UNKNOWN: _describe_unknown,
 }

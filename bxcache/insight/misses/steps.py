@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bxcache.buildx.instructions import ARG
+from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.causes import Cause
 from bxcache.insight.misses.dockerfile import WrittenSteps
 from bxcache.insight.misses.files import compare_files
@@ -51,7 +52,8 @@ class Comparison(Struct, frozen=True):
     def list_changes(self, at: int) -> list[RecordedChange]:
         """List what changed of the step at a position, apart from the steps that it needs."""
         if at not in self.pairs:
-            return [RecordedChange(cause=Cause.NEW)]
+            is_known = self.before.exit_status and self._is_written(at)
+            return [RecordedChange(cause=Cause.UNFINISHED if is_known else Cause.NEW)]
         step, other = self.now.steps[at], self.before.steps[self.pairs[at]]
         written = tuple(
             each.find(one) for each, one in zip(self.written, (step, other), strict=True)
@@ -76,9 +78,18 @@ class Comparison(Struct, frozen=True):
             settings = (ours.list_settings(step), theirs.list_settings(other))
             changes += _compare_written(*settings, given)
         changes += found.compare_reads(self.now.files, self.before.files)
+        if not changes and other.outcome is Outcome.FAILED:
+            changes.append(RecordedChange(cause=Cause.UNFINISHED))
         if not changes and not found.has_same_definition:
             changes += self._explain_definition(is_known=found.has_new_definition)
         return changes
+
+    def _is_written(self, at: int) -> bool:
+        """Whether the earlier Dockerfile has the instruction of a step, too."""
+        now = {each.line: each.hash for each in self.now.instructions}
+        before = {each.hash for each in self.before.instructions}
+        known = _share_key(self.now, self.before)
+        return known and any(now.get(line) in before for line in self.now.steps[at].lines)
 
     def _explain_definition(self, *, is_known: bool) -> Iterator[RecordedChange]:
         """Explain a definition that may be another one although nothing else of the step is."""
