@@ -174,6 +174,15 @@ def test_a_registry_gets_what_had_finished(machine: Machine, app: Path, shelf: S
     done = build(0)
     assert ("base", "COPY stamp /stamp") in list_steps(done, "reused")
     assert ("assets", "COPY --link assets /assets") in list_steps(done, "reused")
+    # Now the registry has the cache of a whole build.
+    (app / "requirements.txt").write_text("new\n")
+    break_at(app, "COPY app")
+    assert build(1)["caches"][-1]["salvaged"] == 3
+    (app / "Dockerfile").write_text(text)
+    assert list_steps(build(0), "executed") == {
+        ("build", "COPY app /app"),
+        ("build", "RUN echo plain > /word"),
+    }
 
 
 @pytest.mark.parametrize("wanted", ["failed", "never"])
