@@ -1,6 +1,6 @@
-"""Dockerfiles that name their frontend in a `# syntax=` line.
+"""A BuildKit without Docker: Dockerfiles that name their frontend, and caches of another version.
 
-An engine of the tests has no network for the frontend's container, so these need another BuildKit.
+An engine of the tests has no network for the frontend's container.
 """
 
 from __future__ import annotations
@@ -98,3 +98,20 @@ def test_a_prediction_does_not_trust_a_frontend_that_may_move(
     shown = buildkit.run("predict", ".", *store, "--network", "none", folder=app).out
     assert shown.startswith("8 of 8 steps would be reused")
     assert f"if the frontend `{name}` has not moved" in shown
+
+
+def test_a_cache_serves_another_version_of_buildkit(
+    buildkit: Machine, machine: Machine, tmp_path: Path
+) -> None:
+    """What one BuildKit has saved, the other one reuses, a failed build included."""
+    for first, second in ((buildkit, machine), (machine, buildkit)):
+        app = tmp_path / (first.builder or "docker") / "app"
+        app.mkdir(parents=True)
+        write_base(app, DOCKERFILE)
+        write_files(app, ("requirements.txt", "app/main.py"))
+        text = (app / "Dockerfile").read_text()
+        (app / "Dockerfile").write_text(f"{text}RUN exit 3\n")
+        assert rebuild(first, app, status=1)["caches"][0]["salvaged"] == 8
+        (app / "Dockerfile").write_text(f"{text}RUN true\n")
+        assert rebuild(second, app)["counts"] == {"reused": 8, "executed": 1, "failed": 0}
+        assert rebuild(first, app)["counts"] == {"reused": 9, "executed": 0, "failed": 0}
