@@ -117,24 +117,29 @@ def list_needed(
 
     Of several with one name, the last before the user counts; as the target, the last of all.
     """
-    names: dict[str, list[int]] = {}
-    for number, stage in enumerate(stages):
-        if stage.is_named:
-            names.setdefault(stage.name, []).append(number)
-    last = len(stages) - 1
-    waiting = [names.get((target or "").lower(), [last])[-1]] if stages else []
+    own = (at for at, each in enumerate(stages) if each.is_named)
+    named = {stages[at].name: at for at in own}
+    waiting = [named.get((target or "").lower(), len(stages) - 1)] if stages else []
     found: set[int] = set()
     while waiting:
         at = waiting.pop()
         if at in found:
             continue
         found.add(at)
-        for used in (stages[at].base, *stages[at].uses):
-            is_number = used.isdecimal() and len(used) <= _MOST_DIGITS
-            numbers = [int(used)] if is_number else names.get(used.lower(), [])
-            # A stage can use only earlier ones.
-            waiting += [number for number in numbers if number < at][-1:]
+        used = (find_stage(stages, each, at) for each in (stages[at].base, *stages[at].uses))
+        waiting += [each for each in used if each is not None]
     return frozenset(stages[number] for number in found)
+
+
+def find_stage(stages: Sequence[DockerfileStage], used: str, at: int) -> int | None:
+    """Find the stage that a name or a number stands for in the stage at a position.
+
+    A stage can use only earlier ones; of several with one name, the last counts.
+    """
+    if used.isdecimal() and len(used) <= _MOST_DIGITS:
+        return int(used) if int(used) < at else None
+    named = ((each, stages[each]) for each in reversed(range(at)))
+    return next((n for n, each in named if each.is_named and each.name == used.lower()), None)
 
 
 def list_instructions(text: str) -> Iterator[tuple[int, int, str]]:

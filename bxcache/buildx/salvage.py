@@ -14,14 +14,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from bxcache.buildx.dockerfile import SCRATCH, list_bases, list_instructions, list_stages
+from bxcache.buildx.dockerfile import (
+    SCRATCH,
+    find_stage,
+    list_bases,
+    list_instructions,
+    list_stages,
+    list_used,
+)
 from bxcache.buildx.stream.events import Outcome
 from bxcache.buildx.stream.names import ONLY_STAGE, has_link_flag
 from bxcache.oci.union import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from bxcache.buildx.dockerfile import DockerfileStage
     from bxcache.buildx.stream.names import StepName
@@ -53,6 +62,9 @@ def cut_dockerfile(text: str, trace: Trace) -> Cut | None:
     """
     stages = list_stages(text)
     found = [*_find_finished(stages, trace)]
+    for number in _find_whole(stages, found, text):
+        length = len(stages[number].steps)
+        found[number] = replace(found[number], length=length, linked=(), is_based=True)
     reached = [number for number, each in enumerate(found) if each.executed]
     if not reached:
         return None
@@ -104,6 +116,28 @@ def _find_finished(stages: Sequence[DockerfileStage], trace: Trace) -> Iterator[
         found = _judge_stage(stage, places, outcomes, has_base=below)
         reachable.append(found.is_based)
         yield found
+
+
+def _find_whole(
+    stages: Sequence[DockerfileStage], found: Sequence[_Finished], text: str
+) -> AbstractSet[int]:
+    """Find the stages that have finished as a whole, since finished steps of others need them.
+
+    What targets of a bake share is reported for one of them alone.
+    """
+    texts = {line: words for line, _, words in list_instructions(text)}
+    whole: set[int] = set()
+    for number in reversed(range(len(stages))):
+        stage, finished, base = stages[number], found[number], list_bases(stages)[number]
+        is_whole = number in whole
+        places = {*range(len(stage.steps) if is_whole else finished.length), *finished.linked}
+        if base is not None and (is_whole or finished.length):
+            whole.add(base)
+        used = (name for at in places for name in list_used(texts[stage.steps[at][0]]))
+        whole.update(
+            n for n in (find_stage(stages, name, number) for name in used) if n is not None
+        )
+    return whole
 
 
 def _list_outcomes(trace: Trace) -> Iterator[tuple[StepName, Outcome]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -138,6 +138,7 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
         finish_target,
         has_failed,
         leave_metadata,
+        salvage_target,
         save_target,
     )
 
@@ -147,12 +148,11 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
     for name, each in targets.items():
         each.entry.report(Progress.BUILT, ran[name])
     runs = [ran[name] for name in targets]
-    if len(targets) == 1:
-        outcomes = [*map(finish, targets.values(), map(save_target, targets.values(), runs))]
-    else:
-        with open_pool(job.stop, MOST_AT_ONCE) as pool:
-            saved = [*pool.map(save_target, targets.values(), runs)]
-            outcomes = [*pool.map(finish, targets.values(), saved)]
+    each_target = targets.values()
+    with open_pool(job.stop, MOST_AT_ONCE) if len(targets) > 1 else nullcontext() as pool:
+        map_all = pool.map if pool is not None else map
+        saved = [*map(salvage_target, each_target, [*map_all(save_target, each_target, runs)])]
+        outcomes = [*map_all(finish, each_target, saved)]
     return _add_trouble(job, {each.image: each for each in outcomes}, trouble)
 
 

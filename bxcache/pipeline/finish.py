@@ -46,19 +46,33 @@ class SavedTarget(Struct, frozen=True):
 
 
 def save_target(target: Target, ran: RunResult) -> SavedTarget:
-    """Save the caches of a target that docker has built, or what finished of it."""
+    """Save the caches of a target that docker has built."""
     try:
         for backend in target.prepared.backends:
             ran = backend.finish_export(target.runner, target.plan.uses, ran)
         ran = _locate(target, ran)
         caches = save_build(target, ran)
-        if ran.exit_status:
-            caches = salvage_build(target, ran, caches)
     except BxcacheError as error:
         target.entry.report(Progress.SAVED, ran)
         return SavedTarget(ran, Caches(), error)
     target.entry.report(Progress.SAVED, replace(ran, metadata=caches.complete(ran.metadata)))
     return SavedTarget(ran, caches)
+
+
+def salvage_target(target: Target, saved: SavedTarget) -> SavedTarget:
+    """Save what finished of a target that failed, after all others are saved.
+
+    As long as another run of the same builder lasts, BuildKit may execute again what both share.
+    """
+    ran = saved.ran
+    if saved.error is not None or not ran.exit_status:
+        return saved
+    try:
+        caches = salvage_build(target, ran, saved.caches)
+    except BxcacheError as error:
+        return SavedTarget(ran, saved.caches, error)
+    target.entry.report(Progress.SAVED, replace(ran, metadata=caches.complete(ran.metadata)))
+    return replace(saved, caches=caches)
 
 
 def finish_target(

@@ -127,6 +127,17 @@ CASES: dict[str, tuple[str, list[tuple[str, Outcome | None]], list[str]]] = {
         ],
         ["FROM scratch", "COPY a /"],
     ),
+    "stages below that another target reports": (
+        (
+            "FROM scratch AS a\nCOPY a /\nFROM scratch AS b\nCOPY b /\nFROM b AS c\n"
+            "COPY --from=a /a /\nFROM c\nRUN d\nRUN e"
+        ),
+        [("[stage-3 1] RUN d", E), ("[stage-3 2] RUN e", F)],
+        [
+            *("FROM scratch AS a", "COPY a /", "FROM scratch AS b", "COPY b /", "FROM b AS c"),
+            *("COPY --from=a /a /", "FROM c", "RUN d"),
+        ],
+    ),
     "two stages of one name": (
         "FROM scratch AS a\nCOPY a /\nFROM scratch AS a\nCOPY b /\nFROM scratch\nCOPY c /\nRUN d",
         [("[a 1] COPY a /", E), ("[stage-2 1] COPY c /", E), ("[stage-2 2] RUN d", F)],
