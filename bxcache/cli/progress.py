@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 QUIET = "quiet"
 _SILENT = (QUIET, "none")
+_MOST_LINES = 20
+"""How many lines of a failed step's log are shown again at the end."""
 
 
 def open_progress(
@@ -38,7 +40,10 @@ def open_progress(
         return view
     if mode == "rawjson":
         return nullcontext(_open_raw(log))
-    return nullcontext(QuietProgress() if mode in _SILENT else PlainProgress(sys.stderr))
+    if mode in _SILENT:
+        return nullcontext(QuietProgress())
+    plain = PlainProgress(sys.stderr)
+    return nullcontext(lambda event: None if failures.take(event) else plain(event))
 
 
 @contextmanager
@@ -58,7 +63,16 @@ def open_batch_progress(
     else:
         from bxcache.console.batch import BatchProgress  # noqa: PLC0415  # only several need it
 
-        yield BatchProgress(sys.stderr, names)
+        lines = BatchProgress(sys.stderr, names)
+        yield lambda name, event: None if failures.take(event, name) else lines(name, event)
+
+
+def open_failures(mode: str, log: JobLog | None) -> Failures:
+    """Keep what shows why steps fail, to print it last."""
+    from bxcache.console.failures import Failures  # noqa: PLC0415  # only a build needs it
+
+    # Elsewhere, the lines of a step are not shown, or in a folded section.
+    return Failures(sys.stderr, log, None if log is not None or _is_drawn(mode) else _MOST_LINES)
 
 
 def _open_raw(log: JobLog | None) -> RawProgress:
@@ -69,7 +83,7 @@ def _choose_view(
     mode: str, log: JobLog | None, failures: Failures, title: str, names: Sequence[str] = ()
 ) -> LiveProgress | FoldedProgress | None:
     """A view that must be closed; None for plain lines or no output."""
-    if (mode == "tty" and sys.stderr.isatty()) or (mode == "auto" and is_live(sys.stderr)):
+    if _is_drawn(mode):
         from bxcache.console.live import LiveProgress  # noqa: PLC0415  # only a terminal needs it
 
         return LiveProgress(sys.stderr, failures)
@@ -78,6 +92,10 @@ def _choose_view(
     from bxcache.console.batch import FoldedProgress  # noqa: PLC0415  # only a CI job needs it
 
     return FoldedProgress(sys.stderr, log, failures, title, names)
+
+
+def _is_drawn(mode: str) -> bool:
+    return (mode == "tty" and sys.stderr.isatty()) or (mode == "auto" and is_live(sys.stderr))
 
 
 def is_shown(mode: str) -> bool:

@@ -34,9 +34,12 @@ class Failures:
     A long log is kept in a file, to bound memory. The `with` statement prints the logs at its end.
     """
 
-    def __init__(self, stream: TextIO, log: JobLog | None = None) -> None:
-        """The stream gets the text at the end; `log` is the log of the CI job, if any."""
-        self._stream, self._log = stream, log
+    def __init__(self, stream: TextIO, log: JobLog | None = None, most: int | None = None) -> None:
+        """The stream gets the text at the end; `log` is the log of the CI job, if any.
+
+        At most so many last lines of each step's log are printed, if they were shown before.
+        """
+        self._stream, self._log, self._most = stream, log, most
         self._show = log.defuse if log is not None else show_line
         # None marks a log that could not be stored.
         self._logs: dict[Key, IO[str] | None] = {}
@@ -138,7 +141,7 @@ class Failures:
         self._print("", self._show(f"log of {head} {first}:{lost}"))
         if log is not None:
             log.seek(0)
-            for line in log:
+            for line in log if self._most is None else deque(log, self._most):
                 self._print(self._show(line.rstrip("\n")))
 
     def _print(self, *lines: str) -> None:

@@ -249,13 +249,14 @@ def test_a_usual_line_is_printed_unchanged(provider: str) -> None:
         assert JobLog(provider).defuse(line) == line
 
 
-def test_outside_ci_nothing_changes(
+def test_outside_ci_the_failure_comes_last_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside CI, lines are printed unchanged and not repeated."""
+    """Outside CI, lines are printed unchanged, and only the end of the failed step's log again."""
+    log = [f"line {number}" for number in range(30)]
 
     def build(_: object, observe: Any) -> BuildResult:  # noqa: ANN401
-        for event in list_events(("a", "::error::b")):
+        for event in list_events(("a", "::error::b", *log)):
             observe(event)
         raise BuildFailedError("failed", exit_status=2, result=FAILED)
 
@@ -264,6 +265,6 @@ def test_outside_ci_nothing_changes(
     err = capsys.readouterr().err.splitlines()
     assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]
     assert err[3] == "                  [build 2/3] ::error::b"
-    assert err[-2].startswith("1 step")
-    assert sum("RUN make" in line for line in err) == 3
+    assert err[-len(POSITION) - 22 : -21] == [*POSITION, ""]
+    assert err[-21:] == ["log of [build 2/3] RUN make:", *log[-20:]]
     assert not sys.stderr.isatty()

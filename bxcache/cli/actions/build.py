@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,8 +16,7 @@ from bxcache.buildx.stream.events import RunStarted
 from bxcache.cli.actions.request import check_options, choose_mode, choose_plain_mode, to_request
 from bxcache.cli.files import report_build
 from bxcache.cli.job_log import find_job_log, say
-from bxcache.cli.progress import QUIET, open_log, open_progress
-from bxcache.console.failures import Failures
+from bxcache.cli.progress import QUIET, open_failures, open_log, open_progress
 from bxcache.errors import BuildFailedError, ConfigError, Problem, ResultError
 from bxcache.pipeline.entry import preview_build, run_build
 from bxcache.pipeline.request import STDOUT
@@ -104,7 +102,7 @@ def _is_image(word: str, config_file: Path | None) -> bool:
 def _build(request: BuildRequest, values: dict[str, Any]) -> int:
     mode, log = choose_mode(values), find_job_log()
     failure: ResultError | None = None
-    with Failures(sys.stderr, log) as failures:
+    with open_failures(mode, log) as failures:
         with open_log(values["log"]) as keep, open_progress(mode, log, failures) as observer:
 
             def observe(event: Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,9 @@ from msgspec.structs import replace
 from bxcache.cli.actions.request import choose_mode
 from bxcache.cli.files import check_outside, report_build, to_file
 from bxcache.cli.job_log import find_job_log, say
-from bxcache.cli.progress import QUIET, open_batch_progress, open_logs
+from bxcache.cli.progress import QUIET, open_batch_progress, open_failures, open_logs
 from bxcache.cli.results import annotate, note_unknown, print_layers, print_warnings
 from bxcache.console.batch import IMAGES, TARGETS, render_batch
-from bxcache.console.failures import Failures
 from bxcache.console.tables import render_document
 from bxcache.errors import StoppedError, StoreError
 from bxcache.pipeline.batch import MOST_AT_ONCE, build_batch, check_batch, choose_images
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.stream.events import Event
+    from bxcache.console.failures import Failures
     from bxcache.pipeline.batch import ImageObserver
     from bxcache.pipeline.request import BuildRequest
     from bxcache.pipeline.result import BuildResult, Outcomes
@@ -134,7 +133,7 @@ def run_several(
     begun, log = time.monotonic(), find_job_log()
     mode, title = choose_mode(values), f"docker buildx {'bake' if what == TARGETS else 'build'}"
     logs = {name: each.log for name, each in files.items()} or {"": values["log"]}
-    with Failures(sys.stderr, log) as failures:
+    with open_failures(mode, log) as failures:
         with (
             open_logs(logs) as keep,
             open_batch_progress(mode, log, failures, title, tuple(files)) as progress,
