@@ -6,12 +6,14 @@ import os
 import re
 from functools import cached_property
 from itertools import islice
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from bxcache.backends.declared import list_holders
 from bxcache.backends.holders import open_holder
+from bxcache.buildx.stream.events import Outcome
 from bxcache.config.paths import find_dockerfile
 from bxcache.config.quantities import format_count
 from bxcache.config.wording import name_call, name_option
@@ -28,7 +30,7 @@ from bxcache.place.scope import Owner, Scope, guess_platform, write_owner
 from bxcache.place.trust import decide_trust, find_owner, load_guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bxcache.backends.holders import Content, Holder
     from bxcache.config.loading import Setup
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 _BACK = re.compile(r"(?s)\A(.*?)(~\d{0,4})?\Z")
 """A name, and how many builds before the last one are meant."""
 _MOST_NAMES = 20
+_LONGEST = 60
+"""How much is shown of an instruction."""
 _USUAL_TAG = "latest"
 """The tag that plain buildx exports to by default."""
 
@@ -313,15 +317,31 @@ class _Search:
             if record.exit_status:
                 failed.append(record)
             elif count == self.back:
-                later = format_count(len(failed), "later build")
-                return record, [f"{later} failed and saved nothing"] if failed else []
+                return record, [_describe_failed(failed)] if failed else []
             else:
                 count += 1
         if count == 0 and self.back < len(failed):
-            return failed[self.back], ["the build failed, so the layers of its steps are unknown"]
+            record = failed[self.back]
+            known = "the cache has what it had finished"
+            unknown = "so the layers of its steps are unknown"
+            return record, [f"the build failed, {known if record.is_salvaged else unknown}"]
         if self.back:
             raise RecordError(f"{_count_known(count or len(failed))} {where} left a record")
         return None, []
+
+
+def _describe_failed(failed: Sequence[Record]) -> str:
+    """Describe the builds that failed since, and what the cache has of the last of them."""
+    later = format_count(len(failed), "later build")
+    last = next((each for each in failed if each.is_salvaged), None)
+    if last is None:
+        return f"{later} failed and saved nothing"
+    done = [each for each in last.steps if each.outcome is Outcome.EXECUTED]
+    names = [f"`{shorten(each.text, _LONGEST, placeholder=' …')}`" for each in done[:_MOST_NAMES]]
+    more = len(done) - len(names)
+    names += [f"{more} more"] if more else []
+    steps = format_count(len(done), "step")
+    return f"{later} failed; the cache has the {steps} that it finished: {', '.join(names)}"
 
 
 def _count_known(count: int) -> str:

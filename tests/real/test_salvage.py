@@ -281,7 +281,9 @@ def test_history_and_the_next_build_know_what_was_salvaged(machine: Machine, app
     failed = rebuild(machine, app, status=1)
     steps = failed["caches"][0]["salvaged"]
     store = ("--from", str(app.parent / "store"))
-    known = json.loads(machine.run("history", "--json", *store, folder=app).out)
+    shown = machine.run("history", "--json", *store, folder=app)
+    assert "the build failed, the cache has what it had finished" in shown.err
+    known = json.loads(shown.out)
     layers = {s["text"] for stage in known["stages"] for s in stage["steps"] if s["layers"]}
     assert layers == {text for _, text in list_steps(failed, "executed")}
     (app / "Dockerfile").write_text(text)
@@ -289,6 +291,13 @@ def test_history_and_the_next_build_know_what_was_salvaged(machine: Machine, app
     words = ("--backend", f"type=local,dir={app.parent / 'store'}", "--output", "type=cacheonly")
     ran = machine.run("build", "--network", "none", *words, ".", folder=app)
     assert f"{steps} steps that a failed build" in ran.err
+    (app / "app" / "main.py").write_text("new\n")
+    break_at(app, "RUN echo $WORD")
+    report = app.parent / "report.md"
+    rebuild(machine, app, "--report", str(report), status=1)
+    assert "imported, 1 finished step saved" in report.read_text()
+    note = "1 later build failed; the cache has the 1 step that it finished: `COPY app /app`"
+    assert note in machine.run("history", *store, folder=app).err
 
 
 def test_a_full_disk_is_no_other_failure(machine: Machine, app: Path, tmp_path: Path) -> None:

@@ -245,6 +245,9 @@ def tabulate_caches(report: Report) -> Table:
 
 
 def _show_cache(cache: RecordedCache) -> str:
+    if cache.salvaged:
+        steps = format_count(cache.salvaged, "finished step")
+        return f"{'imported, ' if cache.imported else ''}{steps} saved"
     if cache.imported and cache.exported and cache.new_bytes == 0:
         return "imported, nothing new"
     uses = compress(("imported", "saved"), (cache.imported, cache.exported))
