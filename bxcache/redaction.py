@@ -43,6 +43,7 @@ _SECRET_NAME = re.compile(
 )
 """The names that BuildKit warns about, and more: masking too much costs little.
 https://docs.docker.com/reference/build-checks/secrets-used-in-arg-or-env/"""
+_VAGUE = re.compile("key|sas|sig|pat|dsn|cookies?|session|signature", re.IGNORECASE)
 _HARMLESS_NAME = re.compile(r"(?<![a-z])(?:public|file|version)(?![a-z])", re.IGNORECASE)
 """Words that make a name harmless; BuildKit's rule has the same three:
 https://github.com/moby/buildkit/blob/v0.32.2/frontend/dockerfile/dockerfile2llb/validations.go"""
@@ -73,6 +74,16 @@ def is_secret_name(name: str) -> bool:
     False
     """
     return _SECRET_NAME.search(name) is not None and _HARMLESS_NAME.search(name) is None
+
+
+def is_vague_name(name: str) -> bool:
+    """Whether a secret name is one only by a word that has other meanings, too.
+
+    >>> is_vague_name("CACHE_KEY"), is_vague_name("API_KEY")
+    (True, False)
+    """
+    found = _SECRET_NAME.search(name)
+    return found is not None and _VAGUE.fullmatch(found.group()) is not None
 
 
 def mask_url(text: str) -> str:

@@ -91,6 +91,12 @@ _CACHES = under(
         help="After which builds to save the steps that finished.",
     ),
     option("--salvage-timeout", metavar="TIME", help="How long that may take, such as 2m."),
+    repeated(
+        "--allow-arg",
+        "allow_args",
+        metavar="NAME",
+        help="A build argument that looks like a secret and is none.",
+    ),
     option(
         "--shared-builder",
         type=Choice(("warn", "refuse", "trust")),

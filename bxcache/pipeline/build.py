@@ -26,6 +26,7 @@ from bxcache.pipeline.earlier import ask_earlier, note_salvaged
 from bxcache.pipeline.ledger import Ledger, Progress
 from bxcache.pipeline.seen_steps import SeenSteps
 from bxcache.pipeline.target import Target
+from bxcache.pipeline.tripwire import refuse_secrets
 from bxcache.process import Stop, open_pool
 from bxcache.redaction import Redactor
 
@@ -125,6 +126,8 @@ def build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcom
 
 
 def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutcome]:
+    allowed = job.prepared.setup.config.cache.allow_args
+    refuse_secrets([(each.plan, each.arguments) for each in targets.values()], allowed)
     with ExitStack() as stack:
         begin = _Beginning(job.prepared, targets, stack)
         ran = _run_first(job, targets, begin)

@@ -240,6 +240,9 @@ class BakeOptions(TypedDict, total=False):
     salvage_timeout: float | str
     """How long that may take, in seconds or with a unit, such as `2m`."""
 
+    allow_args: Texts
+    """The names of build arguments that look like secrets and are none."""
+
     gate: Gate | Mapping[str, Any] | Texts
     """What the build must meet, in addition to the configured gates."""
 

@@ -11,6 +11,7 @@ from bxcache.buildx.capabilities import check_buildx
 from bxcache.buildx.command import VARIABLES
 from bxcache.buildx.secrets import find_secrets, redact_argv
 from bxcache.pipeline.choose import plan_build
+from bxcache.pipeline.tripwire import refuse_secrets
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def make_preview(prepared: Prepared) -> Preview:
     check_buildx(prepared.docker.ask_buildx_version())
     prepared.open_backends(None)
     plan = plan_build(prepared)
-    command = (*prepared.docker.command, *prepared.render_arguments(plan.uses))
+    arguments = prepared.render_arguments(plan.uses)
+    refuse_secrets([(plan, arguments)], prepared.setup.config.cache.allow_args)
+    command = (*prepared.docker.command, *arguments)
     redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
     notes = (
         *prepared.notes,

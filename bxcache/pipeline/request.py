@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CACHE = (
     *("read", "read_all", "write", "strict", "shared_builder", "backends"),
-    *("salvage", "salvage_timeout"),
+    *("salvage", "salvage_timeout", "allow_args"),
 )
 _SECTIONS = {
     **dict.fromkeys(_CACHE, "cache"),

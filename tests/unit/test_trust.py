@@ -155,6 +155,7 @@ VALUES: dict[tuple[str, str], list[Value]] = {
         Value('"/var/cache/app"', counts=False),
         Value('"link/store"', counts=False),
     ],
+    ("cache", "allow_args"): [Value('["TOKEN"]', counts=False, variable="TOKEN")],
     ("cache", "salvage"): [Value('"never"', counts=True)],
     ("cache", "salvage_timeout"): [Value('"5s"', counts=True)],
     ("local", "max_size"): [Value('"1GB"', counts=False)],
