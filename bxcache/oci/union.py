@@ -43,6 +43,7 @@ def unite_caches(before: Cache | None, after: Cache) -> Successor:
         new = Graph(*after)
         _clear_reaching(new)
         if before is None:
+            mend_inputs(new, new, [{at} for at in range(len(new.records))])
             _tie_ends(new)
             return Successor(merged=write_cache(new, new, {}))
         old = Graph(*before)

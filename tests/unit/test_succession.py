@@ -296,6 +296,12 @@ def test_one_key_refers_to_all_ends_of_a_cache() -> None:
     assert read(more) == read(united) | {("z(base)", "af")}
 
 
+def test_an_input_without_a_key_makes_no_cache_unreadable() -> None:
+    broken = unite_caches(None, make([COPY, SOURCE, RUN, ("more", [None, [2]], "abc")]))
+    assert broken.merged is not None
+    assert read((make(WHOLE)[0], broken.merged.config)) == {COPIED, RAN}
+
+
 def test_the_stage_that_reaches_all_others_leaves_no_key() -> None:
     """What a failed build exports has the keys and results of its own steps alone."""
     manifest, config = make([COPY, SOURCE, RUN, ("reach", [[2]], "c")])
