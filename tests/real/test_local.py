@@ -275,7 +275,10 @@ def test_the_last_line_says_why_nothing_is_saved(
 def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     machine: Machine, saved: Saved
 ) -> None:
-    """A failed build ends with docker's error and status, and leaves the store as it was."""
+    """A failed build ends with docker's error and status, and leaves the store as it was.
+
+    All its steps but the failed one are in the store.
+    """
     project, store, backend = saved.project, saved.store, saved.backend
     before = snapshot(store)
     with (project / "Dockerfile").open("a") as dockerfile:
@@ -284,8 +287,9 @@ def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     ran = machine.run("build", "--network", "none", *backend, folder=project, status=raw.returncode)
     error = next(line for line in raw.stderr.splitlines() if line.startswith("ERROR: failed to"))
     assert error in ran.err.splitlines()
-    assert "the reason" in ran.err
-    assert ran.err.splitlines()[-1].startswith("nothing saved: the build failed")
+    assert "\nnothing saved: the build failed" in ran.err
+    log = "log of [stage-4 3/3] RUN echo the reason >&2; exit 7:"
+    assert ran.err.splitlines()[-4:] == [error, "", log, "the reason"]
     assert snapshot(store) == before
 
 

@@ -150,15 +150,20 @@ def test_no_secret_leaves_a_build_or_a_bake(
     machine = machines().logged_in(private_registry.address, LOGIN)
     (tmp_path / "tmp").mkdir()
     told: dict[str, dict[str, bytes]] = {}
+    allowed: dict[str, str] = {}
 
     def run(*words: str, status: int = 0) -> Ran:
-        more = {**VARIABLES, "TMPDIR": str(tmp_path / "tmp")}
+        more = {**VARIABLES, **allowed, "TMPDIR": str(tmp_path / "tmp")}
         ran = Machine.run(machine, *words, folder=project, status=status, **more)
         told[f"{len(told)} {' '.join(words[:2])}"] = collect(ran)
         return ran
 
     outs = ("--report=../r.html", "--report=../r.md", "--report=../r.json", "--trace=../t.json")
     ways, behind = fill(MOST), ["--", *fill(BEHIND)]
+    # Who wants to have them in a registry has to say so.
+    for words in (("build", *ways, *behind), ("bake", *fill(SETS))):
+        assert "NPM_TOKEN: its name is a secret's" in run(*words, status=78).err
+    allowed["BXCACHE_CACHE_ALLOW_ARGS"] = "SSHKEY,INDEX,NPM_TOKEN,AUTH"
     built = json.loads(run("build", "--json", *outs, "--log=../log", *ways, *behind).out)
     assert "WORKDIR /***" in [each["text"] for each in built["steps"]]
     assert [each["exported"] for each in built["caches"]] == [True, True]
