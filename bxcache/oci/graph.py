@@ -18,7 +18,7 @@ from bxcache.oci.documents import LARGEST_CONFIG, CacheManifest
 from bxcache.oci.merging import Merged, write_merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _RESULTS = ("layers", "chains")
 Path = tuple[str, ...]
@@ -38,10 +38,7 @@ class Result(Struct, frozen=True):
 
 
 class Graph:
-    """A cache's records: keys that refer to the keys of their inputs, some with results.
-
-    https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/v1/spec.go
-    """
+    """A cache's records: keys that refer to the keys of their inputs, some with results."""
 
     def __init__(self, manifest: CacheManifest, config: bytes) -> None:
         document: dict[str, Any] = json.loads(config)
@@ -80,10 +77,32 @@ class Graph:
         self.results.append(frozenset())
         return len(self.records) - 1
 
-    def clear(self, at: int) -> None:
-        """Make a record a key that no lookup finds."""
-        self.records[at] = {"digest": self.digests[at]}
-        self.inputs[at], self.results[at] = [], frozenset()
+    def drop(self, dead: Iterable[int]) -> dict[int, int]:
+        """Drop records, and those that cannot be found without them; return where the rest is.
+
+        A record is found if each of its inputs has a key. BuildKit imports nothing of a cache that
+        has an input without one, and would take two records of one digest without inputs for the
+        same key.
+        """
+        gone = set(dead)
+        for at in self.order:
+            left = ([link for link, _ in ways if link not in gone] for ways in self.inputs[at])
+            if not all(left):
+                gone.add(at)
+        places = {at: new for new, at in enumerate(sorted({*range(len(self.records))} - gone))}
+        self.inputs = [
+            [[(places[link], s) for link, s in ways if link in places] for ways in self.inputs[at]]
+            for at in places
+        ]
+        self.records = [self._write_inputs(at, places[at]) for at in places]
+        self.digests = [self.digests[at] for at in places]
+        self.results = [self.results[at] for at in places]
+        del self.order
+        return places
+
+    def _write_inputs(self, at: int, place: int) -> dict[str, Any]:
+        inputs = self.inputs[place]
+        return {**self.records[at], **({"inputs": [*map(write_ways, inputs)]} if inputs else {})}
 
     def descend(self, at: int) -> Path:
         path: list[str] = []
@@ -155,6 +174,11 @@ def is_same(ways: Ways, others: Ways, same: list[set[int]]) -> bool:
 def translate(before: Ways, same: list[set[int]]) -> Ways:
     """Return alternatives of the old cache as those of the new one, as far as it has them."""
     return [(each, selector) for link, selector in before for each in sorted(same[link])]
+
+
+def follow(same: list[set[int]], places: Mapping[int, int]) -> list[set[int]]:
+    """Say where the records of another cache are after some were dropped."""
+    return [{places[each] for each in others if each in places} for others in same]
 
 
 def has_all(old: Graph, new: Graph, same: list[set[int]]) -> bool:

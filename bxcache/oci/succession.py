@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from bxcache.oci.graph import (
     Graph,
+    follow,
     has_all,
     match_records,
     reading,
     translate,
     write_cache,
-    write_ways,
 )
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successo
         same = match_records(old, new)
         if not executed and has_all(old, new, same):
             return Successor(is_before=True)
+        mended = mend_inputs(old, new, same)
         lost = [
             at
             for at in old.order
             if old.results[at] and same[at] and not any(new.results[each] for each in same[at])
         ]
-        mended = mend_inputs(old, new, same)
         if not lost and not mended:
             return Successor()
         return Successor(merged=write_cache(old, new, {at: same[at] for at in lost}))
@@ -65,7 +65,7 @@ def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successo
 def mend_inputs(old: Graph, new: Graph, same: list[set[int]]) -> bool:
     """Give inputs without a key those of the old cache; return whether there were any.
 
-    A record for which there are none becomes a key that no lookup finds.
+    A record for which there are none is dropped, with all that needs it.
     """
     broken = {at for at, inputs in enumerate(new.inputs) if not all(inputs)}
     for at in old.order:
@@ -74,10 +74,8 @@ def mend_inputs(old: Graph, new: Graph, same: list[set[int]]) -> bool:
                 ways or _find_ways(new, other, before, same)
                 for ways, before in zip(new.inputs[other], old.inputs[at], strict=True)
             ]
-    for at in broken:
-        inputs = [write_ways(ways) for ways in new.inputs[at]]
-        whole = {**new.records[at], "inputs": inputs}
-        new.records[at] = whole if all(inputs) else {"digest": new.digests[at]}
+    if broken:
+        same[:] = follow(same, new.drop(()))
     return bool(broken)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bxcache.oci.graph import (
     Graph,
+    follow,
     has_all,
     is_same,
     match_records,
@@ -31,26 +32,26 @@ _KNOT = f"sha256:{hashlib.sha256(b'bxcache: all ends of this cache').hexdigest()
 def unite_caches(before: Cache | None, after: Cache) -> Successor:
     """Choose what to save for a failed build: its export, and what the scope's cache has beside it.
 
-    What is another version of a key in the export is left out, with all that depends on it: the
-    build would not reuse it. The earlier cache stays as it is if it has all of the export, or if
-    both are too large together. Without one, the export is saved alone. The keys of the stage that
-    reaches all others are left out, and one key ties all ends together.
+    The earlier version of a key is left out if the export has another one, with all that depends on
+    it: the build would not reuse it. The earlier cache stays as it is if it has all of the export,
+    or if both are too large together. Without one, the export is saved alone. The keys of the stage
+    that reaches all others are left out, and one key ties all ends together.
 
     Raises:
         StoreError: one is not in BuildKit's format.
     """
     with reading():
         new = Graph(*after)
-        _clear_reaching(new)
         if before is None:
-            mend_inputs(new, new, [{at} for at in range(len(new.records))])
+            _drop_reaching(new)
             _tie_ends(new)
             return Successor(merged=write_cache(new, new, {}))
         old = Graph(*before)
         same = match_records(old, new)
+        mend_inputs(old, new, same)
+        same = follow(same, _drop_reaching(new))
         if has_all(old, new, same):
             return Successor(is_before=True)
-        mend_inputs(old, new, same)
         _add_keys(old, new, same)
         lost = {
             at: same[at]
@@ -62,22 +63,28 @@ def unite_caches(before: Cache | None, after: Cache) -> Successor:
     return Successor(is_before=merged is None, merged=merged)
 
 
-def _clear_reaching(new: Graph) -> None:
-    """Clear the keys of the stage that reaches all others, with which BuildKit misses, too."""
-    for at, inputs in enumerate(new.inputs):
-        if any(selector == _SELECTOR for ways in inputs for _, selector in ways):
-            new.clear(at)
+def _drop_reaching(new: Graph) -> dict[int, int]:
+    """Drop the keys of the stage that reaches all others: with them, BuildKit misses at random."""
+    own = enumerate(new.inputs)
+    return new.drop(at for at, inputs in own if any(s == _SELECTOR for w in inputs for _, s in w))
 
 
 def _add_keys(old: Graph, new: Graph, same: list[set[int]]) -> None:
-    """Add the keys of an earlier cache that an export has in no version."""
+    """Add the keys of an earlier cache that an export has in no version, as far as results need."""
     exported = len(new.records)
+    kept: set[int] = set()
     for at in old.order:
-        if same[at] or old.digests[at] == _KNOT or _is_replaced(old, new, at, same, exported):
-            continue
-        ways = [translate(one, same) for one in old.inputs[at]]
-        if all(ways):
-            same[at] = {new.append(old.digests[at], ways)}
+        found = (any(same[link] or link in kept for link, _ in ways) for ways in old.inputs[at])
+        is_gone = old.digests[at] == _KNOT or _is_replaced(old, new, at, same, exported)
+        if not same[at] and all(found) and not is_gone:
+            kept.add(at)
+    needed: set[int] = set()
+    for at in reversed(old.order):
+        if at in kept and (old.results[at] or at in needed):
+            needed |= {at, *(link for ways in old.inputs[at] for link, _ in ways)}
+    for at in old.order:
+        if at in needed & kept:
+            same[at] = {new.append(old.digests[at], [translate(e, same) for e in old.inputs[at]])}
 
 
 def _is_replaced(old: Graph, new: Graph, at: int, same: list[set[int]], exported: int) -> bool:

@@ -302,6 +302,29 @@ def test_an_input_without_a_key_makes_no_cache_unreadable() -> None:
     assert read((make(WHOLE)[0], broken.merged.config)) == {COPIED, RAN}
 
 
+def test_two_steps_that_lost_their_keys_are_not_one() -> None:
+    """BuildKit takes equal keys without inputs for one, and mixes the results of what needs it."""
+    copied: Record = ("copied", [[1]], "ac")
+    first, second = (
+        make([SOURCE, ("run", [None], ""), (*copied[:2], chain)]) for chain in ("ac", "ad")
+    )
+    one = unite_caches(None, first)
+    assert one.merged is not None
+    both = unite(
+        (CacheManifest.model_validate_json(one.merged.manifest), one.merged.config), second
+    )
+    assert read(both) == set()
+
+
+def test_a_cache_does_not_grow_with_what_is_left_out() -> None:
+    base: Record = ("base", [], "a")
+    rest: list[Record] = [("copy", [[0], [1]], "ab"), ("run", [[2]], "abc")]
+    united = make([base, ("files", [], ""), *rest, ("last", [[3]], "abcd")])
+    for number in range(4):
+        united = unite(united, make([base, (f"edit {number}", [], ""), *rest]))
+        assert len(json.loads(united[1])["records"]) == 4
+
+
 def test_the_stage_that_reaches_all_others_leaves_no_key() -> None:
     """What a failed build exports has the keys and results of its own steps alone."""
     manifest, config = make([COPY, SOURCE, RUN, ("reach", [[2]], "c")])
