@@ -77,13 +77,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_vague_name(name: str) -> bool:
-    """Whether a secret name is one only by a word that has other meanings, too.
+    """Whether a secret name is one only by words that have other meanings, too.
 
-    >>> is_vague_name("CACHE_KEY"), is_vague_name("API_KEY")
-    (True, False)
+    >>> is_vague_name("CACHE_KEY"), is_vague_name("API_KEY"), is_vague_name("KEY_PASSWORD")
+    (True, False, False)
     """
-    found = _SECRET_NAME.search(name)
-    return found is not None and _VAGUE.fullmatch(found.group()) is not None
+    return all(_VAGUE.fullmatch(each.group()) for each in _SECRET_NAME.finditer(name))
 
 
 def mask_url(text: str) -> str:

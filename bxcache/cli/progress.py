@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager, nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -63,15 +64,21 @@ def open_batch_progress(
     else:
         from bxcache.console.batch import BatchProgress  # noqa: PLC0415  # only several need it
 
-        lines = BatchProgress(sys.stderr, names)
-        yield lambda name, event: None if failures.take(event, name) else lines(name, event)
+        lines, lock = BatchProgress(sys.stderr, names), Lock()
+
+        def observe(name: str, event: Event) -> None:
+            with lock:
+                if not failures.take(event, name):
+                    lines(name, event)
+
+        yield observe
 
 
 def open_failures(mode: str, log: JobLog | None) -> Failures:
     """Keep what shows why steps fail, to print it last."""
     from bxcache.console.failures import Failures  # noqa: PLC0415  # only a build needs it
 
-    # Elsewhere, the lines of a step are not shown, or in a folded section.
+    # A live view hid the logs, and a CI job folded them: all of them is printed there.
     return Failures(sys.stderr, log, None if log is not None or _is_drawn(mode) else _MOST_LINES)
 
 

@@ -1,4 +1,4 @@
-"""The last output of a failed build: docker's last lines, and the whole logs of failed steps."""
+"""The last output of a failed build: docker's last lines, and the logs of failed steps."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ class Failures:
     def __init__(self, stream: TextIO, log: JobLog | None = None, most: int | None = None) -> None:
         """The stream gets the text at the end; `log` is the log of the CI job, if any.
 
-        At most so many last lines of each step's log are printed, if they were shown before.
+        `most` is how many last lines of each step's log are printed; None prints all.
         """
         self._stream, self._log, self._most = stream, log, most
         self._show = log.defuse if log is not None else show_line
         # None marks a log that could not be stored.
         self._logs: dict[Key, IO[str] | None] = {}
         self._failed: dict[Key, None] = {}
+        self._ending: set[str] = set()
         self._said: deque[tuple[str, str]] = deque(maxlen=_MOST_WORDS)
 
     def __enter__(self) -> Self:
@@ -64,6 +65,7 @@ class Failures:
         match event:
             case events.RunStarted():
                 self._forget_all(label)
+                self._ending.discard(label)
             case events.StepStarted(step, vertex):
                 self._forget((label, step, vertex))
             case events.StepLogged(step, line, vertex):
@@ -73,8 +75,9 @@ class Failures:
             case events.StepFinished(step, _, _, _, vertex) | events.StepStopped(step, _, vertex):
                 self._forget((label, step, vertex))
             case events.Said(line):
-                words = (*self.list_words(label), line)
-                is_last = bool(self._failed) or any(map(_END.match, words))
+                if _END.match(line) or any(key[0] == label for key in self._failed):
+                    self._ending.add(label)
+                is_last = label in self._ending
                 # The section of a job's log is folded, and may hide why docker failed.
                 if is_last or self._log is not None:
                     self._said.append((label, line))
@@ -138,7 +141,8 @@ class Failures:
         head = f"{label} | {step.label}" if label else step.label
         lost = " it could not be stored" if log is None else ""
         first = step.text.partition("\n")[0]
-        self._print("", self._show(f"log of {head} {first}:{lost}"))
+        what = "log" if self._most is None else "end of the log"
+        self._print("", self._show(f"{what} of {head} {first}:{lost}"))
         if log is not None:
             log.seek(0)
             for line in log if self._most is None else deque(log, self._most):

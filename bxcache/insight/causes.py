@@ -55,7 +55,7 @@ class Cause(StrEnum):
     NOT_EXPORTED = "not-exported"
     """The layer of the step was never saved."""
     UNFINISHED = "unfinished"
-    """The failed build whose finished steps the cache has did not finish this one."""
+    """The last build failed before it finished this step; the cache has what it did finish."""
     UNKNOWN = "unknown"
     """Nothing that is known of its inputs changed."""
 

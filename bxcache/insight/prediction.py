@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bxcache.buildx.dockerfile import REMOTE_FILE, list_unpinned
 from bxcache.buildx.stream.events import Outcome
@@ -118,7 +119,8 @@ def join_predictions(
 ) -> tuple[PredictedStep, ...]:
     """Join two predictions from one cache: by a build, and by a later one that failed.
 
-    What the failed build finished is reused, and the rest is as far as the first one had it.
+    What the failed build finished is reused, and what it did not reach is as far as the first one
+    had it. What it has in another version may be gone from the cache, so nobody can know.
     """
     if len(steps) != len(later):
         return steps
@@ -130,8 +132,10 @@ def join_predictions(
 
 def _choose(own: PredictedStep, other: PredictedStep) -> PredictedStep:
     is_unfinished = any(each.cause is Cause.UNFINISHED for each in other.changes)
-    if own.outcome is Outcome.REUSED or (own.outcome is None and is_unfinished):
+    if is_unfinished and own.outcome is not Outcome.EXECUTED:
         return own
+    if own.outcome is Outcome.REUSED and other.outcome is Outcome.EXECUTED:
+        return replace(other, outcome=None)
     return other
 
 

@@ -37,6 +37,7 @@ from bxcache.pipeline.question import relay_answer
 from bxcache.pipeline.result import TargetOutcomes
 from bxcache.pipeline.seen_steps import SeenSteps
 from bxcache.pipeline.target import Target
+from bxcache.pipeline.tripwire import refuse_secrets
 from bxcache.process import Stop, open_pool
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def preview_bake(request: BakeRequest) -> BakePreview:
     for own in prepared.values():
         own.open_backends(None)
     plans = {name: plan_target(bake.targets[name], own) for name, own in prepared.items()}
+    given = [(plan, describe_arguments(bake.targets[name])) for name, plan in plans.items()]
+    refuse_secrets(given, base.setup.config.cache.allow_args)
     words = (*base.docker.command, *bake.render(plans, base.metadata_file))
     notes = (
         *bake.base.notes,

@@ -151,11 +151,11 @@ def _build_targets(job: Job, targets: dict[str, Target]) -> dict[str, ImageOutco
     for name, each in targets.items():
         each.entry.report(Progress.BUILT, ran[name])
     runs = [ran[name] for name in targets]
-    each_target = targets.values()
+    all_targets = targets.values()
     with open_pool(job.stop, MOST_AT_ONCE) if len(targets) > 1 else nullcontext() as pool:
         map_all = pool.map if pool is not None else map
-        saved = [*map(salvage_target, each_target, [*map_all(save_target, each_target, runs)])]
-        outcomes = [*map_all(finish, each_target, saved)]
+        saved = [*map(salvage_target, all_targets, [*map_all(save_target, all_targets, runs)])]
+        outcomes = [*map_all(finish, all_targets, saved)]
     return _add_trouble(job, {each.image: each for each in outcomes}, trouble)
 
 

@@ -70,7 +70,7 @@ def salvage_target(target: Target, saved: SavedTarget) -> SavedTarget:
     try:
         caches = salvage_build(target, ran, saved.caches)
     except BxcacheError as error:
-        return SavedTarget(ran, saved.caches, error)
+        return replace(saved, error=error)
     target.entry.report(Progress.SAVED, replace(ran, metadata=caches.complete(ran.metadata)))
     return replace(saved, caches=caches)
 

@@ -35,8 +35,7 @@ def add_misses(target: Target, record: Record, caches: Caches, earlier: Sequence
     `earlier` has the newest record first.
     """
     donor = _find_donor(target, record, caches, earlier)
-    known = donor.older or donor.record
-    basis = describe_basis(known) if known is not None else None
+    basis = describe_basis(donor.record) if donor.record is not None else None
     update = {
         "steps": _mark_steps(record, donor),
         "misses": explain_misses(record, donor),

@@ -90,7 +90,7 @@ def _list_settings(prepared: Prepared, before: Record) -> Iterator[str]:
 def _find_records(
     prepared: Prepared, imports: Sequence[CacheUse]
 ) -> tuple[Record | None, Record | None]:
-    """Find the record of the last successful build of an imported cache.
+    """Find the record of the last successful build of an imported cache, or else of a failed one.
 
     The second one is that of a later build that failed, if the cache has what that finished.
     """
@@ -99,7 +99,8 @@ def _find_records(
     found = read_earlier(list_holders(prepared.setup), query)
     known = [each for each in found if not each.exit_status or each.is_salvaged]
     last = next((each for each in known if not each.exit_status), None)
-    return last, known[0] if known and known[0] is not last else None
+    newest = next(iter(known), None)
+    return (newest, None) if last is None or last is newest else (last, newest)
 
 
 def _expect(prepared: Prepared, files: BuildFiles, before: Record) -> Record:

@@ -35,8 +35,8 @@ _NO_IMAGE = "an inline cache is part of the image, and the build made no image"
 def salvage_build(target: Target, ran: RunResult, caches: Caches) -> Caches:
     """Save what has finished of a failed build to each cache that can have it.
 
-    What else the caches have stays there. The failure of the build is what it was: whatever goes
-    wrong here is a note.
+    The caches keep what they have. The build still fails for its own reason: whatever goes wrong
+    here is a note.
     """
     cache = target.prepared.setup.config.cache
     executed = any(step.outcome is Outcome.EXECUTED for step in ran.trace.steps)

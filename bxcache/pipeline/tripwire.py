@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.secret_values import describe_secret
 from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem
-from bxcache.insight.record_steps import list_build_arguments
-from bxcache.secret_values import describe_secret
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from bxcache.pipeline.plan import BuildPlan
 
+_PROXIES = {f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "FTP", "NO", "ALL")}
+"""BuildKit keeps these out of the history and the keys, and a step needs them as variables.
+https://docs.docker.com/build/building/variables/#proxy-arguments"""
+_MOUNT = "--mount=type=secret"
 _TITLE = "a secret would be readable in {}"
 _WHY = (
     "a build argument is part of the image's history, and what a step makes of it is part of the "
@@ -52,19 +56,19 @@ def _list_suspects(
     arguments: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of build arguments that look like secrets, and why."""
-    for pair in list_build_arguments(arguments):
+    for pair in filter(None, find_values(arguments, "--build-arg")):
         name, equals, value = pair.partition("=")
         why = describe_secret(name, value if equals else environment.get(name, ""))
-        if why is not None:
+        if why is not None and name.upper() not in _PROXIES:
             yield name, why
 
 
 def _write_hint(names: Sequence[str]) -> str:
     first = names[0]
-    mount = f"RUN --mount=type=secret,id={first},env={first} …"
+    secret = name_option("secrets", f"id={first},env={first}")
     allowed = " ".join(name_option("allow_args", each) for each in names)
     return (
-        f"{_WHY}; give it as a secret, which is in neither: "
-        f"`{name_option('secrets', f'id={first},env={first}')}`, and `{mount}` in the Dockerfile; "
+        f"{_WHY}; give it as a secret, which is neither in the history nor in the cache: "
+        f"`{secret}`, and `RUN {_MOUNT},id={first},env={first} …` in the Dockerfile; "
         f"if it is none, allow it by name: `{allowed}`"
     )

@@ -288,7 +288,7 @@ def test_a_failed_build_shows_dockers_error_and_saves_nothing(
     error = next(line for line in raw.stderr.splitlines() if line.startswith("ERROR: failed to"))
     assert error in ran.err.splitlines()
     assert "\nnothing saved: the build failed" in ran.err
-    log = "log of [stage-4 3/3] RUN echo the reason >&2; exit 7:"
+    log = "end of the log of [stage-4 3/3] RUN echo the reason >&2; exit 7:"
     assert ran.err.splitlines()[-4:] == [error, "", log, "the reason"]
     assert snapshot(store) == before
 

@@ -32,7 +32,7 @@ def test_a_secret_never_reaches_a_registry(machine: Machine, app: Path, shelf: S
     for more in (("--dry-run",), ()):
         ran = machine.run(*words, *more, *given, folder=app, status=REFUSED, NPM_TOKEN="hunter22")
         assert "GREETING: its value looks like a GitLab token" in ran.err
-        assert "NPM_TOKEN: its name is a secret's" in ran.err
+        assert "NPM_TOKEN: its name looks like that of a secret" in ran.err
         assert f"readable in `{shelf.ref}:" in ran.err
         assert "--secret id=GREETING,env=GREETING" in ran.err
         assert "RUN --mount=type=secret,id=GREETING,env=GREETING" in ran.err

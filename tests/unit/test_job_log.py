@@ -266,5 +266,5 @@ def test_outside_ci_the_failure_comes_last_too(
     assert err[:2] == ["note: a note", "started           [build 2/3] RUN make"]
     assert err[3] == "                  [build 2/3] ::error::b"
     assert err[-len(POSITION) - 22 : -21] == [*POSITION, ""]
-    assert err[-21:] == ["log of [build 2/3] RUN make:", *log[-20:]]
+    assert err[-21:] == ["end of the log of [build 2/3] RUN make:", *log[-20:]]
     assert not sys.stderr.isatty()

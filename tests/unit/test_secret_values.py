@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bxcache.secret_values import FORMATS, describe_secret
+from bxcache.buildx.secret_values import FORMATS, describe_secret
 
 MIXED = "aB3dE6fG9hJ2kL5mN8pQ1rS4tU7vW0xY3zA6bC9dE2fG5hJ8kL1mN4pQ7rS0tU3vW6xY9zA2bC5dE8fG1h4"
 HEX = "0123456789abcdef" * 4
@@ -103,6 +103,18 @@ COMPASS=north
 USE_AUTH=true
 CI_JOB_NAME=build: [linux, 3.13]
 GREETING=Hello World
+MAX_TOKENS=32768
+ACCESS_TOKEN_EXPIRE_SECONDS=86400
+JWT_ALGORITHM=HS256
+AUTH_URL=https://login.example.com/oauth
+AUTH_MODE=oidc
+VITE_AUTH0_DOMAIN=example.eu.auth0.com
+OAUTH_CLIENT_ID=web-frontend
+KUBECONFIG=/etc/kube/config
+SSH_AUTH_SOCK=/tmp/ssh
+SSH_PUBLIC_KEY=ssh-rsa {base64}
+VAPID_PUBLIC_KEY={base64}
+PACKAGE=sk-learn-ai-something-long-name-with-dashes-000
 EMPTY=
 """
 NAMES = {
@@ -112,6 +124,9 @@ NAMES = {
     "API_KEY": "abc",
     "GIT_CREDENTIALS": "maria:hunter2",
     "CACHE_KEY": MIXED[:40],
+    "KEY_PASSWORD": "changeit",
+    "TLS_KEY_PASSPHRASE": "abc",
+    "PAT_TOKEN": "abc",
 }
 
 
@@ -128,13 +143,13 @@ def test_each_format_is_found_whatever_the_name(kind: str) -> None:
 def test_ordinary_arguments_are_left_alone() -> None:
     digests = {"sha1": HEX[:40], "sha256": HEX, "base64": f"{MIXED[:60]}{MIXED[:26]}"}
     pairs = [line.partition("=")[::2] for line in ORDINARY.format(**digests).splitlines()]
-    assert len(pairs) > 50
+    assert len(pairs) > 60
     assert {name: why for name, value in pairs if (why := describe_secret(name, value))} == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_enough(name: str) -> None:
-    assert describe_secret(name, NAMES[name]) == "its name is a secret's"
+    assert describe_secret(name, NAMES[name]) == "its name looks like that of a secret"
 
 
 @pytest.mark.parametrize("value", ["", "true", "0", "none", "auto"])

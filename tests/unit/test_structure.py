@@ -16,10 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up. A room may import from the floors below its own and from itself.
 FLOORS = [
-    {
-        *("bxcache.errors", "bxcache.process", "bxcache.redaction", "bxcache.secret_values"),
-        "bxcache.version",
-    },
+    {"bxcache.errors", "bxcache.process", "bxcache.redaction", "bxcache.version"},
     {"bxcache.config", "bxcache.oci"},
     {"bxcache.buildx"},
     {"bxcache.place"},

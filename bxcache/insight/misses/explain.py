@@ -28,7 +28,7 @@ class Donor(Struct, frozen=True):
 
     Attributes:
         record: its record; None if none is known.
-        older: that of the last successful build, if the cache has what a failed one finished.
+        older: that of the last successful build, if `record` is that of a failed one.
         reason: what to say of the whole build without a record.
         is_imported: whether its cache was imported; if not, only the builder's own cache has it.
         find_layers: finds the layers in its cache, as it was imported; None if that is unknown.
@@ -75,8 +75,6 @@ class _Explanation:
     def __init__(self, now: Record, before: Record, donor: Donor) -> None:
         self._now, self._before, self._donor = now, before, donor
         self._comparison = Comparison.of(now, before)
-        older = donor.older
-        self._older = Comparison.of(now, older) if older is not None else None
         self._own: dict[int, tuple[RecordedChange, ...]] = {}
         self._roots: dict[int, frozenset[int]] = {}
 
@@ -113,8 +111,6 @@ class _Explanation:
             yield RecordedChange(cause=Cause.NO_CACHE, name=step.stage)
             return
         changes = self._comparison.list_changes(at)
-        if self._older is not None and at not in self._comparison.pairs and at in self._older.pairs:
-            changes = self._older.list_changes(at) or changes
         yield from changes
         if not changes and is_alone:
             yield self._explain_absence(at)

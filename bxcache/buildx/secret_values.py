@@ -46,7 +46,7 @@ FORMATS: dict[str, str] = {
     # https://docs.anthropic.com/en/api/overview
     "an Anthropic key": r"sk-ant-[A-Za-z0-9_-]{32,}",
     # https://platform.openai.com/docs/api-reference/authentication
-    "an OpenAI key": r"sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}",
+    "an OpenAI key": r"(?=.*[A-Z])(?=.*\d)sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}",
     # https://huggingface.co/docs/hub/security-tokens
     "a Hugging Face token": r"hf_[A-Za-z0-9]{30,}",
     # https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys
@@ -71,8 +71,19 @@ FORMATS: dict[str, str] = {
 """The formats that are recognized. Each has to match a whole value."""
 _FORMATS = {what: re.compile(f"(?s:{each})") for what, each in FORMATS.items()}
 _TRIVIAL = re.compile(
-    r"|true|false|yes|no|on|off|none|null|auto|default|enabled|disabled|\d{1,4}", re.IGNORECASE
+    r"|true|false|yes|no|on|off|none|null|auto|default|enabled|disabled|\d+", re.IGNORECASE
 )
+_PLACE = re.compile(r"[.~]{0,2}/[\w./-]*|https?://[^@\s]*")
+"""A path or an address: where a secret is, or what it is for."""
+_ABOUT = re.compile(
+    r"_(?:id|name|user(?:name)?|host|port|domain|url|uri|realm|issuer|audience|scopes?|mode|method"
+    r"|type|provider|algorithm|alg|header|prefix|length|count|enabled|ttl|(?:expir|timeout|sock)\w*"
+    r"|seconds|minutes|hours|days)$|^(?:max|min|num)_",
+    re.IGNORECASE,
+)
+"""Names that are about a secret."""
+_PUBLIC = re.compile(r"(?i:public|pubkey)\w*=|=(?:ssh|ecdsa)-")
+"""A public key, by its name or by how it begins."""
 _CHECKSUM = re.compile(r"(?:sha\d*|md5|h1|blake\w*)[-:=].*", re.IGNORECASE | re.DOTALL)
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[.~]{0,2}/")
 _RUN = re.compile(r"[A-Za-z0-9+/]{20,}")
@@ -87,7 +98,7 @@ def describe_secret(name: str, value: str) -> str | None:
     """Say why a build argument looks like a secret; None if it does not.
 
     >>> describe_secret("NPM_TOKEN", "abc12345")
-    'its name is a secret\\'s'
+    'its name looks like that of a secret'
     >>> describe_secret("VERSION", "1.2.3")
     """
     if _TRIVIAL.fullmatch(value):
@@ -97,9 +108,15 @@ def describe_secret(name: str, value: str) -> str | None:
         return f"its value looks like {kind}"
     if any(":" in match["user"] for match in URL_USER.finditer(value)):
         return "its value is a URL with a password"
-    if is_secret_name(name) and (not is_vague_name(name) or _is_random(value)):
-        return "its name is a secret's"
-    return "its value looks random" if _is_random(value) else None
+    is_random = _is_random(value) and not _PUBLIC.search(f"{name}={value}")
+    if is_secret_name(name) and (is_random or _is_named_alone(name, value)):
+        return "its name looks like that of a secret"
+    return "its value looks random" if is_random else None
+
+
+def _is_named_alone(name: str, value: str) -> bool:
+    """Whether a secret name is enough, whatever the value."""
+    return not (is_vague_name(name) or _ABOUT.search(name) or _PLACE.fullmatch(value))
 
 
 def _is_random(value: str) -> bool:
