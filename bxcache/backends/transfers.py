@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bxcache.backends.base import Salvage
 from bxcache.buildx.command import Saving
 from bxcache.buildx.run import Runner, RunResult, run_quietly
 from bxcache.buildx.stream.names import EXPORTS, CacheVertex
@@ -14,10 +16,12 @@ from bxcache.config.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bxcache.backends.base import CacheUse, Salvage
+    from bxcache.backends.base import CacheUse
     from bxcache.buildx.stream.trace import CacheTransfer
 
 ABSENT = "not found"
+_PAUSE = 1.0
+"""How long to wait before what finished of a failed build is saved once more, in seconds."""
 _REGISTRY = "registry"
 
 
@@ -106,6 +110,10 @@ def save_quietly(
         saving = replace(saving, file=part.file, target=part.stage)
         seconds = min(seconds, part.seconds)
     ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
+    if isinstance(part, Salvage) and ran.exit_status and seconds > _PAUSE:
+        # Until BuildKit has ended the failed build, it may execute again what both share.
+        time.sleep(_PAUSE)
+        ran, ended = run_quietly(runner, runner.repeat(saving), seconds - _PAUSE)
     transfers = ran.trace.find_transfers(EXPORTS[dict(use.attributes)["type"]])
     error = next((each.error for each in transfers if each.error), None)
     if ended:

@@ -326,7 +326,17 @@ class BuildOptions(BakeOptions, total=False):
 _LISTS = frozenset(
     (
         *("add_hosts", "allow", "annotations", "attest", "no_cache_filter", "outputs", "platforms"),
-        *("read", "secrets", "ssh", "tags", "ulimits", "backends", "require_cached", "warn"),
+        *(
+            "allow_args",
+            "read",
+            "secrets",
+            "ssh",
+            "tags",
+            "ulimits",
+            "backends",
+            "require_cached",
+            "warn",
+        ),
     )
 )
 """The options that are lists; a single value counts as a list of one."""

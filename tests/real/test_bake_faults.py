@@ -70,7 +70,7 @@ def test_one_of_three_fails(machine: Machine, shop: Path) -> None:
     assert targets["api"]["error"] == ""
     assert "exit code: 3" in targets["worker"]["error"]
     assert targets["web"]["error"] == "it was stopped, since another target failed"
-    assert {scope("api"), scope("worker")} <= {*scopes(shop)}
+    assert {scope("api"), scope("worker")} <= {*scopes(shop)}, targets
     assert targets["api"]["caches"][-1]["salvaged"] == 0
     assert targets["worker"]["caches"][-1]["salvaged"] > 0
     # No step is listed twice, though the targets share their vertices.
