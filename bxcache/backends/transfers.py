@@ -109,11 +109,13 @@ def save_quietly(
     elif part is not None:
         saving = replace(saving, file=part.file, target=part.stage)
         seconds = min(seconds, part.seconds)
+    begun = time.monotonic()
     ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
-    if isinstance(part, Salvage) and ran.exit_status and seconds > _PAUSE:
+    left = seconds - (time.monotonic() - begun) - _PAUSE
+    if isinstance(part, Salvage) and ran.exit_status and left > 0:
         # Until BuildKit has ended the failed build, it may execute again what both share.
         time.sleep(_PAUSE)
-        ran, ended = run_quietly(runner, runner.repeat(saving), seconds - _PAUSE)
+        ran, ended = run_quietly(runner, runner.repeat(saving), left)
     transfers = ran.trace.find_transfers(EXPORTS[dict(use.attributes)["type"]])
     error = next((each.error for each in transfers if each.error), None)
     if ended:

@@ -121,6 +121,20 @@ def find_values(words: Sequence[str], flag: str) -> tuple[str, ...]:
     )
 
 
+def list_build_arguments(
+    words: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the build arguments of a command; one without a value is the variable of its name.
+
+    >>> words = ["--build-arg", "A=1", "--build-arg=B", "--build-arg=C"]
+    >>> [*list_build_arguments(words, {"B": "2"})]
+    [('A', '1'), ('B', '2'), ('C', None)]
+    """
+    for pair in filter(None, find_values(words, "--build-arg")):
+        name, equals, value = pair.partition("=")
+        yield name, value if equals else environment.get(name)
+
+
 def find_exports(words: Sequence[str]) -> tuple[str, ...]:
     """List the registry refs that a caller exports a cache to.
 

@@ -126,17 +126,16 @@ def _find_whole(
     What targets of a bake share is reported for one of them alone.
     """
     texts = {line: words for line, _, words in list_instructions(text)}
-    whole: set[int] = set()
+    bases, whole = list_bases(stages), set[int]()
     for number in reversed(range(len(stages))):
-        stage, finished, base = stages[number], found[number], list_bases(stages)[number]
+        stage, finished, base = stages[number], found[number], bases[number]
         is_whole = number in whole
         places = {*range(len(stage.steps) if is_whole else finished.length), *finished.linked}
         if base is not None and (is_whole or finished.length):
             whole.add(base)
-        used = (name for at in places for name in list_used(texts[stage.steps[at][0]]))
-        whole.update(
-            n for n in (find_stage(stages, name, number) for name in used) if n is not None
-        )
+        names = (name for at in places for name in list_used(texts[stage.steps[at][0]]))
+        used = (find_stage(stages, name, number) for name in names)
+        whole.update(each for each in used if each is not None)
     return whole
 
 

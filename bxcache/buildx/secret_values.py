@@ -35,7 +35,7 @@ FORMATS: dict[str, str] = {
     "a Slack webhook": r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,}",
     # https://docs.npmjs.com/about-access-tokens
     "an npm token": r"npm_[A-Za-z0-9]{36}",
-    # https://pypi.org/help/#apitoken
+    # https://warehouse.pypa.io/development/token-scanning.html
     "a PyPI token": r"pypi-AgE[A-Za-z0-9_-]{50,}",
     # https://docs.docker.com/security/access-tokens/
     "a Docker Hub token": r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",

@@ -95,7 +95,7 @@ _CACHES = under(
         "--allow-arg",
         "allow_args",
         metavar="NAME",
-        help="A build argument that looks like a secret and is none.",
+        help="Allow a build argument although it looks like a secret.",
     ),
     option(
         "--shared-builder",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager, nullcontext
-from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -64,14 +63,8 @@ def open_batch_progress(
     else:
         from bxcache.console.batch import BatchProgress  # noqa: PLC0415  # only several need it
 
-        lines, lock = BatchProgress(sys.stderr, names), Lock()
-
-        def observe(name: str, event: Event) -> None:
-            with lock:
-                if not failures.take(event, name):
-                    lines(name, event)
-
-        yield observe
+        lines = BatchProgress(sys.stderr, names)
+        yield lambda name, event: None if failures.take(event, name) else lines(name, event)
 
 
 def open_failures(mode: str, log: JobLog | None) -> Failures:

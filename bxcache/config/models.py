@@ -197,8 +197,8 @@ class CacheSettings(Declaration):
     """How long saving the finished steps of a failed build may take."""
 
     allow_args: Annotated[TextList, asks("it lets a secret into a cache that others read")] = ()
-    """The names of build arguments that look like secrets and are none. A build with others that do
-    is refused where it would save to a registry."""
+    """The names of build arguments to allow although they look like secrets. A build with another
+    one that does is refused where it would save to a registry."""
 
     backends: Annotated[tuple[BackendSettings, ...], _LIST, HARMLESS] = (_DEFAULT_STORE,)
     """Where caches are kept. A build imports from the first that has one, and saves to all."""

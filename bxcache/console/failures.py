@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import deque
+from threading import Lock
 from typing import IO, TYPE_CHECKING, TextIO
 
 from bxcache.buildx.stream import events
@@ -41,6 +42,7 @@ class Failures:
         """
         self._stream, self._log, self._most = stream, log, most
         self._show = log.defuse if log is not None else show_line
+        self._lock = Lock()
         # None marks a log that could not be stored.
         self._logs: dict[Key, IO[str] | None] = {}
         self._failed: dict[Key, None] = {}
@@ -60,8 +62,12 @@ class Failures:
     def take(self, event: Event, label: str = "") -> bool:
         """Read an event; return whether it is one of docker's last lines, printed at the end.
 
-        The label is the image, if several are built.
+        The label is the image, if several are built, also in several threads.
         """
+        with self._lock:
+            return self._take(event, label)
+
+    def _take(self, event: Event, label: str) -> bool:
         match event:
             case events.RunStarted():
                 self._forget_all(label)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.dockerfile import SCRATCH, list_bases, list_needed, list_stages, list_used
+from bxcache.buildx.dockerfile import (
+    SCRATCH,
+    find_stage,
+    list_bases,
+    list_needed,
+    list_stages,
+    list_used,
+)
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.record_parts import RecordedStage, RecordedStep
 
@@ -89,7 +96,7 @@ class _Expected:
         for platforms in dict.fromkeys(known) or [()]:
             parent = self._find_base(number, name, platforms)
             for line, _ in stage.steps:
-                parent = self._add_step(name, line, platforms, parent)
+                parent = self._add_step(number, name, line, platforms, parent)
             self._ends[number, platforms] = parent
 
     def _name_only(self) -> str:
@@ -115,11 +122,12 @@ class _Expected:
         return next((self._ends[each] for each in places if each in self._ends), None)
 
     def _add_step(
-        self, name: str, line: int, platforms: tuple[str, ...], parent: int | None
+        self, number: int, name: str, line: int, platforms: tuple[str, ...], parent: int | None
     ) -> int:
         written = self._writer.find_text(line)
         text = self._texts.get(self._hashes.get(line, ""), written)
-        needs = (self._find_used(each, platforms) for each in list_used(written))
+        used = (find_stage(self._stages, each, number) for each in list_used(written))
+        needs = (self._find_end(each, platforms) for each in used if each is not None)
         found = tuple(each for each in needs if each is not None and each != parent)
         self.steps.append(
             RecordedStep(
@@ -133,12 +141,6 @@ class _Expected:
             )
         )
         return len(self.steps) - 1
-
-    def _find_used(self, name: str, platforms: tuple[str, ...]) -> int | None:
-        numbers = [at for at, each in enumerate(self._stages) if each.name == name.lower()]
-        if not numbers and name.isdecimal() and int(name) < len(self._stages):
-            numbers = [int(name)]
-        return self._find_end(numbers[-1], platforms) if numbers else None
 
 
 def _list_texts(before: Record) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from bxcache.insight.misses.steps import Comparison
 from bxcache.insight.record_misses import RecordedBasis, RecordedChange, RecordedPrediction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from bxcache.insight.record import Record
@@ -114,14 +115,25 @@ def predict_steps(
     return tuple(predictor.found)
 
 
-def join_predictions(
+def predict_from(
+    known: Sequence[Record], expect: Callable[[Record], Record], present: AbstractSet[str] | None
+) -> tuple[PredictedStep, ...]:
+    """Predict the steps of a build from what made the cache that it would import.
+
+    What a failed build finished is reused, and what it did not reach is as far as the build before
+    it had that. What it has in another version may be gone from the cache, so nobody can know.
+
+    Args:
+        known: the last successful build, and a later one that failed, if there are both.
+        expect: writes the expected build in terms of one of them, as `expect_build`.
+        present: the layers in that cache; None if unknown.
+    """
+    return reduce(_join, [predict_steps(expect(each), each, present) for each in known])
+
+
+def _join(
     steps: tuple[PredictedStep, ...], later: tuple[PredictedStep, ...]
 ) -> tuple[PredictedStep, ...]:
-    """Join two predictions from one cache: by a build, and by a later one that failed.
-
-    What the failed build finished is reused, and what it did not reach is as far as the first one
-    had it. What it has in another version may be gone from the cache, so nobody can know.
-    """
     if len(steps) != len(later):
         return steps
     pairs = [*zip(steps, later, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bxcache.buildx.dockerfile import list_needed, list_stages
-from bxcache.buildx.extra_flags import find_values
+from bxcache.buildx.extra_flags import list_build_arguments
 from bxcache.buildx.stream.events import Outcome
 from bxcache.insight.bases import IMAGES, find_base_lines
 from bxcache.insight.critical_path import find_critical_path
@@ -377,13 +377,6 @@ def hash_arguments(
 ) -> RecordedArguments:
     """The build arguments of a command, their values hashed with a key in hex."""
     values: dict[str, str | None] = {}
-    for pair in list_build_arguments(arguments):
-        name, equals, value = pair.partition("=")
-        known = value if equals else environment.get(name)
+    for name, known in list_build_arguments(arguments, environment):
         values[name] = None if known is None or is_secret_name(name) else hash_value(known, key)
     return RecordedArguments(key=key, values=values)
-
-
-def list_build_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The build arguments of a command, as `NAME=value` or `NAME`."""
-    return tuple(filter(None, find_values(arguments, "--build-arg")))

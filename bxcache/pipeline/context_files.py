@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.buildx.context.wanted import Wanted
+    from bxcache.buildx.step_inputs import FileRead
     from bxcache.config.models import BuildSettings
     from bxcache.insight.inputs import BuildFiles, ContextState
 
@@ -65,13 +66,15 @@ class ContextFiles:
         return BuildFiles(self._dockerfile, dict(self._found))
 
     def _read(self) -> None:
-        from bxcache.buildx.context.wanted import Wanted, list_wanted  # noqa: PLC0415  # as below
+        from bxcache.buildx.context.wanted import Wanted, list_reads, list_wanted  # noqa: PLC0415  # as below
 
         text = self._dockerfile = self._find_dockerfile()
         wanted = list_wanted(text, self._settings.target)
+        reads = [read for _, _, each in list_instructions(text) for read in list_reads(each)]
         for name, folder in self._list_contexts():
             own = wanted.get(name, Wanted(())) if text else Wanted([()])
-            self._found[name] = self._read_context(name, folder, own)
+            known = [each for each in reads if each.context == name]
+            self._found[name] = self._read_context(name, folder, own, known)
 
     def _list_contexts(self) -> Iterator[tuple[str, Path]]:
         from bxcache.buildx.context.wanted import MAIN  # noqa: PLC0415  # while docker builds
@@ -82,7 +85,9 @@ class ContextFiles:
             if not is_remote(context) and folder.is_dir():
                 yield name, folder
 
-    def _read_context(self, name: str, folder: Path, wanted: Wanted) -> ContextState:
+    def _read_context(
+        self, name: str, folder: Path, wanted: Wanted, reads: list[FileRead]
+    ) -> ContextState:
         from bxcache.buildx.context.files import ContextReader  # noqa: PLC0415  # the same
         from bxcache.buildx.context.ignore import (  # noqa: PLC0415  # the same
             IgnoreRules,
@@ -90,7 +95,7 @@ class ContextFiles:
             read_ignore_file,
         )
         from bxcache.buildx.context.known_hashes import KnownHashes  # noqa: PLC0415  # the same
-        from bxcache.buildx.context.wanted import MAIN, list_reads  # noqa: PLC0415  # the same
+        from bxcache.buildx.context.wanted import MAIN  # noqa: PLC0415  # the same
         from bxcache.insight.inputs import ContextState  # noqa: PLC0415  # the same
 
         settings = self._settings if name == MAIN else None
@@ -101,12 +106,7 @@ class ContextFiles:
         known.keep()
         if files is None:
             return ContextState(ignored=rules.patterns)
-        reads = (
-            read for _, _, each in list_instructions(self._dockerfile) for read in list_reads(each)
-        )
-        return ContextState.of(
-            files, rules.patterns, (each for each in reads if each.context == name)
-        )
+        return ContextState.of(files, rules.patterns, reads)
 
     def _find_dockerfile(self) -> str:
         settings = self._settings

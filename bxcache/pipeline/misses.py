@@ -11,7 +11,7 @@ from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.advice import list_advice
 from bxcache.insight.misses.explain import Donor, describe_basis, explain_misses
-from bxcache.insight.prediction import join_predictions, judge_prediction, predict_steps
+from bxcache.insight.prediction import judge_prediction, predict_from
 from bxcache.insight.recent_builds import read_trusted
 from bxcache.insight.record_misses import RecordedChange
 from bxcache.pipeline.record import find_checkout
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from bxcache.backends.base import Backend, CacheUse
-    from bxcache.insight.prediction import PredictedStep
     from bxcache.insight.record import Record
     from bxcache.insight.record_misses import RecordedPrediction
     from bxcache.insight.record_parts import RecordedStep
@@ -117,13 +116,12 @@ def _predict(target: Target, record: Record, donor: Donor) -> RecordedPrediction
     known = [each for each in (donor.older, donor.record) if each is not None]
     if not all(each.instructions and each.arguments.key == key for each in known):
         return None
-    predicted: tuple[PredictedStep, ...] = ()
-    for before in known:
+
+    def expect(before: Record) -> Record:
         writer = InputWriter(key, files, target.runner.redact)
-        expected = expect_build(writer, record.arguments, stage, before, record.uncached)
-        found = predict_steps(expected, before, donor.find_layers())
-        predicted = join_predictions(predicted, found) if predicted else found
-    return judge_prediction(predicted, record)
+        return expect_build(writer, record.arguments, stage, before, record.uncached)
+
+    return judge_prediction(predict_from(known, expect, donor.find_layers()), record)
 
 
 def find_layers(

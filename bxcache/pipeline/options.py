@@ -241,7 +241,7 @@ class BakeOptions(TypedDict, total=False):
     """How long that may take, in seconds or with a unit, such as `2m`."""
 
     allow_args: Texts
-    """The names of build arguments that look like secrets and are none."""
+    """The names of build arguments to allow although they look like secrets."""
 
     gate: Gate | Mapping[str, Any] | Texts
     """What the build must meet, in addition to the configured gates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bxcache.backends.declared import list_holders
@@ -11,12 +12,7 @@ from bxcache.insight.earlier import EarlierQuery, read_earlier
 from bxcache.insight.expectation import expect_build
 from bxcache.insight.inputs import InputWriter
 from bxcache.insight.misses.explain import describe_basis
-from bxcache.insight.prediction import (
-    Prediction,
-    join_predictions,
-    list_assumptions,
-    predict_steps,
-)
+from bxcache.insight.prediction import Prediction, list_assumptions, predict_from
 from bxcache.insight.record_steps import hash_arguments
 from bxcache.pipeline.context_files import ContextFiles
 from bxcache.pipeline.misses import find_layers
@@ -65,12 +61,11 @@ def _predict(
         return Prediction(basis=basis, why_unknown=_NO_FILES)
     settings = prepared.setup.config.build
     present = find_layers(prepared.backends, imports)
-    steps = predict_steps(_expect(prepared, files, before), before, present)
+    known = [before]
     if failed is not None and failed.instructions and failed.arguments.key:
-        later = predict_steps(_expect(prepared, files, failed), failed, present)
-        steps = join_predictions(steps, later)
+        known.append(failed)
     return Prediction(
-        steps=steps,
+        steps=predict_from(known, partial(_expect, prepared, files), present),
         basis=basis,
         assumptions=(
             *list_assumptions(files.dockerfile, settings.target, settings.build_contexts),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bxcache.buildx.extra_flags import find_values
-from bxcache.buildx.secret_values import describe_secret
+from bxcache.buildx.extra_flags import list_build_arguments
 from bxcache.config.wording import name_option
 from bxcache.errors import ConfigError, Problem
 
@@ -56,9 +55,10 @@ def _list_suspects(
     arguments: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of build arguments that look like secrets, and why."""
-    for pair in filter(None, find_values(arguments, "--build-arg")):
-        name, equals, value = pair.partition("=")
-        why = describe_secret(name, value if equals else environment.get(name, ""))
+    for name, value in list_build_arguments(arguments, environment):
+        from bxcache.buildx.secret_values import describe_secret  # noqa: PLC0415  # 3 ms
+
+        why = describe_secret(name, value or "")
         if why is not None and name.upper() not in _PROXIES:
             yield name, why
 
@@ -70,5 +70,5 @@ def _write_hint(names: Sequence[str]) -> str:
     return (
         f"{_WHY}; give it as a secret, which is neither in the history nor in the cache: "
         f"`{secret}`, and `RUN {_MOUNT},id={first},env={first} …` in the Dockerfile; "
-        f"if it is none, allow it by name: `{allowed}`"
+        f"if it is not a secret, allow it by name: `{allowed}`"
     )

@@ -33,6 +33,11 @@ def write_files(folder: Path, names: tuple[str, ...]) -> None:
         (folder / name).chmod(0o644)
 
 
+def list_steps(document: dict[str, Any], *outcomes: str) -> set[tuple[str, str]]:
+    """Return the stage and the text of each step with one of these outcomes."""
+    return {(s["stage"], s["text"]) for s in document["steps"] if s["outcome"] in outcomes}
+
+
 def name_store(folder: Path) -> tuple[str, str]:
     """Return the option that names the store beside an application."""
     return "--backend", f"type=local,dir={folder.parent / STORE}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from tests.real.rebuilds import rebuild, write_base, write_files
+from tests.real.rebuilds import name_store, rebuild, write_base, write_files, write_new
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,19 @@ def push_frontend(machine: Machine, shelf: Shelf, folder: Path, version: int) ->
     return name
 
 
-def write_application(folder: Path, frontend: str) -> None:
-    """Write an application whose Dockerfile names its frontend."""
-    folder.mkdir()
+def write_application(folder: Path) -> None:
+    """Write an application."""
     write_base(folder, DOCKERFILE)
     write_files(folder, ("requirements.txt", "app/main.py"))
-    dockerfile = folder / "Dockerfile"
-    dockerfile.write_text(f"# syntax={frontend}\n{dockerfile.read_text()}")
+
+
+def make_application(machine: Machine, shelf: Shelf, folder: Path) -> tuple[Path, str]:
+    """Make an application whose Dockerfile names its frontend; return both."""
+    app = write_new(folder, write_application)
+    name = push_frontend(machine, shelf, folder / "frontend", 1)
+    dockerfile = app / "Dockerfile"
+    dockerfile.write_text(f"# syntax={name}\n{dockerfile.read_text()}")
+    return app, name
 
 
 def list_causes(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -60,9 +66,7 @@ def test_a_frontend_that_moved_is_no_cause_where_it_builds_the_same(
     buildkit: Machine, tmp_path: Path, shelf: Shelf
 ) -> None:
     """Every step is reused with another version of the frontend, and an edit is the only cause."""
-    app = tmp_path / "app"
-    name = push_frontend(buildkit, shelf, tmp_path / "frontend", 1)
-    write_application(app, name)
+    app, _ = make_application(buildkit, shelf, tmp_path)
     assert rebuild(buildkit, app)["counts"]["executed"] == 8
     for version in (1, 2):
         push_frontend(buildkit, shelf, tmp_path / "frontend", version)
@@ -76,8 +80,7 @@ def test_a_frontend_that_moved_is_no_cause_where_it_builds_the_same(
 def test_a_failed_build_with_a_frontend_is_salvaged(
     buildkit: Machine, tmp_path: Path, shelf: Shelf
 ) -> None:
-    app = tmp_path / "app"
-    write_application(app, push_frontend(buildkit, shelf, tmp_path / "frontend", 1))
+    app, _ = make_application(buildkit, shelf, tmp_path)
     dockerfile = app / "Dockerfile"
     text = dockerfile.read_text()
     dockerfile.write_text(f"{text}RUN exit 3\n")
@@ -90,11 +93,9 @@ def test_a_failed_build_with_a_frontend_is_salvaged(
 def test_a_prediction_does_not_trust_a_frontend_that_may_move(
     buildkit: Machine, tmp_path: Path, shelf: Shelf
 ) -> None:
-    app = tmp_path / "app"
-    name = push_frontend(buildkit, shelf, tmp_path / "frontend", 1)
-    write_application(app, name)
+    app, name = make_application(buildkit, shelf, tmp_path)
     rebuild(buildkit, app)
-    store = ("--backend", f"type=local,dir={tmp_path / 'store'}")
+    store = name_store(app)
     shown = buildkit.run("predict", ".", *store, "--network", "none", folder=app).out
     assert shown.startswith("8 of 8 steps would be reused")
     assert f"if the frontend `{name}` has not moved" in shown
@@ -105,10 +106,9 @@ def test_a_cache_serves_another_version_of_buildkit(
 ) -> None:
     """What one BuildKit has saved, the other one reuses, a failed build included."""
     for first, second in ((buildkit, machine), (machine, buildkit)):
-        app = tmp_path / (first.builder or "docker") / "app"
-        app.mkdir(parents=True)
-        write_base(app, DOCKERFILE)
-        write_files(app, ("requirements.txt", "app/main.py"))
+        folder = tmp_path / (first.builder or "docker")
+        folder.mkdir()
+        app = write_new(folder, write_application)
         text = (app / "Dockerfile").read_text()
         (app / "Dockerfile").write_text(f"{text}RUN exit 3\n")
         assert rebuild(first, app, status=1)["caches"][0]["salvaged"] == 8

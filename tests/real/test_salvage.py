@@ -15,7 +15,15 @@ from bxcache.store.store import Store
 from tests.engines import DockerClient
 from tests.real.bakes import LOCAL, bake, counts, declare, forget, make_shop
 from tests.real.machines import Machine, count
-from tests.real.rebuilds import build_once, copy_built, rebuild, write_base, write_files, write_new
+from tests.real.rebuilds import (
+    build_once,
+    copy_built,
+    list_steps,
+    rebuild,
+    write_base,
+    write_files,
+    write_new,
+)
 from tests.real.stages import Shelf
 
 DOCKERFILE = """\
@@ -48,7 +56,6 @@ LINES = [
     *("RUN sort", "RUN <<END", "COPY --link assets", "RUN cat /assets", "COPY app"),
     *("RUN echo $WORD", "COPY --from=build", "COPY --from=assets", "WORKDIR", "RUN cat /word"),
 ]
-Names = set[tuple[str, str]]
 
 
 def write(folder: Path) -> None:
@@ -83,11 +90,6 @@ def break_at(folder: Path, head: str) -> str:
     assert f"\n{head}" in text
     file.write_text(text.replace(f"\n{head}", f"\n{FAILING}\n{head}", 1))
     return text
-
-
-def list_steps(document: dict[str, Any], *outcomes: str) -> Names:
-    """Return the stage and the text of each step with one of these outcomes."""
-    return {(s["stage"], s["text"]) for s in document["steps"] if s["outcome"] in outcomes}
 
 
 @pytest.mark.parametrize("head", LINES)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bxcache.store.store import Store
 from tests.real.machines import Machine
-from tests.real.rebuilds import STORE, name_store, rebuild, write_base, write_new
+from tests.real.rebuilds import (
+    STORE,
+    list_steps,
+    name_store,
+    rebuild,
+    write_base,
+    write_files,
+    write_new,
+)
 from tests.real.test_local import wait_for
 from tests.support.sampling import more
 
@@ -20,10 +27,9 @@ FAILING = "RUN exit 7"
 LASTING = "RUN sleep 60"
 
 
-def write_files(folder: Path) -> None:
+def write_application(folder: Path) -> None:
     """Write the files that generated Dockerfiles copy."""
-    for name in FILES:
-        (folder / name).write_text(f"{name}\n")
+    write_files(folder, FILES)
 
 
 def draw_stages(chance: random.Random) -> list[list[str]]:
@@ -64,11 +70,6 @@ def write_stages(folder: Path, stages: list[list[str]], base: str) -> None:
     (folder / "Dockerfile").write_text("\n".join([base.rstrip(), *lines, ""]))
 
 
-def list_steps(document: dict[str, Any], *outcomes: str) -> set[tuple[str, str]]:
-    """Return the stage and the text of each step with one of these outcomes."""
-    return {(s["stage"], s["text"]) for s in document["steps"] if s["outcome"] in outcomes}
-
-
 @pytest.mark.parametrize("has_cache", [False, True])
 @pytest.mark.parametrize("seed", [*range(6), *more(*range(6, 60))])
 def test_what_finished_is_reused_and_nothing_else(
@@ -79,7 +80,7 @@ def test_what_finished_is_reused_and_nothing_else(
 ) -> None:
     """Wherever a step fails, the next build has all that finished, and what it had before."""
     chance = random.Random(seed)
-    folder = write_new(tmp_path, write_files)
+    folder = write_new(tmp_path, write_application)
     write_base(folder, "")
     base, stages = (folder / "Dockerfile").read_text(), draw_stages(chance)
     reusable: set[tuple[str, str]] = set()
@@ -108,7 +109,7 @@ def test_what_finished_is_reused_and_nothing_else(
 def test_a_stopped_build_is_salvaged_where_that_is_wanted(
     machine: Machine, tmp_path: Path, sent: signal.Signals, wanted: str
 ) -> None:
-    folder = write_new(tmp_path, write_files)
+    folder = write_new(tmp_path, write_application)
     write_base(folder, "FROM base AS one\nCOPY a /a\nRUN cat /a > /b\nFROM one\n")
     text = (folder / "Dockerfile").read_text()
     (folder / "Dockerfile").write_text(f"{text}{LASTING}\n")

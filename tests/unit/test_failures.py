@@ -89,6 +89,16 @@ def test_successful_builds_have_no_output() -> None:
     assert seen == ["web | ERROR: web broke", "", "log of web | [build 1/3] RUN make:", "x"]
 
 
+def test_only_a_failing_run_holds_dockers_lines() -> None:
+    """What docker says of an image that goes on is shown at once, as in a second run."""
+    failures, said = Failures(io.StringIO()), Said("WARNING: No output specified")
+    for event, label in fail("api", "a"):
+        failures.take(event, label)
+    assert (failures.take(said, "web"), failures.take(said, "api")) == (False, True)
+    failures.take(RunStarted(), "api")
+    assert not failures.take(said, "api")
+
+
 def test_two_steps_of_one_name_are_distinguished() -> None:
     """The logs of two platforms' steps are not mixed."""
     ended = {"amd64": Outcome.EXECUTED, "arm64": Outcome.FAILED}

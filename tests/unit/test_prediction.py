@@ -17,6 +17,7 @@ from bxcache.insight.prediction import (
     Prediction,
     judge_prediction,
     list_assumptions,
+    predict_from,
     predict_steps,
 )
 from bxcache.insight.record import Record
@@ -104,6 +105,33 @@ CASES: dict[str, tuple[Record, dict[str, str]]] = {
     ),
     "a comment": (expect(f"{DOCKERFILE}# a comment\n", BEFORE), {}),
 }
+
+
+def test_a_prediction_follows_from_a_failed_build_too() -> None:
+    """What it finished is reused; its version of a step replaces the earlier one, with the rest."""
+    edited = {"app/main_py": "f644 9"}
+    steps = finish(expect(before=BEFORE, **edited)).steps
+    done = [each for each in steps if each.lines[0] not in (7, 8, 10)]
+    failed = BEFORE.model_copy(
+        update={
+            "exit_status": 1,
+            "steps": tuple(done),
+            "files": expect(before=BEFORE, **edited).files,
+        }
+    )
+
+    def join(**changes: str) -> dict[str, str]:
+        found = predict_from([BEFORE, failed], lambda each: expect(before=each, **changes), PRESENT)
+        return {
+            LINES[each.step.lines[0]]: each.outcome or UNKNOWN
+            for each in found
+            if each.step.kind == "instruction"
+        }
+
+    after = dict.fromkeys(("lib", "compile", "start"), EXECUTED)
+    assert join(**edited) == {**REUSED, **after}
+    assert join()["app"] == UNKNOWN
+    assert (join()["requirements"], join()["pip"]) == ("reused", "reused")
 
 
 @pytest.mark.parametrize("name", CASES)

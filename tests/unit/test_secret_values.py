@@ -75,10 +75,10 @@ HTTP_PROXY=http://proxy.example.com:3128
 NO_PROXY=localhost,127.0.0.1,.example.com
 PIP_INDEX_URL=https://pypi.example.com/simple/
 NPM_CONFIG_REGISTRY=https://npm.example.com/Team/Group/Repository/
-MIRROR=http://deb.debian.org/debian
+MIRROR=http://mirror.example.com/debian
 TARGETPLATFORM=linux/arm64/v8
 GOFLAGS=-trimpath -mod=readonly
-GOPROXY=https://proxy.golang.org,direct
+GOPROXY=https://goproxy.example.com,direct
 LDFLAGS=-s -w -X main.version=1.2.3
 CFLAGS=-O2 -march=x86-64-v3 -DNDEBUG -fstack-protector-strong
 JAVA_OPTS=-Xmx512m -XX:+UseG1GC -XX:MaxRAMPercentage=75.0

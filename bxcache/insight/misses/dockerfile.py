@@ -28,6 +28,16 @@ class WrittenSteps:
         places = (self._places[line] for line in step.lines if line in self._places)
         return next((self._instructions[at] for at in places), None)
 
+    def list_hashes(self, stage: str) -> frozenset[str]:
+        """List the hashes of a stage's instructions; of all where no stage has the name.
+
+        BuildKit names no stage if there is one alone.
+        """
+        lines = (each.line for each in self._stages if each.name == stage)
+        start = next((self._places[line] for line in lines if line in self._places), None)
+        own = slice(start, None if start is None else self._find_end(start))
+        return frozenset(each.hash for each in self._instructions[own])
+
     def list_settings(self, step: RecordedStep) -> dict[str, str] | None:
         """List the hashes of what is set for a step, by name; None if unknown.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -87,14 +86,9 @@ class Comparison(Struct, frozen=True):
 
     def _is_written(self, at: int) -> bool:
         """Whether the same stage of the earlier Dockerfile has the instruction of a step, too."""
-        step = self.now.steps[at]
-        starts = [each.line for each in self.before.stages]
-        own = next((each.line for each in self.before.stages if each.name == step.stage), 0)
-        end = min((line for line in starts if line and own and line > own), default=sys.maxsize)
-        now = {each.line: each.hash for each in self.now.instructions}
-        before = {each.hash for each in self.before.instructions if own <= each.line < end}
-        known = _share_key(self.now, self.before)
-        return known and any(now.get(line) in before for line in step.lines)
+        step, (now, before) = self.now.steps[at], self.written
+        own = now.find(step) if _share_key(self.now, self.before) else None
+        return own is not None and own.hash in before.list_hashes(step.stage)
 
     def _explain_definition(self, *, is_known: bool) -> Iterator[RecordedChange]:
         """Explain a definition that may be another one although nothing else of the step is."""
