@@ -128,6 +128,15 @@ def test_steps_before_a_failing_one_are_listed() -> None:
     assert [e.line for e in events if isinstance(e, Said)] == list(trace.said)
 
 
+def test_a_step_that_is_given_up_is_not_reused() -> None:
+    """When a step has failed, BuildKit reports others as found that nobody needs any more."""
+    trace, events = read("docker-28-given-up")
+    found = outcomes(trace)
+    assert REUSED not in found.values()
+    assert sum(each is EXECUTED for each in found.values()) == 7
+    assert not [e for e in events if isinstance(e, StepFinished) and e.outcome is REUSED]
+
+
 def test_a_cache_that_cannot_be_loaded_does_not_fail_a_step() -> None:
     """A cache that cannot be loaded does not fail a step; the step that docker blames is failed."""
     trace, _ = read("truncated-parent")
