@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.backends.holders import Holder
+    from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
     from bxcache.config.backends import CompressedSettings
@@ -229,6 +230,13 @@ class Backend(ABC):
         """Whether it stores every stage, and each scope under its own name."""
         return True
 
+    def use_builder(self, found: Capabilities) -> None:  # noqa: B027  # most need not know it
+        """Take the builder of the build, before anything else."""
+
+    def list_secrets(self) -> Iterator[str]:
+        """List the credentials that docker uses for it, to be masked in all output."""
+        return iter(())
+
     @abstractmethod
     def find_place(self, scope: str) -> str:
         """The directory or ref of a scope's cache."""
@@ -310,8 +318,15 @@ class Backend(ABC):
         """Complete the export here, with more runs if needed; the run's result after that."""
         return ran
 
-    def mend(self) -> tuple[str, ...]:
-        """Verify the imported caches and repair them; return what was wrong."""
+    def blames(self, error: str) -> bool:
+        """Whether an error of docker, with which a build failed, is of this cache."""
+        return False
+
+    def mend(self, fault: str) -> tuple[str, ...]:
+        """Verify the imported caches and repair them, after a build failed with a fault of them.
+
+        Return what was wrong.
+        """
         return ()
 
     def drop_imports(self) -> None:  # noqa: B027  # most backends have no state to drop

@@ -23,7 +23,7 @@ OLDEST_BUILDKIT = (0, 13)
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _LOCAL_DRIVERS = ("", "docker", "docker-container")
-_MAKE_BUILDER = (
+MAKE_BUILDER = (
     "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
 )
 _ALL_INLINE = "type=inline,ref=REPOSITORY,stages=all"
@@ -175,19 +175,19 @@ def explain_inline_only(found: Capabilities) -> str | None:
     if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
         return (
             f"the docker engine {_dotted(engine)} is too old: this needs {_dotted(OLDEST_ENGINE)} "
-            f"or later; {_MAKE_BUILDER}"
+            f"or later; {MAKE_BUILDER}"
         )
     for node in builder.nodes:
         buildkit = parse_version(node.version)
         if buildkit is not None and buildkit < OLDEST_BUILDKIT:
             return (
                 f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old: this "
-                f"needs {_dotted(OLDEST_BUILDKIT)} or later; {_MAKE_BUILDER}"
+                f"needs {_dotted(OLDEST_BUILDKIT)} or later; {MAKE_BUILDER}"
             )
     if builder.is_classic:
         return (
             f"the builder `{builder.name}` uses docker's classic image store, which can save "
-            f"only `inline` caches; {_MAKE_BUILDER}; or keep every stage in a registry: "
+            f"only `inline` caches; {MAKE_BUILDER}; or keep every stage in a registry: "
             f"`{name_option('backends', _ALL_INLINE)}`"
         )
     return None
