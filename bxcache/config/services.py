@@ -93,6 +93,8 @@ def _check_count(number: int) -> int:
 
 Url = Annotated[str, AfterValidator(_check_url)]
 Prefix = Annotated[str, AfterValidator(_check_prefix)]
+
+
 def _check_version(number: int) -> int:
     if number not in _VERSIONS:
         raise ValueError(f"must be 1 or 2, not {number}")
