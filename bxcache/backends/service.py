@@ -253,6 +253,7 @@ class ServiceBackend(Backend):
             use=use,
             apart=True,
             service=self.service,
+            name_key=self.name_key,
             seconds=self.settings.timeout,
             touch_refresh=self.touch_refresh,
             before=self._sightings.get(own),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,22 +23,25 @@ from bxcache.services.faults import ServiceError
 from bxcache.services.service import Stored, look_up
 
 if TYPE_CHECKING:
-    from bxcache.backends.base import Built, Salvage
+    from bxcache.backends.base import Built, CacheUse, Salvage
     from bxcache.backends.cache_result import CacheResult
     from bxcache.backends.service_scope import ServiceSave
     from bxcache.buildx.run import RunResult
     from bxcache.oci.graph import Cache
+    from bxcache.services.service import Sighting
 
 
 def save_scope(save: ServiceSave, built: Built) -> SavedScope:
     """Save a successful build, or what finished of a failed one."""
     begun = time.monotonic()
     try:
-        before = _find_before(save, built)
-        if built.salvage is not None:
-            saved = _save_finished(save, built, before)
+        sighting = _look(save)
+        if sighting.error is not None:
+            saved = _export_unseen(save, built)
+        elif built.salvage is not None:
+            saved = _save_finished(save, built, sighting.stored)
         else:
-            saved = _leave(save, built, before) or _export(save, built, before)
+            saved = _leave(save, built, sighting.stored) or _export(save, built, sighting.stored)
     except (ServiceError, StoreError) as error:
         why = error.cause if isinstance(error, ServiceError) else error.message
         warning = save.use.backend.explain_failure(save.use.place, "saving", why)
@@ -46,13 +50,12 @@ def save_scope(save: ServiceSave, built: Built) -> SavedScope:
     return replace(saved, result=replace(saved.result, seconds=seconds))
 
 
-def _find_before(save: ServiceSave, built: Built) -> Stored | None:
-    """Find what the scope had before: what was imported, or else what is there."""
+def _look(save: ServiceSave) -> Sighting:
+    """Look up what was imported, or else what the scope has; ServiceError if a save would fail."""
     sighting = save.before or look_up(save.service, save.use.scope)
-    error = sighting.error
-    if error is not None and (built.salvage is not None or error.trouble is not Trouble.DENIED):
-        raise error
-    return sighting.stored
+    if sighting.error is not None and sighting.error.trouble is not Trouble.DENIED:
+        raise sighting.error
+    return sighting
 
 
 def _leave(save: ServiceSave, built: Built, before: Stored | None) -> SavedScope | None:
@@ -77,30 +80,59 @@ def _is_old(save: ServiceSave, stored: Stored) -> bool:
 
 
 def _export(save: ServiceSave, built: Built, before: Stored | None) -> SavedScope:
-    use, service = save.use, save.service
-    built.runner.report(Noted(f"saving the cache to {use.backend.name_cache(use.scope)}"))
+    _report(save, built)
     platforms = built.runner.settings.platforms if save.splits else (None,)
-    runs, found = [], list[Stored]()
+    found, ran = [], None
     for platform in platforms:
-        runs.append(_run(save, built, platform))
-        # Perhaps only the builder may read it.
-        with suppress(ServiceError):
-            found += filter(None, [service.read(use.scope)])
-    ran = runs[-1]
-    if len(found) < len(platforms):
-        return SavedScope(replace(use.result, exported=True), ran)
-    written = _join(found)
-    written = _keep_results(before, written, executed=built.executed)
-    if written is not found[-1]:
-        service.write(use.scope, written.data)
+        ran, written = _export_aside(save, built, platform)
+        found.append(written)
+    written = _keep_results(before, _join(found), executed=built.executed)
+    save.service.write(save.use.scope, written.data)
     result = _describe(save, written)
     if not result.layers:
         return SavedScope(replace(result, contents=frozenset()), ran, why=NO_LAYER)
     return SavedScope(replace(result, exported=True), ran)
 
 
-def _run(save: ServiceSave, built: Built, part: str | Salvage | None) -> RunResult:
-    ran, _, error = save_quietly(built.runner, built.imports, save.use, save.seconds, part)
+def _export_unseen(save: ServiceSave, built: Built) -> SavedScope:
+    """Export to a scope that only the builder may read."""
+    if built.salvage is not None or save.splits:
+        why = "what the scope has cannot be read here, and would be lost"
+        return SavedScope(save.use.result, why=why)
+    _report(save, built)
+    ran = _run(save, built, save.use)
+    return SavedScope(replace(save.use.result, exported=True), ran)
+
+
+def _report(save: ServiceSave, built: Built) -> None:
+    where = save.use.backend.name_cache(save.use.scope)
+    built.runner.report(Noted(f"saving the cache to {where}"))
+
+
+def _export_aside(
+    save: ServiceSave, built: Built, part: str | Salvage | None
+) -> tuple[RunResult, Stored]:
+    """Export to a name of its own, and read what was exported.
+
+    The scope changes only when all of its new content is known: builds read it meanwhile.
+    """
+    name = f"{save.use.scope}.{token_hex(4)}"
+    try:
+        ran = _run(save, built, save.name_aside(name), part)
+        written = save.service.read(name)
+    finally:
+        # A leftover is small, and no build reads it.
+        with suppress(ServiceError):
+            save.service.remove(name)
+    if written is None:
+        raise StoreError("BuildKit did not export it")
+    return ran, written
+
+
+def _run(
+    save: ServiceSave, built: Built, use: CacheUse, part: str | Salvage | None = None
+) -> RunResult:
+    ran, _, error = save_quietly(built.runner, built.imports, use, save.seconds, part)
     if error is not None:
         raise StoreError(error)
     return ran
@@ -129,25 +161,16 @@ def _keep_results(before: Stored | None, written: Stored, *, executed: bool) -> 
 
 def _save_finished(save: ServiceSave, built: Built, before: Stored | None) -> SavedScope:
     """Add what has finished of a failed build to the cache that it started from, if any."""
-    service, scope = save.service, save.use.scope
     if save.before is None and before is not None:
         return SavedScope(save.use.result, why="its cache was not imported")
-    own = service.read(scope)
-    try:
-        ran = _run(save, built, built.salvage)
-        written = service.read(scope) or Stored(b"")
-        united = unite_caches(_expect(before) if before is not None else None, _expect(written))
-        sources = [written.data, *([before.data] if before is not None else ())]
-        if united.merged is not None:
-            written = Stored(restore_annotations(united.merged.config, sources))
-        elif before is not None:
-            written = before
-        service.write(scope, written.data)
-    except BaseException:
-        # What finished must not replace what the scope has.
-        if own is not None:
-            service.write(scope, own.data)
-        raise
+    ran, written = _export_aside(save, built, built.salvage)
+    united = unite_caches(_expect(before) if before is not None else None, _expect(written))
+    if united.merged is not None:
+        sources = [each.data for each in (before, written) if each is not None]
+        written = Stored(restore_annotations(united.merged.config, sources))
+    elif before is not None:
+        written = before
+    save.service.write(save.use.scope, written.data)
     return SavedScope(replace(_describe(save, written), exported=True), ran)
 
 

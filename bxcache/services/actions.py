@@ -100,6 +100,12 @@ class ActionsService:
         done = {"key": key, "version": _VERSION, "size_bytes": len(data)}
         return bool(self._ask_second("FinalizeCacheEntryUpload", done)["ok"])
 
+    def remove(self, scope: str) -> None:
+        """Remove nothing: a job cannot remove entries, and GitHub drops unused ones after a week.
+
+        https://docs.github.com/actions/reference/workflows-and-actions/dependency-caching
+        """
+
     def remove_damaged(
         self,
         sizes: Mapping[str, int],  # noqa: ARG002  # the protocol's

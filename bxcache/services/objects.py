@@ -76,6 +76,10 @@ class ObjectService:
         with self._explain(f"writing `{scope}`"):
             self._store.put(f"{self._folder}{scope}", data)
 
+    def remove(self, scope: str) -> None:
+        with self._explain(f"removing `{scope}`"), suppress(FileNotFoundError):
+            self._store.delete(f"{self._folder}{scope}")
+
     def remove_damaged(self, sizes: Mapping[str, int], suspects: Container[str]) -> int:
         damaged = []
         with self._explain("looking for damaged layers"):

@@ -62,6 +62,9 @@ class Service(Protocol):
     def write(self, scope: str, data: bytes) -> None:
         """Write a scope."""
 
+    def remove(self, scope: str) -> None:
+        """Remove a scope, where that is possible."""
+
     def remove_damaged(self, sizes: Mapping[str, int], suspects: Container[str]) -> int:
         """Remove layers that are damaged, so that the next save uploads them again.
 

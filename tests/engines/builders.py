@@ -125,11 +125,23 @@ def new_builder(engine: DockerClient) -> Iterator[str]:
 
 
 @contextmanager
-def address_builder(engine: DockerClient, address: str) -> Iterator[str]:
-    """Give an engine a builder that is the buildkitd at an address; yield its name."""
+def address_builder(
+    engine: DockerClient, address: str, *, platforms: Sequence[str] = ("",)
+) -> Iterator[str]:
+    """Give an engine a builder that is the buildkitd at an address; yield its name.
+
+    It is a node for each platform; only a unix socket can be several.
+    """
     name = f"bxcache-{secrets.token_hex(4)}"
+    create = ("buildx", "create", "--name", name, "--driver", "remote")
     try:
-        engine.docker("buildx", "create", "--name", name, "--driver", "remote", address)
+        for number, platform in enumerate(platforms):
+            more = (
+                *(("--append",) if number else ()),
+                *(("--platform", platform) if platform else ()),
+            )
+            # buildx refuses to have the same address twice.
+            engine.docker(*create, *more, address.replace("unix://", f"unix://{'/' * number}", 1))
         yield name
     finally:
         engine.docker("buildx", "rm", "--force", name, check=False)

@@ -187,13 +187,18 @@ def machine(_shared_engine: tuple[DockerClient, str], tmp_path: Path) -> Machine
     return Machine(engine, tmp_path / "home", builder)
 
 
+def buildkit_address() -> str:
+    """The address of a BuildKit without Docker; empty without one."""
+    return os.environ.get("BXCACHE_TEST_BUILDKIT", "")
+
+
 @pytest.fixture
 def buildkit(_shared_engine: tuple[DockerClient, str], tmp_path: Path) -> Iterator[Machine]:
     """A machine whose builder is a BuildKit without Docker, with all that Docker's leaves out.
 
     Debian has no package of it, so that `BXCACHE_TEST_BUILDKIT` names its address.
     """
-    address = os.environ.get("BXCACHE_TEST_BUILDKIT")
+    address = buildkit_address()
     if not address:
         pytest.skip("BXCACHE_TEST_BUILDKIT names no buildkitd")
     engine, _ = _shared_engine

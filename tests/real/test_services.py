@@ -18,14 +18,22 @@ import pytest
 from obstore.store import ObjectStore
 
 from tests.engines import FaultyProxy
+from tests.engines.builders import address_builder
 from tests.engines.cache_service import READ, WRITE, CacheService, make_token
 from tests.engines.faults import BROKEN, FORBIDDEN, Cut, Fault, Rule, Stall
-from tests.engines.object_stores import ACCOUNT_KEY, BUCKET, SECRET_KEY
-from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine
+from tests.engines.object_stores import ACCOUNT_KEY, BUCKET, S3, SECRET_KEY
+from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine, buildkit_address
 from tests.real.fleet import FORK, pull
 from tests.real.machines import Machine, Ran, count
 
 CHECK = ("--target", "check")
+PLATFORMS = """\
+FROM scratch AS files
+ARG TARGETARCH
+COPY file /file-$TARGETARCH
+FROM scratch
+COPY --from=files / /
+"""
 STRICT = 75
 TOPIC: dict[str, Any] = {"BXCACHE_PLACE_BRANCH": "topic", "BXCACHE_PLACE_DEFAULT": "main"}
 MAIN: dict[str, Any] = {"BXCACHE_PLACE_BRANCH": "main", "BXCACHE_PLACE_DEFAULT": "main"}
@@ -213,6 +221,44 @@ def test_a_service_that_fails_later_is_built_without(objects: Cache, project: Pa
         done = failing.build(project)
     assert done["exit_status"] == 0
     assert any("is run again without it" in each for each in done["warnings"])
+
+
+def test_a_save_that_fails_leaves_the_scope(cache: Cache, project: Path) -> None:
+    """If the new layers cannot be saved, the scope keeps what it has, and nothing is left over."""
+    saved = the_only(cache.build(project))
+    text = (project / "src" / "main.c").read_text()
+    (project / "src" / "main.c").write_text("// new\n")
+    with between(cache) as (failing, proxy):
+        proxy.fail(fault=FORBIDDEN, matching=Rule("PUT"))
+        proxy.fail(fault=FORBIDDEN, matching=Rule("POST", re.compile("CreateCacheEntry")))
+        done = failing.build(project)
+        assert (done["exit_status"], len(done["warnings"])) == (0, 1)
+        assert not the_only(done)["exported"]
+    (project / "src" / "main.c").write_text(text)
+    again = cache.build(project)
+    assert count(again) == (STEPS, 0)
+    assert the_only(again)["digest"] == saved["digest"]
+
+
+def test_each_node_keeps_its_own_platform(s3: S3, buildkit: Machine, tmp_path: Path) -> None:
+    """Nodes that would replace what the others saved are saved one after the other, and joined."""
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "Dockerfile").write_text(PLATFORMS)
+    (app / "file").write_text(tmp_path.name)
+    platforms = ("linux/amd64", "linux/arm64")
+    with address_builder(buildkit.engine, buildkit_address(), platforms=platforms) as builder:
+        machine = replace(buildkit, builder=builder)
+        backend = f"type=s3,credentials=job,bucket={BUCKET},prefix={tmp_path.name}/"
+        backend += f",endpoint_url={s3.url},use_path_style=true"
+        cache = Cache(machine, backend, s3.job, SECRET_KEY, "", s3.store)
+        words = ("--platform", ",".join(platforms))
+        assert count(cache.build(app, *words)) == (0, 4)
+        for _ in range(2):
+            again = cache.build(app, *words)
+            assert (count(again), again["warnings"]) == ((4, 0), [])
+        listed = obstore.list(s3.store, f"{tmp_path.name}/manifests").collect()
+        assert len(listed) == 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "garbage"])
