@@ -12,7 +12,7 @@ from itertools import starmap
 from msgspec import Struct
 
 from bxcache.buildx.values import as_table, parse_table
-from bxcache.config.wording import name_option
+from bxcache.config.wording import name_call, name_option
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -156,7 +156,7 @@ def check_reachable(found: Capabilities) -> None:
         raise EngineError(
             f"docker's engine does not answer{_reason(builder.error)}",
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
-            "DOCKER_HOST to a running one",
+            f"DOCKER_HOST to a running one; `{name_call('doctor')}` examines more",
         )
     failed = [node.error or node.status == "inactive" for node in builder.nodes]
     if builder.error or (failed and all(failed) and not builder.sleeps):
@@ -170,27 +170,40 @@ def check_reachable(found: Capabilities) -> None:
 
 def explain_inline_only(found: Capabilities) -> str | None:
     """Explain why the builder can save only inline caches, if so, and how to fix that."""
+    why = find_limit(found)
+    return f"{why}; {advise_builder(found)}" if why else None
+
+
+def find_limit(found: Capabilities) -> str | None:
+    """Find why the builder can save only inline caches; None if it can save all kinds."""
     builder = found.builder
     engine = parse_version(found.engine or "")
     if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
         return (
             f"the docker engine {_dotted(engine)} is too old: this needs {_dotted(OLDEST_ENGINE)} "
-            f"or later; {_MAKE_BUILDER}"
+            "or later"
         )
     for node in builder.nodes:
         buildkit = parse_version(node.version)
         if buildkit is not None and buildkit < OLDEST_BUILDKIT:
             return (
                 f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old: this "
-                f"needs {_dotted(OLDEST_BUILDKIT)} or later; {_MAKE_BUILDER}"
+                f"needs {_dotted(OLDEST_BUILDKIT)} or later"
             )
     if builder.is_classic:
         return (
             f"the builder `{builder.name}` uses docker's classic image store, which can save "
-            f"only `inline` caches; {_MAKE_BUILDER}; or keep every stage in a registry: "
-            f"`{name_option('backends', _ALL_INLINE)}`"
+            "only `inline` caches"
         )
     return None
+
+
+def advise_builder(found: Capabilities) -> str:
+    """Advise what to do where the builder can save only inline caches."""
+    if (find_limit(found) or "").endswith("`inline` caches"):
+        every = f"`{name_option('backends', _ALL_INLINE)}`"
+        return f"{_MAKE_BUILDER}; or keep every stage in a registry: {every}"
+    return _MAKE_BUILDER
 
 
 def can_all(found: Capabilities) -> bool:
@@ -201,7 +214,7 @@ def can_all(found: Capabilities) -> bool:
         and not builder.error
         and all(node.status == "running" and not node.error for node in builder.nodes)
         and not found.lacks_engine
-        and explain_inline_only(found) is None
+        and find_limit(found) is None
     )
 
 

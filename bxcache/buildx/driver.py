@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
 from bxcache.buildx.memory import Memory
+from bxcache.config.wording import name_call
 from bxcache.errors import EngineError
 from bxcache.process import Answer, Question
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
 _SECONDS_BEFORE_WAITING_IS_SAID = 2
+OWN_BUILDER = "bxcache"
+"""The name of the builder that `make_builder` creates."""
 _INSTALL = "https://docs.docker.com/engine/install/"
 
 
@@ -53,8 +57,30 @@ class Probe(Struct, frozen=True):
             # Ask for the reason only now: it takes a tenth of a second.
             check_buildx(self.docker.ask_buildx_version(client))
             if engine is not None:
-                raise _no_builder(self.builder, inspected.stderr)
+                raise explain_builder(self.builder, inspected.stderr)
         return Capabilities(client, engine, platform, parse_builder(inspected.stdout))
+
+
+class Examination(Struct, frozen=True):
+    """What docker answered within a few seconds; None for a question that it did not answer.
+
+    Attributes:
+        version: about its client and the engine.
+        buildx: the version of buildx.
+        inspect: about the builder.
+    """
+
+    version: Answer | None
+    buildx: Answer | None
+    inspect: Answer | None
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What docker and the builder can do; None if that is unknown."""
+        if self.version is None or self.inspect is None or self.inspect.status:
+            return None
+        builder = parse_builder(self.inspect.stdout)
+        return Capabilities(*parse_engine(self.version.stdout), builder)
 
 
 @contextmanager
@@ -134,19 +160,14 @@ class Docker:
         name = found.builder.name
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
         if answer.status != 0:
-            raise _no_builder(name, answer.stderr)
+            raise explain_builder(name, answer.stderr)
         return replace(found, builder=parse_builder(answer.stdout)), ahead.memory
 
     def ask_buildx_version(self, client: str = "") -> str:
         """Return the output of `docker buildx version`; raise EngineError without buildx."""
         answer = self._ask("buildx", "version")
         if answer.status != 0:
-            raise EngineError(
-                f"docker {client} has no buildx plugin".replace("  ", " "),
-                hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
-                "`apt-get install docker-buildx` (Debian's); "
-                "https://docs.docker.com/build/install-buildx/",
-            )
+            raise explain_no_buildx(client)
         return answer.stdout.strip()
 
     def print_bake(
@@ -192,6 +213,42 @@ class Docker:
         with self._asking("buildx", "version") as question:
             yield lambda: _read_version(question)
 
+    def examine(self, builder: str, seconds: float) -> Examination:
+        """Ask docker about itself and a builder, by default the current one, for the doctor.
+
+        This starts or changes nothing. All questions together take so many seconds at most.
+        """
+        end = time.monotonic() + seconds
+        inspect = ("buildx", "inspect", *([builder] if builder else []))
+        questions = (("version", "--format", "{{json .}}"), ("buildx", "version"), inspect)
+        with ExitStack() as stack:
+            asked = [stack.enter_context(self._asking(*each)) for each in questions]
+            return Examination(*(_wait_until(end, each) for each in asked))
+
+    def make_builder(self) -> tuple[str, ...]:
+        """Create a builder that can save every kind of cache, start it, and choose it for builds.
+
+        An existing builder of its name is started and chosen. Returns what was done. If it does not
+        start, it is removed again, and an EngineError says why.
+        """
+        from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
+        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
+
+        buildx = DockerClient(client_call=[*self.command]).buildx
+        exists = not self._ask("buildx", "inspect", OWN_BUILDER).status
+        try:
+            if exists:
+                buildx.inspect(OWN_BUILDER, bootstrap=True)
+            else:
+                buildx.create(name=OWN_BUILDER, driver="docker-container", bootstrap=True)
+            buildx.use(OWN_BUILDER)
+        except DockerException as error:
+            if not exists:
+                self._ask("buildx", "rm", "--force", OWN_BUILDER)
+            raise explain_builder(OWN_BUILDER, error.stderr or "") from error
+        done = f"the builder `{OWN_BUILDER}` was {'started' if exists else 'created'}"
+        return (f"{done}, and is the current one; `docker buildx use default` goes back",)
+
     def remove_images(self, context: str, refs: Sequence[str]) -> None:
         """Remove images, if they exist, from the engine of a docker context."""
         from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
@@ -227,6 +284,13 @@ class Docker:
             question.end()
 
 
+def _wait_until(end: float, question: Question) -> Answer | None:
+    try:
+        return question.wait(max(0.0, end - time.monotonic()))
+    except TimeoutError:
+        return None
+
+
 def _read_version(question: Question) -> str:
     answer = _take_answer(question)
     # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version lacks the `v`.
@@ -249,7 +313,8 @@ def _await_answer(question: Question, seconds: float | None = None) -> Answer:
     except TimeoutError as error:
         raise EngineError(
             f"docker did not answer within {seconds:.0f} s",
-            hint="`docker version` shows whether the engine is reachable; check DOCKER_HOST",
+            hint="`docker version` shows whether the engine is reachable; check DOCKER_HOST, or "
+            f"see `{name_call('doctor')}`",
         ) from error
 
 
@@ -259,7 +324,18 @@ def find_error(stderr: str) -> str:
     return said[-1].removeprefix("ERROR: ")
 
 
-def _no_builder(name: str, stderr: str) -> EngineError:
+def explain_no_buildx(client: str) -> EngineError:
+    """The error of a docker, of this version, without buildx."""
+    return EngineError(
+        f"docker {client} has no buildx plugin".replace("  ", " "),
+        hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
+        "`apt-get install docker-buildx` (Debian's); "
+        "https://docs.docker.com/build/install-buildx/",
+    )
+
+
+def explain_builder(name: str, stderr: str) -> EngineError:
+    """The error of a builder that is missing or cannot be started, from docker's stderr."""
     why = find_error(stderr)
     if "no builder" in why:
         return EngineError(

@@ -92,6 +92,12 @@ COMMANDS = {
         "bxcache diff ~3",
         "bxcache diff image.linux-amd64.main image.linux-amd64.topic",
     ),
+    "doctor": (
+        "Examine docker, the builder, the caches and the configuration.",
+        "bxcache doctor",
+        "bxcache doctor --fix",
+        "bxcache doctor --json",
+    ),
     "explain": (
         "Explain why steps of a past build were executed.",
         "bxcache explain",
@@ -181,6 +187,7 @@ _PAGES = {
     "completion": "start.md#completion-of-the-command-line",
     "config": "configuration.md",
     "diff": "history.md",
+    "doctor": "doctor.md",
     "explain": "misses.md",
     "history": "history.md",
     "key": "local.md",

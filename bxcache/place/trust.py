@@ -14,8 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bxcache.config.backends import DROPS
+from bxcache.config.discovery import find_root
 from bxcache.config.guard import guard_setup
-from bxcache.config.loading import load_setup
+from bxcache.config.loading import Setup, load_setup
+from bxcache.config.models import Config
 from bxcache.config.sources import Origin
 from bxcache.config.wording import choose_words, name_option
 from bxcache.place.place import CHECKOUT, FIELDS, read_place
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.config.guard import Refusal
-    from bxcache.config.loading import Setup
     from bxcache.config.models import Donor
     from bxcache.config.sources import Layer
     from bxcache.place.place import Place
@@ -120,6 +121,13 @@ def open_setup(
     return decide_trust(read_place(environment, directory), setup, directory)
 
 
+def open_defaults(directory: Path, environment: Mapping[str, str]) -> tuple[Setup, Trust]:
+    """The defaults, as if nothing were configured, for who goes on where that is wrong."""
+    root = find_root(directory) or directory
+    setup = Setup(Config(), None, {}, root, directory, None, ())
+    return decide_trust(read_place(environment, directory), setup, directory)
+
+
 def load_guarded(
     directory: Path,
     environment: Mapping[str, str],
@@ -204,13 +212,13 @@ def _deny(write: str, place: Place) -> str:
 
 def _explain(write: str, place: Place, denied: str) -> str:
     if denied:
-        return f"no cache is saved: {denied}{_advise(place) if write != 'never' else ''}"
+        return f"no cache is saved: {denied}{advise(place) if write != 'never' else ''}"
     if write == "always":
         return 'the cache is saved: `cache.write = "always"`'
     return f"the cache is saved: the build is trusted, {place.reason}"
 
 
-def _advise(place: Place) -> str:
+def advise(place: Place) -> str:
     """What to set in the job, so that an untrusted build saves; nothing if a person has decided."""
     if "trusted" in place.sources:
         return ""
