@@ -80,11 +80,13 @@ def sound_repository(
     A credential helper has so many `seconds` to answer, and so have all requests together.
     """
     connection = Connection(reference.host, environment, insecure=insecure, limit=seconds)
-    sounding = _reach(connection)
+    sounding = _reach(connection, f"repository:{reference.path}:pull")
     if sounding.error is not None:
         return sounding
     repository = Repository(connection, reference.path)
     pull = _try(lambda: repository.read_digest(_TAG))
+    # A server of tokens can refuse a login for this repository alone.
+    sounding = replace(sounding, refused=sounding.refused and pull.allowed is not True)
     if not writes:
         return replace(sounding, pull=pull)
     return replace(
@@ -95,15 +97,17 @@ def sound_repository(
     )
 
 
-def _reach(connection: Connection) -> Sounding:
-    """Ask a registry for its version; a wrong login shows here."""
+def _reach(connection: Connection, access: str) -> Sounding:
+    """Ask a registry for its version, with a token for this access; a wrong login shows here."""
     sounding = Sounding(connection.host, connection.docker_login)
     has_login = sounding.found.login is not None
     try:
-        reply = connection.ask(Query("GET", "/v2/", "reaching it", (_OK, _UNAUTHORIZED)))
+        expected = (_OK, _UNAUTHORIZED)
+        reply = connection.ask(Query("GET", "/v2/", "reaching it", expected, access))
     except RegistryError as error:
         if error.trouble is Trouble.DENIED:
-            return replace(sounding, refused=has_login)
+            is_unknown = error.cause.startswith(str(_UNAUTHORIZED))
+            return replace(sounding, refused=has_login and is_unknown)
         return replace(sounding, error=error)
     return replace(
         sounding,
