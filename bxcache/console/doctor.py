@@ -76,7 +76,7 @@ def _wrap(text: str, head: str) -> list[str]:
 
 def _render_counts(diagnosis: Diagnosis) -> str:
     counts = diagnosis.counts
-    parts = [f"{counts[Status.OK]} checks ok"]
+    parts = [f"{format_count(counts[Status.OK], 'check')} ok"]
     parts += [
         format_count(counts[status], str(status))
         for status in (Status.WARNING, Status.ERROR)

@@ -24,13 +24,13 @@ from urllib3.util import Retry, Timeout, make_headers
 
 from bxcache.config.reference import HUB
 from bxcache.errors import RegistryError, Trouble
-from bxcache.registry.credentials import FoundLogin, find_login, inspect_login, make_context
+from bxcache.registry.credentials import find_login, make_context
 from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.registry.credentials import Login
+    from bxcache.registry.credentials import FoundLogin, Login
 
 _HUB_ADDRESS = "registry-1.docker.io"
 _LARGEST_ANSWER = 16 << 20
@@ -121,24 +121,27 @@ class Connection:
         self._address = _HUB_ADDRESS if host == HUB else host
         self._schemes = ["http", "https"] if self._loopback else ["https", *(["http"] * insecure)]
         self._lock = Lock()
+        self._found: FoundLogin | None = None
         self._access: dict[str, str] = {}
 
     @property
     def login(self) -> Login | None:
-        """Docker's login to the registry, looked up once, when needed."""
-        with self._lock:
-            return self._found_login
+        """Docker's login to the registry; None without one."""
+        return self.docker_login.login
 
-    @cached_property
-    def _found_login(self) -> Login | None:
-        if self._limit is not None:
-            return self.docker_login.login
-        return find_login(self.host, self._environment)
-
-    @cached_property
+    @property
     def docker_login(self) -> FoundLogin:
-        """Docker's login to the registry and its source, within the limit."""
-        return inspect_login(self.host, self._environment, self._limit or 0)
+        """Docker's login to the registry and its source, looked up once, when needed."""
+        # Before Python 3.12, all instances share the lock of a cached property: a helper that hangs
+        # for one registry would stop the others.
+        with self._lock:
+            if self._found is None:
+                self._found = find_login(self.host, self._environment, self._limit)
+            return self._found
+
+    @cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        return _make_pool(self.host, verify=not (self._insecure or self._loopback))
 
     @cached_property
     def _end(self) -> float:
@@ -149,10 +152,6 @@ class Connection:
         if self._limit is None:
             return _TIMEOUT, _RETRIES
         return Timeout(total=max(_LEAST, self._end - time.monotonic())), _ONCE
-
-    @cached_property
-    def _pool(self) -> urllib3.PoolManager:
-        return _make_pool(self.host, verify=not (self._insecure or self._loopback))
 
     def ask(self, query: Query) -> Reply:
         """Send a request, with credentials if the registry asks for them.

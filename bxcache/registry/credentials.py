@@ -100,13 +100,14 @@ def read_docker_settings(environment: Mapping[str, str]) -> DockerSettings:
     return DockerSettings(file, exists=True, helpers=tuple(helpers))
 
 
-def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
-    """Docker's login to a registry, named as in a reference; None without one."""
-    return inspect_login(host, environment, _SECONDS_FOR_HELPER).login
+def find_login(
+    host: str, environment: Mapping[str, str], seconds: float | None = None
+) -> FoundLogin:
+    """Docker's login to a registry, named as in a reference, and its source.
 
-
-def inspect_login(host: str, environment: Mapping[str, str], seconds: float) -> FoundLogin:
-    """Docker's login to a registry, with its source; a helper has so long to answer."""
+    A credential helper has so many seconds to answer, by default 20.
+    """
+    seconds = _SECONDS_FOR_HELPER if seconds is None else seconds
     file = _locate_settings(environment)
     settings = _read_settings(file)
     key = _HUB_KEY if host == HUB else host

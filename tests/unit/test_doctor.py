@@ -391,7 +391,7 @@ def test_problems_are_shown_last_with_their_remedy() -> None:
         "warning: delete: it is far\n  why: it is slow\n\n"
         "error: store: it is broken\n  why: it matters\n  do:  `mend it`\n"
         "  fix: `bxcache doctor --fix` does it\n\n"
-        "1 checks ok, 1 warning, 1 error, in 1.0 s"
+        "1 check ok, 1 warning, 1 error, in 1.0 s"
     )
     assert "\x1b[31merror:\x1b[0m" in render_diagnosis(Diagnosis((BAD,)), colored=True)
 

@@ -15,7 +15,7 @@ from bxcache.backends.finding import Finding, Status
 from bxcache.backends.registry_findings import judge_registry
 from bxcache.config.reference import Reference
 from bxcache.process import Answer as Said
-from bxcache.registry.credentials import find_helper_trouble, inspect_login
+from bxcache.registry.credentials import find_helper_trouble, find_login
 from bxcache.registry.soundings import Sounding, sound_repository
 from tests.support.registries import (
     PASSWORD,
@@ -245,7 +245,7 @@ def test_the_trouble_with_a_helper_is_told_apart(
     monkeypatch.setattr("bxcache.registry.credentials.ask", ask)
     (home / ".docker").mkdir()
     (home / ".docker" / "config.json").write_text('{"credsStore": "x"}')
-    found = inspect_login("r.example.com", {}, SECONDS)
+    found = find_login("r.example.com", {}, SECONDS)
     assert found.trouble == (trouble and f"`docker-credential-x` {trouble}")
     assert found.hangs == isinstance(answer, TimeoutError)
     assert (found.login is not None) == (answer == told(0, LOGIN))
