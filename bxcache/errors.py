@@ -119,7 +119,7 @@ class OutputError(ResultError):
 
 
 class Trouble(StrEnum):
-    """Why a registry request failed."""
+    """Why a request to a registry or a cache service failed."""
 
     DENIED = "denied"
     """Not authorized. Some registries answer this for a repository that does not exist yet."""

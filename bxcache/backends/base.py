@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
-    from bxcache.config.backends import CompressedSettings
     from bxcache.config.loading import Setup
     from bxcache.config.models import BuildSettings
     from bxcache.oci.documents import CacheManifest
@@ -233,6 +232,13 @@ class Backend(ABC):
         """Whether it stores every stage, and each scope under its own name."""
         return True
 
+    def use_builder(self, found: Capabilities) -> None:  # noqa: B027  # most need not know it
+        """Take the builder of the build, before anything else."""
+
+    def list_secrets(self) -> Iterator[str]:
+        """List the credentials that docker uses for it, to be masked in all output."""
+        return iter(())
+
     @abstractmethod
     def find_place(self, scope: str) -> str:
         """The directory or ref of a scope's cache."""
@@ -314,8 +320,15 @@ class Backend(ABC):
         """Complete the export here, with more runs if needed; the run's result after that."""
         return ran
 
-    def mend(self) -> tuple[str, ...]:
-        """Verify the imported caches and repair them; return what was wrong."""
+    def blames(self, error: str) -> bool:
+        """Whether an error of docker, with which a build failed, is of this cache."""
+        return False
+
+    def mend(self, fault: str) -> tuple[str, ...]:
+        """Verify the imported caches and repair them, after a build failed with a fault of them.
+
+        Return what was wrong.
+        """
         return ()
 
     def drop_imports(self) -> None:  # noqa: B027  # most backends have no state to drop
@@ -383,12 +396,3 @@ class Backend(ABC):
     @abstractmethod
     def open_holder(self) -> Holder | None:
         """Open a reader of its scopes and records; None if it stores none."""
-
-
-def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
-    if settings.compression is not None:
-        yield "compression", settings.compression
-    if settings.compression_level is not None:
-        yield "compression-level", str(settings.compression_level)
-    if settings.force_compression:
-        yield "force-compression", "true"

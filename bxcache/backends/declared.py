@@ -10,10 +10,17 @@ from bxcache.config.models import add_settings
 if TYPE_CHECKING:
     from bxcache.backends.base import Backend
     from bxcache.backends.holders import Holder
-    from bxcache.config.backends import Declaration
+    from bxcache.config.declaration import Declaration
     from bxcache.config.loading import Setup
 
-_HOMES = {"local": "LocalBackend", "registry": "RegistryBackend", "inline": "InlineBackend"}
+_HOMES = {
+    "local": "LocalBackend",
+    "registry": "RegistryBackend",
+    "inline": "InlineBackend",
+    "gha": "GhaBackend",
+    "s3": "S3Backend",
+    "azblob": "AzblobBackend",
+}
 """The class of every backend, by its declared type, which is also the name of its module;
 `config.backends.SETTINGS` has their settings."""
 _EXTERNAL: dict[str, type[Backend]] = {}

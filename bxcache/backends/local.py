@@ -28,7 +28,6 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
-    list_compression,
 )
 from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
 from bxcache.backends.location import locate_store
@@ -220,7 +219,7 @@ class LocalBackend(Backend):
             ("tag", wish.scope.name),
             ("mode", "max"),
             ("image-manifest", "true"),
-            *list_compression(self.settings),
+            *self.settings.list_compression(),
             ("ignore-error", "true"),
         )
         apart = self._expects_nothing(wish, imports)
@@ -268,7 +267,7 @@ class LocalBackend(Backend):
         own = (use for use in uses if use.flag == EXPORT and use.backend is self)
         return next(((self.staging, use) for use in own if self.staging is not None), None)
 
-    def mend(self) -> tuple[str, ...]:
+    def mend(self, fault: str) -> tuple[str, ...]:
         donors = self.staging.donors if self.staging is not None else ()
         with suppress(StoreError):
             if donors:

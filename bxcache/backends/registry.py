@@ -21,7 +21,6 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
-    list_compression,
 )
 from bxcache.backends.finding import SECONDS_TO_ANSWER
 from bxcache.backends.holders import RegistryHolder, is_trusted
@@ -276,7 +275,7 @@ class RegistryBackend(RemoteBackend):
             ("image-manifest", str(settings.image_manifest).lower()),
             ("oci-mediatypes", str(settings.oci_mediatypes).lower()),
             *self._list_insecure(),
-            *list_compression(settings),
+            *settings.list_compression(),
             ("ignore-error", str(settings.ignore_error).lower()),
         )
         apart = wish.refuses_borrowed or self._may_have_all(wish, imports)

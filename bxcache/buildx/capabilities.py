@@ -23,7 +23,7 @@ OLDEST_BUILDKIT = (0, 13)
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _LOCAL_DRIVERS = ("", "docker", "docker-container")
-_MAKE_BUILDER = (
+MAKE_BUILDER = (
     "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
 )
 _ALL_INLINE = "type=inline,ref=REPOSITORY,stages=all"
@@ -202,8 +202,8 @@ def advise_builder(found: Capabilities) -> str:
     """Advise what to do where the builder can save only inline caches."""
     if (find_limit(found) or "").endswith("`inline` caches"):
         every = f"`{name_option('backends', _ALL_INLINE)}`"
-        return f"{_MAKE_BUILDER}; or keep every stage in a registry: {every}"
-    return _MAKE_BUILDER
+        return f"{MAKE_BUILDER}; or keep every stage in a registry: {every}"
+    return MAKE_BUILDER
 
 
 def can_all(found: Capabilities) -> bool:

@@ -27,7 +27,7 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bxcache.buildx.stream.trace import Trace
 
@@ -43,10 +43,10 @@ _CACHE_FAULT = re.compile(
 )
 
 
-def find_cache_fault(trace: Trace) -> str | None:
-    """Find the error that a broken cache explains."""
+def find_cache_fault(trace: Trace, is_own: Callable[[str], bool] = lambda _: False) -> str | None:
+    """Find the error that a broken cache explains, or one that `is_own` of the caches in use."""
     errors = (text for text in reversed(list_errors(trace.said)) if OWN_FAULT not in text)
-    return next(filter(_CACHE_FAULT.search, errors), None)
+    return next((text for text in errors if _CACHE_FAULT.search(text) or is_own(text)), None)
 
 
 _COLLISION = re.compile(

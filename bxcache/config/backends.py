@@ -7,21 +7,24 @@ https://github.com/moby/buildkit#export-cache
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     GetCoreSchemaHandler,
     ValidationInfo,
     field_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
+from bxcache.config.declaration import Declaration
 from bxcache.config.quantities import Age, Duration, Size
 from bxcache.config.reference import Reference
+from bxcache.config.services import ALWAYS_MAX, AzblobSettings, GhaSettings, S3Settings
 from bxcache.config.trust import HARMLESS, PATH, asks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
 
@@ -32,20 +35,10 @@ _LEVELS = {"uncompressed": range(1), "gzip": range(10), "estargz": range(10), "z
 Ref = Annotated[str, AfterValidator(lambda text: str(Reference.parse(text)))]
 
 
-class Declaration(BaseModel):
-    """A part of the configuration: frozen and strictly typed; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    misplaced: ClassVar[dict[str, str]] = {}
-    """Keys that people write here by mistake, each with the correction."""
-
-
 DROPS = "it can drop what trusted builds saved"
 """Why a bound asks, which has no effect in a build that saves nothing."""
 _BOUNDS = asks(DROPS)
 _INSECURE = asks("it sends docker's login in clear")
-_ALWAYS_MAX = "bxcache always exports every stage (mode=max); remove this key"
 
 
 class CompressedSettings(Declaration):
@@ -73,12 +66,22 @@ class CompressedSettings(Declaration):
         """Every stage is kept, and each scope has its own name."""
         return True
 
+    def list_compression(self) -> Iterator[tuple[str, str]]:
+        """List the attributes of an export that choose its compression."""
+        if self.compression is not None:
+            yield "compression", self.compression
+        if self.compression_level is not None:
+            yield "compression-level", str(self.compression_level)
+        if self.force_compression:
+            yield "force-compression", "true"
+
 
 class LocalSettings(CompressedSettings):
     """A store on this machine: a directory with a scope for each image, target and platform."""
 
     misplaced: ClassVar[dict[str, str]] = {
-        "mode": _ALWAYS_MAX,
+        "mode": ALWAYS_MAX,
+        "reset": "bxcache removes what no scope needs by itself; remove this key",
         "tag": "bxcache names the scopes of a store itself; remove this key",
         "src": "the store's directory is `dir`, for reading and writing",
         "dest": "the store's directory is `dir`, for reading and writing",
@@ -103,7 +106,7 @@ class RegistrySettings(CompressedSettings):
     """A repository in a container registry, with one tag for each scope."""
 
     misplaced: ClassVar[dict[str, str]] = {
-        "mode": _ALWAYS_MAX,
+        "mode": ALWAYS_MAX,
         "dir": "a registry cache has a `ref`; `dir` belongs to `local`",
         "registry.insecure": "write it as `insecure`",
     }
@@ -193,6 +196,9 @@ SETTINGS: dict[str, type[Declaration]] = {
     "local": LocalSettings,
     "registry": RegistrySettings,
     "inline": InlineSettings,
+    "gha": GhaSettings,
+    "s3": S3Settings,
+    "azblob": AzblobSettings,
 }
 """What each backend declares, by its type; `backends.declared` has the backends themselves."""
 
@@ -207,5 +213,7 @@ class _ByType:
         return core_schema.tagged_union_schema(choices, discriminator="type")
 
 
-BackendSettings = Annotated[LocalSettings | RegistrySettings | InlineSettings, _ByType()]
-BACKENDS_TO_COME = ("gha", "s3", "azblob")
+BackendSettings = Annotated[
+    LocalSettings | RegistrySettings | InlineSettings | GhaSettings | S3Settings | AzblobSettings,
+    _ByType(),
+]

@@ -25,14 +25,14 @@ from bxcache.config.trust import Checkout, Rule
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bxcache.config.backends import Declaration
+    from bxcache.config.declaration import Declaration
     from bxcache.config.loading import Setup
     from bxcache.config.sources import Key, Layer, Position, Source
 
     _Refused = dict[Position, tuple[Any, str]]
     """Refused values by key, each with the reason."""
 
-_IMAGES = "images"
+_IMAGES, _TYPE = "images", "type"
 
 
 class Refusal(Struct, frozen=True):
@@ -89,7 +89,8 @@ def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: s
     for key, value in find_leaves(layer.values):
         if key == BACKENDS and why_all is None:
             kept = [_guard_backend(n, each, checkout, refused) for n, each in enumerate(value)]
-            insert_leaf(values, key, kept)
+            # Without its type, a backend is refused as a whole.
+            insert_leaf(values, key, [each for each in kept if _TYPE in each])
             continue
         why = why_all or _judge(key, value, checkout)
         if why is None:
@@ -112,7 +113,7 @@ def _judge(key: Key, value: object, checkout: Checkout) -> str | None:
 def _guard_backend(
     number: int, table: dict[str, Any], checkout: Checkout, refused: _Refused
 ) -> dict[str, Any]:
-    model = SETTINGS[table["type"]]
+    model = SETTINGS[table[_TYPE]]
     kept: dict[str, Any] = {}
     for name, value in table.items():
         why = find_rule(model, name).judge(name, value, checkout)

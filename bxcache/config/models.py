@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from bxcache.config.backends import SETTINGS, BackendSettings, Declaration, LocalSettings
+from bxcache.config.backends import SETTINGS, BackendSettings, LocalSettings
+from bxcache.config.declaration import Declaration
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bxcache.config.backends import BACKENDS_TO_COME, SETTINGS, Declaration
+from bxcache.config.backends import SETTINGS
+from bxcache.config.declaration import Declaration
 from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.reference import EXAMPLE
 from bxcache.config.sources import BACKENDS
@@ -135,8 +136,6 @@ def _explain_unknown(place: Position) -> str:
 
 
 def _explain_type(tag: str) -> str:
-    if tag in BACKENDS_TO_COME:
-        return f"the backend `{tag}` is not supported yet; known: {_any_of(SETTINGS)}"
     return f"`{tag}` is not a backend; known: {_any_of(SETTINGS)}" + suggest(tag, SETTINGS)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from bxcache.config.backends import Declaration
+from bxcache.config.declaration import Declaration
 from bxcache.config.models import Config
 
 if TYPE_CHECKING:

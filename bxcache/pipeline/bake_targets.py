@@ -225,7 +225,8 @@ class Bake(Struct, frozen=True):
                 each.settings, cache_options=(), metadata_file="", extra=each.extra
             )
             words += (*each.cache_from, *each.cache_to)
-        return Redactor(find_secrets(words, os.environ, self.request.build.directory))
+        secrets = find_secrets(words, os.environ, self.request.build.directory)
+        return Redactor((*secrets, *self.base.list_secrets()))
 
     def render(self, plans: Mapping[str, BuildPlan], metadata: Path) -> tuple[str, ...]:
         """Render the arguments of `docker` for the bake with its caches."""

@@ -79,7 +79,8 @@ def build_image(prepared: Prepared, observe: Observer | None) -> BuildResult:
         plan = plan_build(prepared, files)
         arguments = prepared.render_arguments(plan.uses)
         words = (*arguments, *prepared.docker.command)
-        redact = Redactor(find_secrets(words, os.environ, request.directory))
+        secrets = find_secrets(words, os.environ, request.directory)
+        redact = Redactor((*secrets, *prepared.list_secrets()))
         earlier, timeline, seen = (
             ask_earlier(prepared, plan),
             prepared.start_timeline(),

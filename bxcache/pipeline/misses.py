@@ -73,7 +73,7 @@ def _find_donor(target: Target, record: Record, caches: Caches, earlier: Sequenc
         before = next((each for each in done if each.scope.name in scopes), None)
         return Donor(
             before,
-            RecordedChange(cause=Cause.UNKNOWN_DONOR, name=redact(imported[0].where)),
+            RecordedChange(cause=Cause.UNKNOWN_DONOR, after=redact(imported[0].where)),
             older=_find_older(before, earlier),
             is_imported=True,
             find_layers=cache(find),

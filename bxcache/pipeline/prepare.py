@@ -101,9 +101,15 @@ class Prepared(Struct, frozen=True):
     def open_backends(self, stack: ExitStack | None) -> None:
         """Open the backends, until the stack closes; without a stack, write nothing."""
         for backend in self.backends:
+            backend.use_builder(self.capabilities)
             own = [each for each in self.candidates if each.backend is backend]
             backend.prepare(own, self.name, reads_all=self.setup.config.cache.read_all)
             backend.open(stack, notes_denied=self.trust.writes)
+
+    def list_secrets(self) -> Iterator[str]:
+        """List the credentials that docker uses for the caches."""
+        for backend in self.backends:
+            yield from backend.list_secrets()
 
     def find_missing(self) -> str | None:
         """Find what the build lacks so that docker is certain to fail, such as a Dockerfile."""

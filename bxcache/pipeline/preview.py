@@ -41,7 +41,8 @@ def make_preview(prepared: Prepared) -> Preview:
     arguments = prepared.render_arguments(plan.uses)
     refuse_secrets([(plan, arguments)], prepared.setup.config.cache.allow_args)
     command = (*prepared.docker.command, *arguments)
-    redact = Redactor(find_secrets(command, os.environ, prepared.request.directory))
+    secrets = find_secrets(command, os.environ, prepared.request.directory)
+    redact = Redactor((*secrets, *prepared.list_secrets()))
     notes = (
         *prepared.notes,
         *prepared.note_metadata(),

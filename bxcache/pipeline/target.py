@@ -69,10 +69,11 @@ class Target(Struct, frozen=True):
         """Explain how a cache made the build fail, after its repair on this machine; else None."""
         if not ran.exit_status or not self.plan.imports or blames_process(ran.trace):
             return None
-        fault = find_cache_fault(ran.trace)
+        used = {use.backend for use in self.plan.imports}
+        fault = find_cache_fault(ran.trace, lambda text: any(each.blames(text) for each in used))
         if not fault and not ran.trace.unloaded:
             return None
-        notes = [note for backend in self.prepared.backends for note in backend.mend()]
+        notes = [note for each in self.prepared.backends for note in each.mend(fault or "")]
         return "; ".join(filter(None, (fault, *notes))) or None
 
     def without_exports(self) -> Target:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from bxcache.cli.commands import load_command
-from bxcache.config.backends import SETTINGS, Declaration
+from bxcache.config.backends import SETTINGS
+from bxcache.config.declaration import Declaration
 from bxcache.config.models import SECTIONS
 from bxcache.config.schema import render_schema
 

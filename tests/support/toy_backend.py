@@ -25,7 +25,7 @@ from bxcache.backends.base import (
 )
 from bxcache.backends.declared import register
 from bxcache.backends.holders import DirectoryHolder
-from bxcache.config.backends import Declaration
+from bxcache.config.declaration import Declaration
 from bxcache.config.trust import HARMLESS, PATH
 from bxcache.place.scope import Scope
 from bxcache.store.layout import Layout, read_index

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bxcache.config.backends import SETTINGS, Declaration
+from bxcache.config.backends import SETTINGS
+from bxcache.config.declaration import Declaration
 from bxcache.config.discovery import find_config_file, read_config_file
 from bxcache.config.loading import Setup, check_file, default_store, describe, load_setup
 from bxcache.config.models import SECTIONS, Config, ImageSettings
@@ -387,7 +388,7 @@ min_hit_ratio = 2
         ("19: cache.backends[2].ref:", "is required"),
         ("21: cache.backends[2].mode:", "always exports every stage"),
         ("23: cache.backends[2].compression_level:", "zstd takes a level from 0 to 22"),
-        ("25: cache.backends[3]:", "`s3` is not supported yet"),
+        ("25: cache.backends[3].bucket:", "is required"),
         ("28: cache.backends[4]:", "needs a `type`"),
         ("31: cache.backends[5]:", "only one `local` backend is allowed"),
         ("35: gate.min_hit_ratio:", "must be a number from 0 to 1, such as 0.8, not 2"),

@@ -24,7 +24,7 @@ from tests.unit.test_trust_decision import FORK, place
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bxcache.config.backends import Declaration
+    from bxcache.config.declaration import Declaration
     from bxcache.config.loading import Setup
     from bxcache.place.trust import Trust
 
@@ -165,16 +165,28 @@ VALUES: dict[tuple[str, str], list[Value]] = {
     ("registry", "ignore_error"): [Value("false", counts=True)],
     ("inline", "stages"): [Value('"all"', counts=True)],
     **{(kind, "insecure"): [Value("true", counts=False)] for kind in ("registry", "inline")},
-    **{(kind, "timeout"): [Value('"5s"', counts=True)] for kind in ("registry", "inline")},
+    **{(kind, "timeout"): [Value('"5s"', counts=True)] for kind in ("registry", "inline", "gha")},
+    ("gha", "version"): [Value("2", counts=True)],
+    ("gha", "url"): [Value('"https://cache.example.com"', counts=False)],
+    ("gha", "url_v2"): [Value('"https://cache.example.com"', counts=False)],
+    ("gha", "repository"): [Value('"acme/shop"', counts=False)],
     **{(kind, "max_age"): [Value('"1d"', counts=False)] for kind in ("registry", "inline")},
 }
-REQUIRED = {("local", "type"), ("registry", "type"), ("inline", "type"), ("cache", "backends")} | {
-    (kind, "ref") for kind in ("registry", "inline")
+REFUSED = {
+    "s3": {"bucket": "cache"},
+    "azblob": {"account_url": "https://acme.blob.core.windows.net"},
 }
+"""The backends that a file cannot declare at all, each with what it needs."""
+REQUIRED = (
+    {(kind, "type") for kind in SETTINGS}
+    | {("cache", "backends")}
+    | {(kind, "ref") for kind in ("registry", "inline")}
+)
 BARE = {
     "local": ("force_compression", Value("false", counts=True)),
     "registry": ("force_compression", Value("false", counts=True)),
     "inline": ("stages", Value('"final"', counts=True)),
+    "gha": ("timeout", Value('"10m"', counts=True)),
 }
 """A setting with its default value, for the entry of a backend without others."""
 ROWS = [(*key, value) for key, values in VALUES.items() for value in values]
@@ -184,7 +196,10 @@ def test_every_key_is_classified() -> None:
     """Every key is classified and is in the table below, so a new one needs a decision."""
     for section, name in KEYS:
         find_rule(MODELS[section], name)
-    assert {*KEYS} == {*VALUES} | REQUIRED
+    assert {key for key in KEYS if key[0] not in REFUSED} == {
+        *VALUES,
+        *(key for key in REQUIRED if key[0] not in REFUSED),
+    }
     assert {*Config.model_fields} == {"build", "cache", "place", "gate", "images"}
 
 
@@ -220,7 +235,7 @@ def decide(
 
 def render(section: str, name: str, value: Value, table: str = "") -> str:
     if section in SETTINGS:
-        ref = "" if section == "local" else 'ref = "registry.example.com/cache"\n'
+        ref = "" if section in ("local", "gha") else 'ref = "registry.example.com/cache"\n'
         head = f'[[cache.backends]]\ntype = "{section}"\n{ref}'
         return f"{head}{name} = {value.text}\n"
     inner = f".{name}" if value.entry else ""
@@ -298,11 +313,30 @@ def test_a_variables_backend_keeps_all_its_attributes(kind: str, checkout: Path)
         "local": "type=local,dir=/var/cache/app,max_size=1GB",
         "registry": "type=registry,ref=r.example.com/c,insecure=true",
         "inline": "type=inline,ref=r.example.com/c,insecure=true",
+        "gha": "type=gha,url_v2=https://cache.example.com",
+        "s3": "type=s3,bucket=cache,endpoint_url=https://s3.example.com,credentials=job",
+        "azblob": "type=azblob,account_url=https://acme.blob.core.windows.net",
     }[kind]
     variables = {"BXCACHE_CACHE_BACKENDS": text}
     trusted, _ = decide(checkout, "", variables, own=True)
     setup, _ = decide(checkout, "[[cache.backends]]\ntype = 'local'\n", variables)
     assert setup.config.cache.backends == trusted.config.cache.backends
+
+
+@pytest.mark.parametrize("kind", [*REFUSED])
+def test_a_strangers_file_declares_no_backend_that_needs_the_runners_credentials(
+    kind: str, checkout: Path
+) -> None:
+    """An untrusted file's `s3` and `azblob` are left out whole; other backends of it stay."""
+    lines = [f"{name} = '{value}'\n" for name, value in REFUSED[kind].items()]
+    table = f"[[cache.backends]]\ntype = '{kind}'\n{''.join(lines)}"
+    file = f"{table}[[cache.backends]]\ntype = 'local'\n"
+    setup, trust = decide(checkout, file)
+    assert [each.type for each in setup.config.cache.backends] == ["local"]
+    assert any("`cache.backends[0].type` (bxcache.toml:2)" in note for note in trust.notes)
+    assert [each.type for each in decide(checkout, table)[0].config.cache.backends] == []
+    own, _ = decide(checkout, file, own=True)
+    assert [each.type for each in own.config.cache.backends] == [kind, "local"]
 
 
 def test_an_image_of_the_file_is_guarded_too(checkout: Path) -> None:
@@ -349,6 +383,9 @@ SAVED = [
     ("a folder", "", "type=local,dir=/c", [""]),
     ("a registry", "", "type=registry,ref=r.example.com/c", [""]),
     ("every stage", "", "type=inline,ref=r.example.com/c,stages=all", [""]),
+    ("a bucket", "", "type=s3,bucket=cache", [""]),
+    ("GitHub's cache service, in the file", "type = 'gha'", {}, ["file"]),
+    ("GitHub's cache service", "", "type=gha", [""]),
     ("a tag", "", "type=registry,ref=r.example.com/c:main", ["tag"]),
     ("an image", "", "type=inline,ref=r.example.com/app:main", ["tag"]),
     ("an image's usual tag", "", "type=inline,ref=r.example.com/app", ["tag"]),

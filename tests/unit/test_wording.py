@@ -104,7 +104,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"backends": "local"}, "backends=: write each field as `key=value`"),
     ({"backends": 5}, "backends=: cache.backends: must be a list"),
     ({"backends": {"type": "registry"}}, "backends=: cache.backends[0].ref: is required"),
-    ({"backends": [{"type": "s3"}]}, "backends=: cache.backends[0]: the backend `s3`"),
+    ({"backends": [{"type": "s3"}]}, "backends=: cache.backends[0].bucket: is required"),
     ({"backends": [{"type": "local"}] * 2}, "only one `local` backend is allowed"),
     ({"write": "sometimes"}, "write=: cache.write: must be `always`, `trusted` or `never`"),
     ({"read": "brunch"}, "read=: cache.read[0]: must be"),

@@ -124,7 +124,13 @@ class CacheVertex(StrEnum):
     EXPORT_AZURE = "exporting cache to Azure Blob Storage"
 
 
-EXPORTS = {"local": CacheVertex.EXPORT_LOCAL, "registry": CacheVertex.EXPORT_REGISTRY}
+EXPORTS = {
+    "local": CacheVertex.EXPORT_LOCAL,
+    "registry": CacheVertex.EXPORT_REGISTRY,
+    "gha": CacheVertex.EXPORT_GHA,
+    "s3": CacheVertex.EXPORT_S3,
+    "azblob": CacheVertex.EXPORT_AZURE,
+}
 
 WRITTEN = re.compile(r"writing cache (?:image )?manifest (?P<digest>sha256:[0-9a-f]{64})")
 """An exporter's status that names its cache manifest."""

@@ -297,7 +297,7 @@ _WORDS: dict[Cause, Callable[[Sequence[RecordedChange]], str]] = {
     Cause.FIRST_BUILD: _name("first build of the scope {}"),
     Cause.NO_DONOR: _name("there was no cache to import ({2})"),
     Cause.UNREADABLE: _name("the cache could not be read: {2}"),
-    Cause.UNKNOWN_DONOR: _name("{} has no record, so there is nothing to compare with"),
+    Cause.UNKNOWN_DONOR: _name("{2} has no record, so there is nothing to compare with"),
     Cause.NO_CACHE: _name("`--no-cache` or a filter asked for it"),
     Cause.FRONTEND: _describe_frontends,
     Cause.PLATFORM: _each(_describe_setting),

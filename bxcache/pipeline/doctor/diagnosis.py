@@ -129,7 +129,8 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
     found = [*first, *run_checks(checks)]
     if not any(each.check == CLOCK for each in found):
         found.append(fine(CLOCK, "unknown; there is nothing here to compare it with"))
-    return tuple(map(_redact, _merge(found)))
+    secrets = tuple(each for backend in backends for each in backend.list_secrets())
+    return tuple(_redact(each, secrets) for each in _merge(found))
 
 
 def _list_checks(project: Project | None, backends: Sequence[Backend]) -> Iterator[Check]:
@@ -187,7 +188,9 @@ def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:
     return iter({(each.check, each.found): each for each in findings}.values())
 
 
-def _redact(finding: Finding) -> Finding:
+def _redact(finding: Finding, secrets: Sequence[str]) -> Finding:
+    """Mask the credentials of backends, and what a text repeats of secret variables."""
     texts = (finding.found, finding.remedy)
-    redact = Redactor([each for text in texts for each in find_mentioned(text, os.environ)])
+    mentioned = (each for text in texts for each in find_mentioned(text, os.environ))
+    redact = Redactor([*secrets, *mentioned])
     return replace(finding, found=redact(finding.found), remedy=redact(finding.remedy))

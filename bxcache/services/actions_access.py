@@ -1,0 +1,42 @@
+"""How a job of GitHub Actions reaches GitHub's cache service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bxcache.config.services import GhaSettings
+
+TOKEN = "ACTIONS_RUNTIME_TOKEN"  # noqa: S105  # a variable's name
+_URL, _URL_V2, _SERVICE_V2 = "ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_SERVICE_V2"
+_TRUE = ("1", "t", "true")
+FIRST, SECOND = 1, 2
+"""The versions of the service's API."""
+
+
+class Access(Struct, frozen=True):
+    """How docker reaches the service: its address, the API's version, and the job's token."""
+
+    url: str
+    version: int
+    token: str
+
+
+def find_access(settings: GhaSettings, environment: Mapping[str, str]) -> Access | None:
+    """Find how docker would reach the service; None where it would leave the cache out in silence.
+
+    https://github.com/docker/buildx/blob/v0.29.1/build/opt.go
+    """
+    token = environment.get(TOKEN)
+    version = settings.version or (
+        SECOND if environment.get(_SERVICE_V2, "").lower() in _TRUE else FIRST
+    )
+    second = settings.url_v2 or (environment.get(_URL_V2) if version == SECOND else None)
+    first = settings.url or environment.get(_URL) or environment.get(_URL_V2)
+    if settings.version != FIRST and second:
+        return Access(second, SECOND, token) if token else None
+    return Access(first, FIRST, token) if token and first else None
