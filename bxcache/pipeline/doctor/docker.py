@@ -147,6 +147,9 @@ def judge_exports(
 ) -> Finding:
     """Judge which caches the builder can save."""
     why = find_limit(found)
+    if why is None and found.builder.sleeps:
+        driver = f"the driver {found.builder.driver} can save every kind of cache"
+        return fine("export", f"{driver}; BuildKit's version is unknown until it starts")
     if why is None:
         store = ", in the containerd image store" if found.builder.driver == "docker" else ""
         return fine("export", f"the builder can save every kind of cache{store}")

@@ -51,7 +51,8 @@ def judge_config(project: Project) -> Iterator[Finding]:
     setup, check = project.setup, "config"
     if project.error is not None:
         for problem in project.error.problems:
-            yield Finding(check, Status.ERROR, str(problem), _BROKEN, project.error.hint)
+            remedy = project.error.hint or f"correct it in {problem.source}"
+            yield Finding(check, Status.ERROR, str(problem), _BROKEN, remedy)
         return
     file = setup.file
     is_sound = f"`{shorten_path(file.path)}` is valid" if file else "no config file, so defaults"
