@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bxcache.config.backends import SETTINGS, BackendSettings, Declaration, LocalSettings
+from bxcache.config.builders import BuilderSettings
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
 
@@ -68,7 +69,7 @@ class BuildSettings(Declaration):
     """The platforms to build for, such as `linux/amd64`. Default: the builder's own."""
 
     builder: Annotated[str, asks("it chooses the builder")] = ""
-    """The buildx builder. Default: the current one."""
+    """The buildx builder. Default: the one of `[builder]`, or else the current one."""
 
     tags: Annotated[TagList, asks("it can replace another build's image")] = ()
     """Names for the image."""
@@ -264,6 +265,7 @@ class Config(Declaration):
     """The whole file."""
 
     build: BuildSettings = BuildSettings()
+    builder: BuilderSettings = BuilderSettings()
     cache: CacheSettings = CacheSettings()
     place: PlaceSettings = PlaceSettings()
     images: dict[str, ImageSettings] = Field(default_factory=dict)
@@ -273,6 +275,7 @@ class Config(Declaration):
 
 SECTIONS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
+    "builder": BuilderSettings,
     "cache": CacheSettings,
     "place": PlaceSettings,
     "gate": GateSettings,

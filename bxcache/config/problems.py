@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bxcache.config.backends import BACKENDS_TO_COME, SETTINGS, Declaration
+from bxcache.config.builders import NodeSettings
 from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.reference import EXAMPLE
 from bxcache.config.sources import BACKENDS
@@ -155,7 +156,9 @@ def _model_at(place: Position) -> type[Declaration]:
             return ImageSettings
         case ("cache", "backends", _, str(tag), *_):
             return SETTINGS.get(tag, Declaration)
-        case (("build" | "cache" | "gate") as section, *_):
+        case ("builder", "nodes", *_):
+            return NodeSettings
+        case (("build" | "builder" | "cache" | "gate") as section, *_):
             return SECTIONS[section]
         case _:
             return Config
