@@ -85,6 +85,13 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report as Report
     from bxcache.insight.reporting import make_report as make_report
     from bxcache.pipeline.batch import ImageObserver as ImageObserver
+    from bxcache.pipeline.builder_list import BuilderList as BuilderList
+    from bxcache.pipeline.builder_list import ListedBuilder as ListedBuilder
+    from bxcache.pipeline.builder_list import list_builders as list_builders
+    from bxcache.pipeline.builders import BuilderRemoved as BuilderRemoved
+    from bxcache.pipeline.builders import BuilderUp as BuilderUp
+    from bxcache.pipeline.builders import bring_up_builder as bring_up_builder
+    from bxcache.pipeline.builders import remove_builder as remove_builder
     from bxcache.pipeline.doctor.diagnosis import Diagnosis as Diagnosis
     from bxcache.pipeline.doctor.diagnosis import Mended as Mended
     from bxcache.pipeline.options import BakeOptions as BakeOptions
@@ -145,6 +152,8 @@ _NAMES = {
     "insight.report": "Report",
     "insight.reporting": "make_report",
     "pipeline.batch": "ImageObserver",
+    "pipeline.builder_list": "BuilderList ListedBuilder list_builders",
+    "pipeline.builders": "BuilderRemoved BuilderUp bring_up_builder remove_builder",
     "pipeline.doctor.diagnosis": "Diagnosis Mended",
     "pipeline.options": (
         "BakeOptions BuildOptions Gate InlineBackend LocalBackend Output RegistryBackend Secret"

@@ -27,7 +27,7 @@ from bxcache.backends.base import (
     Sight,
 )
 from bxcache.backends.service_scope import ServiceSave
-from bxcache.buildx.capabilities import MAKE_BUILDER
+from bxcache.buildx.capabilities import advise_new
 from bxcache.config.quantities import format_count
 from bxcache.errors import Trouble
 from bxcache.services.faults import ServiceError
@@ -340,7 +340,7 @@ def explain_docker(found: Capabilities, kind: str) -> str | None:
     """
     if found.builder.driver != _DOCKER:
         return None
-    return f"docker's own builder has no `{kind}` caches; {MAKE_BUILDER}"
+    return f"docker's own builder has no `{kind}` caches; {advise_new()}"
 
 
 def _parse(sighting: Sighting | None) -> CacheManifest | None:

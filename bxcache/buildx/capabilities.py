@@ -12,7 +12,7 @@ from itertools import starmap
 from msgspec import Struct
 
 from bxcache.buildx.values import as_table, parse_table
-from bxcache.config.wording import name_call, name_option
+from bxcache.config.wording import choose_words, name_call, name_option
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -23,9 +23,8 @@ OLDEST_BUILDKIT = (0, 13)
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _LOCAL_DRIVERS = ("", "docker", "docker-container")
-MAKE_BUILDER = (
-    "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
-)
+_RUNNING = "running"
+_EXPORTS = ("local", "registry", "inline", "gha")
 _ALL_INLINE = "type=inline,ref=REPOSITORY,stages=all"
 _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 
@@ -41,6 +40,12 @@ class Node(Struct, frozen=True):
     error: str = ""
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    endpoint: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it answered."""
+        return self.status == _RUNNING and not self.error
 
 
 class Builder(Struct, frozen=True):
@@ -58,7 +63,7 @@ class Builder(Struct, frozen=True):
     def sleeps(self) -> bool:
         """Whether it is not running, and a build would start it."""
         startable = self.driver in ("docker-container", "kubernetes") and not self.error
-        return startable and not any(node.status == "running" for node in self.nodes)
+        return startable and not any(node.status == _RUNNING for node in self.nodes)
 
     @property
     def is_classic(self) -> bool:
@@ -116,8 +121,16 @@ def parse_engine(text: str) -> tuple[str, str | None, str | None]:
 
 
 def parse_builder(text: str) -> Builder:
-    """Parse the output of `docker buildx inspect`.
+    """Parse the output of `docker buildx inspect`."""
+    (head, _), *nodes = split_sections(text)
+    read = tuple(starmap(_read_node, nodes))
+    return Builder(head.get("Name", ""), head.get("Driver", ""), read, head.get("Error", ""))
 
+
+def split_sections(text: str) -> list[tuple[dict[str, str], list[str]]]:
+    """Split the output of `docker buildx inspect`: the fields of the builder, and of each node.
+
+    Beside the fields are the names of the labels.
     https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
     """
     sections: list[tuple[dict[str, str], list[str]]] = [({}, [])]
@@ -132,9 +145,7 @@ def parse_builder(text: str) -> Builder:
             sections.append(({}, []))
         if colon and name != "Nodes":
             sections[-1][0].setdefault(name, value.strip())
-    (head, _), *nodes = sections
-    read = tuple(starmap(_read_node, nodes))
-    return Builder(head.get("Name", ""), head.get("Driver", ""), read, head.get("Error", ""))
+    return sections
 
 
 def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
@@ -146,6 +157,7 @@ def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
         error=fields.get("Error", ""),
         platforms=tuple(filter(None, map(str.strip, platforms))),
         labels=tuple(labels),
+        endpoint=fields.get("Endpoint", ""),
     )
 
 
@@ -202,8 +214,36 @@ def advise_builder(found: Capabilities) -> str:
     """Advise what to do where the builder can save only inline caches."""
     if (find_limit(found) or "").endswith("`inline` caches"):
         every = f"`{name_option('backends', _ALL_INLINE)}`"
-        return f"{MAKE_BUILDER}; or keep every stage in a registry: {every}"
-    return MAKE_BUILDER
+        return f"{advise_new()}; or keep every stage in a registry: {every}"
+    return advise_new()
+
+
+def advise_new() -> str:
+    """Advise to create another builder."""
+    return f"create one that can: `{name_up()}`"
+
+
+def name_up() -> str:
+    """Name the call that creates the declared builder, or one named `bxcache`."""
+    return choose_words("bxcache builder up", "bxcache.bring_up_builder()")
+
+
+def list_exports(builder: Builder, engine: str | None) -> tuple[str, ...] | None:
+    """List the kinds of caches that a builder can export; None if that is unknown.
+
+    Docker's own BuildKit leaves out the object stores:
+    https://github.com/moby/moby/blob/v28.5.1/builder/builder-next/controller.go and
+    https://github.com/moby/buildkit/blob/v0.25.2/cmd/buildkitd/main.go
+
+    Args:
+        builder: the builder, as docker describes it.
+        engine: the version of docker's engine.
+    """
+    if not any(node.runs for node in builder.nodes):
+        return None
+    if find_limit(Capabilities("", engine, None, builder)) is not None:
+        return ("inline",)
+    return _EXPORTS if builder.driver == "docker" else (*_EXPORTS, "s3", "azblob")
 
 
 def can_all(found: Capabilities) -> bool:
@@ -212,7 +252,7 @@ def can_all(found: Capabilities) -> bool:
     return (
         bool(builder.nodes)
         and not builder.error
-        and all(node.status == "running" and not node.error for node in builder.nodes)
+        and all(node.runs for node in builder.nodes)
         and not found.lacks_engine
         and find_limit(found) is None
     )

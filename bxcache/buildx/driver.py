@@ -1,24 +1,31 @@
-"""Docker's command line: questions about docker and its builders.
+"""Docker's command line: questions about docker and its builders on the way of a build.
 
-python-on-whales does what is neither a build nor on its way. `run` runs the build, because
-python-on-whales cannot pass several `--cache-to`, joins option fields without quoting, and leaves
-buildx running when its log generator is abandoned; loading it takes 60 ms.
+`builders` does what is not on that way with python-on-whales, which takes 60 ms to load. `run` runs
+the build, because python-on-whales cannot pass several `--cache-to`, joins option fields without
+quoting, and leaves buildx running when its log generator is abandoned.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
+from bxcache.buildx.capabilities import (
+    Capabilities,
+    check_buildx,
+    name_up,
+    parse_builder,
+    parse_engine,
+)
 from bxcache.buildx.memory import Memory
-from bxcache.config.wording import name_call
+from bxcache.config.wording import choose_words, name_call
 from bxcache.errors import EngineError
 from bxcache.process import Answer, Question
 
@@ -29,8 +36,10 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
 _SECONDS_BEFORE_WAITING_IS_SAID = 2
-OWN_BUILDER = "bxcache"
-"""The name of the builder that `make_builder` creates."""
+# https://github.com/docker/buildx/blob/v0.29.1/store/storeutil/storeutil.go
+_NO_BUILDER = re.compile(r'no builder "(?P<name>.*?)" found')
+# https://github.com/docker/buildx/blob/v0.29.1/commands/rm.go
+_NOT_REMOVED = re.compile(r"^failed to remove [^:]*: (?P<why>.*)", re.MULTILINE)
 _INSTALL = "https://docs.docker.com/engine/install/"
 
 
@@ -157,11 +166,46 @@ class Docker:
         if not (boot and found.builder.sleeps):
             return found, ahead.memory
         on_slow()
-        name = found.builder.name
+        booted = parse_builder(self.boot(found.builder.name))
+        return replace(found, builder=booted), ahead.memory
+
+    def boot(self, name: str) -> str:
+        """Start the nodes of a builder that do not run; return what docker then reports of it.
+
+        Raises:
+            EngineError: a node does not start.
+        """
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
         if answer.status != 0:
             raise explain_builder(name, answer.stderr)
-        return replace(found, builder=parse_builder(answer.stdout)), ahead.memory
+        return answer.stdout
+
+    def inspect(self, name: str) -> str | None:
+        """Return what docker reports of a builder, by default the current one; None without one.
+
+        Raises:
+            EngineError: docker has no buildx, or no answer.
+        """
+        answer = self._ask("buildx", "inspect", *([name] if name else []))
+        if answer.status == 0:
+            return answer.stdout
+        self.ask_buildx_version()
+        if find_missing_builder(answer.stderr) is not None:
+            return None
+        raise explain_builder(name, answer.stderr)
+
+    def remove_builder(self, name: str) -> None:
+        """Remove a builder, but keep what it has built.
+
+        Raises:
+            EngineError: docker does not remove it.
+        """
+        answer = self._ask("buildx", "rm", "--keep-state", name)
+        if answer.status != 0:
+            raise EngineError(
+                f"the builder `{name}` cannot be removed: {find_error(answer.stderr)}",
+                hint=f"`docker buildx inspect {name}` shows what docker knows of it",
+            )
 
     def ask_buildx_version(self, client: str = "") -> str:
         """Return the output of `docker buildx version`; raise EngineError without buildx."""
@@ -225,45 +269,17 @@ class Docker:
             asked = [stack.enter_context(self._asking(*each)) for each in questions]
             return Examination(*(_wait_until(end, each) for each in asked))
 
-    def make_builder(self) -> tuple[str, ...]:
-        """Create a builder that can save every kind of cache, start it, and choose it for builds.
+    def ask_together(
+        self, questions: Sequence[Sequence[str]], seconds: float | None = None
+    ) -> list[Answer]:
+        """Ask several short questions, the arguments after `docker`; failures are answers too.
 
-        An existing builder of its name is started and chosen. Returns what was done. If it does not
-        start, it is removed again, and an EngineError says why.
+        All of them have to be answered within the same `seconds`.
         """
-        from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
-        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
-
-        buildx = DockerClient(client_call=[*self.command]).buildx
-        exists = not self._ask("buildx", "inspect", OWN_BUILDER).status
-        try:
-            if exists:
-                buildx.inspect(OWN_BUILDER, bootstrap=True)
-            else:
-                buildx.create(name=OWN_BUILDER, driver="docker-container", bootstrap=True)
-            buildx.use(OWN_BUILDER)
-        except DockerException as error:
-            if not exists:
-                self._ask("buildx", "rm", "--force", OWN_BUILDER)
-            raise explain_builder(OWN_BUILDER, error.stderr or "") from error
-        done = f"the builder `{OWN_BUILDER}` was {'started' if exists else 'created'}"
-        return (f"{done}, and is the current one; `docker buildx use default` goes back",)
-
-    def remove_images(self, context: str, refs: Sequence[str]) -> None:
-        """Remove images, if they exist, from the engine of a docker context."""
-        from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
-        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
-
-        client = DockerClient(context=context, client_call=[*self.command])
-        # A leftover image costs only disk space.
-        with suppress(DockerException):
-            client.image.remove([*refs])
-
-    def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
-        """Ask several short questions, the arguments after `docker`; failures are answers too."""
+        end = time.monotonic() + (_SECONDS_TO_ANSWER if seconds is None else seconds)
         with ExitStack() as stack:
             asked = [stack.enter_context(self._asking(*each)) for each in questions]
-            return [_take_answer(each) for each in asked]
+            return [_take_answer(each, max(0.1, end - time.monotonic())) for each in asked]
 
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         with self._asking(*arguments) as question:
@@ -298,9 +314,9 @@ def _read_version(question: Question) -> str:
     return words[0] if words and answer.status == 0 else ""
 
 
-def _take_answer(question: Question) -> Answer:
+def _take_answer(question: Question, seconds: float | None = None) -> Answer:
     try:
-        return _await_answer(question)
+        return _await_answer(question, seconds)
     except EngineError as error:
         return Answer(1, "", error.message)
 
@@ -319,9 +335,16 @@ def _await_answer(question: Question, seconds: float | None = None) -> Answer:
 
 
 def find_error(stderr: str) -> str:
-    """Find the last line of docker's stderr, without `ERROR: `."""
+    """Find the last line of docker's stderr, without `ERROR: `; for a removal, why it failed."""
     said = stderr.strip().splitlines() or ["docker did not say why"]
-    return said[-1].removeprefix("ERROR: ")
+    failed = _NOT_REMOVED.search(stderr)
+    return failed["why"] if failed else said[-1].removeprefix("ERROR: ")
+
+
+def find_missing_builder(text: str) -> str | None:
+    """Find the name of the builder that does not exist, by docker's words; None in others."""
+    found = _NO_BUILDER.search(text)
+    return found["name"] if found else None
 
 
 def explain_no_buildx(client: str) -> EngineError:
@@ -337,11 +360,14 @@ def explain_no_buildx(client: str) -> EngineError:
 def explain_builder(name: str, stderr: str) -> EngineError:
     """The error of a builder that is missing or cannot be started, from docker's stderr."""
     why = find_error(stderr)
-    if "no builder" in why:
+    if (missing := find_missing_builder(why)) is not None:
+        listing = choose_words("bxcache builder ls", "bxcache.list_builders()")
+        # Without a name, docker takes that of its variable.
+        named = "" if name else ", which BUILDX_BUILDER names"
         return EngineError(
-            f"there is no builder `{name}`",
-            hint=f"`docker buildx ls` lists them; `docker buildx create --name {name or 'NAME'} "
-            "--driver docker-container` creates one",
+            f"there is no builder `{missing}`{named}",
+            hint=f"`{name_up()}` creates the one of `[builder]`, or the default one; `{listing}` "
+            "lists those that exist",
         )
     return EngineError(
         f"the builder `{name or 'default'}` cannot be started: {why}",

@@ -60,6 +60,21 @@ COMMANDS = {
         "bxcache build --trace trace.json .",
         "bxcache build --dry-run --ulimit nofile=1024 .",
     ),
+    "builder ls": (
+        "List all builders, and what they can export.",
+        "bxcache builder ls",
+        "bxcache builder ls --json",
+    ),
+    "builder rm": (
+        "Remove a builder.",
+        "bxcache builder rm",
+        "bxcache builder rm bxcache --dry-run",
+    ),
+    "builder up": (
+        "Create, change or start the declared builder.",
+        "bxcache builder up",
+        "bxcache builder up --json",
+    ),
     "completion bash": ("Print the code for bash.", 'eval "$(bxcache completion bash)"'),
     "completion fish": (
         "Print the code for fish.",
@@ -184,6 +199,7 @@ COMMANDS = {
 
 _PAGES = {
     "bake": "bake.md",
+    "builder": "builders.md",
     "completion": "start.md#completion-of-the-command-line",
     "config": "configuration.md",
     "diff": "history.md",
@@ -209,6 +225,7 @@ _SHARED = {
 """The modules that are not named as their commands."""
 
 GROUPS = {
+    "builder": "Bring up, list and remove the builders of builds.",
     "completion": "Let a shell complete commands, options, images, stages and scopes.",
     "config": "Show and check the configuration.",
     "registry": "List and prune the scopes in a registry.",

@@ -149,7 +149,7 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     write = setup.config.cache.write
     denied = _deny(write, place)
     missed = [each for each in refused if not denied or each.why != DROPS]
-    notes = (*found.notes, *([_explain_refused(missed)] if missed else ()))
+    notes = (*found.notes, *([explain_refused(missed)] if missed else ()))
     if not denied and place.provider == CHECKOUT and place.branch is None and place.tag is None:
         notes = (*notes, _DETACHED.format(name_option("branch")))
     reason = _explain(write, place, denied)
@@ -181,7 +181,8 @@ def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tupl
     return setup, ()
 
 
-def _explain_refused(refused: Iterable[Refusal]) -> str:
+def explain_refused(refused: Iterable[Refusal]) -> str:
+    """Explain that settings of the file do not count."""
     keys = ", ".join(map(str, refused))
     return (
         f"settings of the config file ignored, because the build is not trusted: {keys}; "

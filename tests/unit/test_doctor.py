@@ -259,6 +259,7 @@ FINE = {"docker": OK, "buildx": OK, "engine": OK}
         ({"buildx": None}, Wanted(), {**FINE, "buildx": ERROR}),
         ({"inspect": None}, Wanted("far"), {**FINE, "builder": ERROR}),
         ({"inspect": NOBODY}, Wanted("x", "BUILDX_BUILDER"), {**FINE, "builder": ERROR}),
+        ({"inspect": NOBODY}, Wanted("x", "`[builder]`", True), {**FINE, "builder": ERROR}),  # noqa: FBT003
         ({"inspect": CLASSIC}, Wanted(), {**FINE, "builder": OK, "export": ERROR}),
         ({"inspect": CLASSIC}, Wanted(cost=OK), {**FINE, "builder": OK, "export": OK}),
         ({"inspect": CLASSIC}, Wanted(cost=WARNING), {**FINE, "builder": OK, "export": WARNING}),
@@ -292,7 +293,31 @@ def test_a_builder_is_only_made_where_builds_would_use_it(
     found = [*judge_docker(classic, wanted, make=lambda: ())][-1]
     assert found.fixable == fixable
     assert ("BUILDX_BUILDER" in found.remedy) != fixable
-    assert "docker buildx create --name bxcache" in found.remedy
+    assert "bxcache.bring_up_builder()" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fixable", "remedy"),
+    [
+        (
+            Wanted("x", "`[builder]`", declared=True),
+            True,
+            "`bxcache.bring_up_builder()` creates it",
+        ),
+        (Wanted("x", "BUILDX_BUILDER"), False, "; or change BUILDX_BUILDER"),
+    ],
+)
+def test_only_a_declared_builder_is_brought_up(
+    wanted: Wanted,
+    fixable: bool,  # noqa: FBT001
+    remedy: str,
+) -> None:
+    """The missing builder of `[builder]` can be created; another one may be a slip."""
+    missing = replace(HEALTHY, inspect=NOBODY)
+    found = [*judge_docker(missing, wanted, make=lambda: ())][-1]
+    assert found.fixable == fixable
+    assert found.remedy.endswith(remedy)
+    assert found.found == f"there is no builder `x`, which {wanted.named_by} names"
 
 
 def test_a_check_that_fails_or_hangs_is_a_finding() -> None:

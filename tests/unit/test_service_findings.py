@@ -68,7 +68,7 @@ def test_a_builder_without_the_service_is_an_error() -> None:
     own = Capabilities("28", "28", "linux/amd64", Builder("default", "docker"))
     found = judge(Bucket(), explain_docker(own, "s3") or "")["export"]
     assert found.found == "docker's own builder has no `s3` caches"
-    assert "docker buildx create --name bxcache" in found.remedy
+    assert "bxcache.bring_up_builder()" in found.remedy
 
 
 def test_gha_outside_of_github_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

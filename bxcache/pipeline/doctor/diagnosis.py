@@ -24,10 +24,11 @@ from bxcache.pipeline.doctor.checks import Check, Pending, explain_crash, run_ch
 from bxcache.pipeline.doctor.docker import Wanted, find_docker, judge_docker
 from bxcache.pipeline.doctor.logins import diagnose_settings
 from bxcache.pipeline.doctor.project import judge_project, open_project
+from bxcache.pipeline.prepare import BUILDX_BUILDER
 from bxcache.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from bxcache.backends.base import Backend
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from bxcache.pipeline.doctor.project import Project
 
 _BUILDER = ("build", "builder")
-_VARIABLE = "BUILDX_BUILDER"
 _SECONDS_REMOTE = 2 * SECONDS_TO_ANSWER + 1
 """For a backend of a network: its credential helper, then its server."""
 _SECONDS_LOCAL = 60.0
@@ -125,7 +125,9 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
         backends = list_backends(project.setup) if project.error is None else ()
     except Exception as error:  # noqa: BLE001  # the other checks go on
         first, backends = [explain_crash("config", "the configuration", error)], ()
-    checks = tuple(_list_checks(project, backends))
+    is_own = project is not None and project.setup.declares_builder
+    make = partial(_make_builder, directory, config_file, is_own=is_own)
+    checks = tuple(_list_checks(project, backends, make))
     found = [*first, *run_checks(checks)]
     if not any(each.check == CLOCK for each in found):
         found.append(fine(CLOCK, "unknown; there is nothing here to compare it with"))
@@ -133,7 +135,9 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
     return tuple(_redact(each, secrets) for each in _merge(found))
 
 
-def _list_checks(project: Project | None, backends: Sequence[Backend]) -> Iterator[Check]:
+def _list_checks(
+    project: Project | None, backends: Sequence[Backend], make: Callable[[], Iterable[str]]
+) -> Iterator[Check]:
     docker = find_docker()
     limit = SECONDS_TO_ANSWER + 1
     if isinstance(docker, Finding):
@@ -142,7 +146,8 @@ def _list_checks(project: Project | None, backends: Sequence[Backend]) -> Iterat
     else:
         wanted = _find_wanted(project, backends)
         known = Pending(partial(docker.examine, wanted.builder, SECONDS_TO_ANSWER))
-        yield Check("docker", "docker", limit, partial(_diagnose_docker, docker, known, wanted))
+        judge = partial(_diagnose_docker, docker, known, wanted, make)
+        yield Check("docker", "docker", limit, judge)
     yield Check("docker-config", "docker's config file", 2 * limit, partial(_diagnose_settings))
     saves = project is not None and project.trust.writes
     for each in backends:
@@ -152,12 +157,25 @@ def _list_checks(project: Project | None, backends: Sequence[Backend]) -> Iterat
 
 
 def _diagnose_docker(
-    docker: Docker, known: Pending[Examination], wanted: Wanted
+    docker: Docker,
+    known: Pending[Examination],
+    wanted: Wanted,
+    make: Callable[[], Iterable[str]],
 ) -> Iterable[Finding]:
     examined = known.wait(SECONDS_TO_ANSWER + 1)
     if examined is None:
         raise known.error or TimeoutError("docker does not answer")
-    return judge_docker(examined, wanted, docker.command[0], docker.make_builder)
+    return judge_docker(examined, wanted, docker.command[0], make)
+
+
+def _make_builder(directory: Path, config_file: Path | None, *, is_own: bool) -> tuple[str, ...]:
+    """Bring up the builder of `[builder]`, or the default one; return what was done."""
+    from bxcache.pipeline.builders import bring_up_builder  # noqa: PLC0415  # only to mend
+
+    up = bring_up_builder(config_file=config_file, directory=directory)
+    done = f"the builder `{up.name}` {'is up' if up.change == 'none' else f'was {up.change}'}"
+    chosen = "and is docker's current one; `docker buildx use default` goes back"
+    return (done if is_own else f"{done}, {chosen}", *up.notes)
 
 
 def _diagnose_settings() -> Iterable[Finding]:
@@ -176,11 +194,16 @@ def _find_wanted(project: Project | None, backends: Sequence[Backend]) -> Wanted
     cost = Status.OK if not lost else Status.ERROR
     if lost and len(lost) < len(backends):
         cost = Status.WARNING
-    name = project.setup.config.build.builder if project is not None else ""
-    if name and project is not None:
-        return Wanted(name, f"`build.builder` ({project.setup.source_of(_BUILDER)})", cost)
-    named = os.environ.get(_VARIABLE, "")
-    return Wanted(named, _VARIABLE if named else "", cost)
+    named = os.environ.get(BUILDX_BUILDER, "")
+    if project is None:
+        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
+    setup = project.setup
+    builder = setup.config.build.builder
+    if builder:
+        return Wanted(builder, f"`build.builder` ({setup.source_of(_BUILDER)})", cost=cost)
+    if named or not setup.declares_builder:
+        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
+    return Wanted(setup.config.builder.name, "`[builder]`", declared=True, cost=cost)
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -12,10 +12,16 @@ from bxcache.buildx.capabilities import (
     check_buildx,
     check_reachable,
     find_limit,
+    name_up,
     parse_engine,
     parse_version,
 )
-from bxcache.buildx.driver import Docker, explain_builder, explain_no_buildx
+from bxcache.buildx.driver import (
+    Docker,
+    explain_builder,
+    explain_no_buildx,
+    find_missing_builder,
+)
 from bxcache.errors import EngineError
 
 if TYPE_CHECKING:
@@ -37,11 +43,13 @@ class Wanted(Struct, frozen=True):
     Attributes:
         builder: the builder that they name; empty for the current one.
         named_by: the setting or variable that names it; empty for the current one.
+        declared: whether it is the one of `[builder]`, which can be brought up.
         cost: how bad a builder is that can save only inline caches.
     """
 
     builder: str = ""
     named_by: str = ""
+    declared: bool = False
     cost: Status = Status.ERROR
 
 
@@ -51,7 +59,7 @@ def judge_docker(
     path: str = "docker",
     make: Callable[[], Iterable[str]] | None = None,
 ) -> Iterator[Finding]:
-    """Judge docker's answers; `make` creates a builder that can save every kind of cache."""
+    """Judge docker's answers; `make` brings up the declared builder, or the default one."""
     if examined.version is None:
         text = f"docker did not answer within {SECONDS_TO_ANSWER:.0f} s"
         remedy = "`docker version` shows whether the engine is reachable; check DOCKER_HOST"
@@ -69,7 +77,7 @@ def judge_docker(
         return
     capabilities = examined.capabilities
     if capabilities is None:
-        yield from _judge_silence(examined, wanted, engine)
+        yield from _judge_silence(examined, wanted, engine, make)
         return
     reached = judge_reach(capabilities)
     yield reached
@@ -93,7 +101,12 @@ def judge_buildx(examined: Examination, client: str) -> Finding:
     return fine("buildx", ".".join(map(str, version)) if version else answer.stdout.strip())
 
 
-def _judge_silence(examined: Examination, wanted: Wanted, engine: str | None) -> Iterator[Finding]:
+def _judge_silence(
+    examined: Examination,
+    wanted: Wanted,
+    engine: str | None,
+    make: Callable[[], Iterable[str]] | None,
+) -> Iterator[Finding]:
     """Judge a builder that buildx does not describe."""
     inspect = examined.inspect
     if inspect is None:
@@ -107,8 +120,13 @@ def _judge_silence(examined: Examination, wanted: Wanted, engine: str | None) ->
         return
     error = explain_builder(wanted.builder, inspect.stderr)
     by = f", which {wanted.named_by} names" if wanted.named_by else ""
-    remedy = f"{error.hint}; or change {wanted.named_by}" if wanted.named_by else error.hint
-    yield Finding("builder", Status.ERROR, f"{error.message}{by}", _NO_BUILDS, remedy)
+    if wanted.declared:
+        missing = find_missing_builder(inspect.stderr) is not None
+        remedy, mend = f"`{name_up()}` creates it", make if missing else None
+    else:
+        other = f"; or change {wanted.named_by}" if wanted.named_by else ""
+        remedy, mend = f"{error.hint}{other}", None
+    yield Finding("builder", Status.ERROR, f"{error.message}{by}", _NO_BUILDS, remedy, mend)
 
 
 def _explain_no_engine(why: str = "") -> Finding:
