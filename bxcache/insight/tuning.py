@@ -6,6 +6,7 @@ were fetched. What no record shows counts for neither side.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from bxcache.insight.record_misses import RecordedChange
     from bxcache.insight.record_parts import RecordedStep
 
+# A filter names no stage without a name: `IsNoCache` of
+# https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/config.go
+_UNNAMED = re.compile(r"stage-\d+|")
 _LEAST_SECONDS = 0.05
 """A difference below this, for each build, is not measured but noise."""
 _LEAST_BUILDS = 2
@@ -73,7 +77,8 @@ class StageTuning(Struct, frozen=True):
         moved_bytes: the size of the layers that were fetched or saved; None if unknown.
         worth: whether caching it is worth it.
         blocker: what kept it from being reused in all these builds; None if that differs.
-        setting: what to set in the config file; empty if nothing would help.
+        setting: what to set in the config file; empty if nothing would help, or if the stage has no
+            name to set it for.
     """
 
     stage: str
@@ -198,8 +203,12 @@ def _tune(stage: str, seen: Sequence[_Seen]) -> StageTuning:
         moved_bytes=_measure(seen),
         worth=worth,
         blocker=_find_common(seen) if worth is Worth.NEVER else None,
-        setting=f'no_cache_filter = ["{stage}"]' if worth is Worth.NO else "",
+        setting=_choose_setting(stage) if worth is Worth.NO else "",
     )
+
+
+def _choose_setting(stage: str) -> str:
+    return "" if _UNNAMED.fullmatch(stage) else f'no_cache_filter = ["{stage}"]'
 
 
 def _judge(seen: Sequence[_Seen], reused: int, unknown: int, saved: float) -> Worth:

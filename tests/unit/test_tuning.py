@@ -49,6 +49,7 @@ def tune(*records: Record) -> dict[str, StageTuning]:
 
 REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
 FIRST = build(deps(EXECUTED, 20.0), app(EXECUTED, 0.2), imported=False)
+WARM = build(deps(REUSED, 1.0), app(REUSED, 2.5))
 
 
 def test_reuse_saves_what_the_steps_took_less_their_fetching() -> None:
@@ -70,13 +71,27 @@ def test_reuse_saves_what_the_steps_took_less_their_fetching() -> None:
 
 def test_a_stage_that_is_cheaper_to_execute_has_a_setting() -> None:
     """Fetching took 2 x 2.5 s, executing would have taken 2 x 0.2 s: 4.6 s were lost."""
-    own = tune(
-        build(deps(REUSED, 1.0), app(REUSED, 2.5)),
-        build(deps(REUSED, 1.0), app(REUSED, 2.5)),
-        FIRST,
-    )["app"]
+    own = tune(WARM, WARM, FIRST)["app"]
     assert (own.saved, own.worth) == (-4.6, Worth.NO)
     assert own.setting == 'no_cache_filter = ["app"]'
+    # BuildKit's filter knows no stage without a name.
+    unnamed = make_stages(("deps", 1, "base"), ("stage-1", 3, "deps"))
+    found = tune_stages(
+        [
+            each.model_copy(
+                update={
+                    "stages": unnamed,
+                    "steps": (
+                        each.steps[0],
+                        each.steps[1].model_copy(update={"stage": "stage-1"}),
+                    ),
+                }
+            )
+            for each in (WARM, WARM, FIRST)
+        ]
+    )
+    assert (found.stages[1].worth, found.stages[1].setting) == (Worth.NO, "")
+    assert "give it a name (`AS`)" in render_tuning(found)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +105,7 @@ def test_a_small_difference_is_noise(fetched: float, worth: Worth) -> None:
 
 def test_an_unknown_time_is_no_evidence() -> None:
     """Without the time of a step, fetching may have been worth it: the verdict is unknown."""
-    warm = build(deps(REUSED, 1.0), app(REUSED, 2.5))
-    own = tune(warm, warm)["app"]
+    own = tune(WARM, WARM)["app"]
     assert (own.unknown, own.worth, own.setting) == (2, Worth.UNKNOWN, "")
     # The time of one step suffices where it alone is more than all fetching.
     other = make_step("RUN rest", 2, stage="deps", outcome=REUSED, seconds=1.0, parent=0)
