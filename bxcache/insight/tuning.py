@@ -77,8 +77,7 @@ class StageTuning(Struct, frozen=True):
         moved_bytes: the size of the layers that were fetched or saved; None if unknown.
         worth: whether caching it is worth it.
         blocker: what kept it from being reused in all these builds; None if that differs.
-        setting: what to set in the config file; empty if nothing would help, or if the stage has no
-            name to set it for.
+        setting: what to set in `[build]`; empty if nothing would help, or nothing this stage alone.
     """
 
     stage: str
@@ -155,7 +154,10 @@ def tune_stages(records: Sequence[Record]) -> Tuning:
         for name, found in _list_seen(record, own[number + 1 :]):
             stages = seen.setdefault(name, [])
             stages.extend([found] if found is not None else [])
-    return Tuning(scope, len(own), tuple(_tune(name, found) for name, found in seen.items()))
+    # Observed: a stage that is built on a filtered one is executed, too; one that copies is not.
+    below = {each.base.lower() for record in own[:1] for each in record.stages}
+    tuned = (_tune(name, found, is_below=name.lower() in below) for name, found in seen.items())
+    return Tuning(scope, len(own), tuple(tuned))
 
 
 def _list_seen(record: Record, earlier: Sequence[Record]) -> Iterator[tuple[str, _Seen | None]]:
@@ -185,7 +187,7 @@ def _find_blocker(record: Record, places: Iterable[int]) -> Blocker | None:
     return None
 
 
-def _tune(stage: str, seen: Sequence[_Seen]) -> StageTuning:
+def _tune(stage: str, seen: Sequence[_Seen], *, is_below: bool) -> StageTuning:
     steps = [step for each in seen for step in each.steps]
     reused = [each for each in steps if each.outcome is Outcome.REUSED]
     known = [each.ran for each in reused if each.ran is not None]
@@ -203,7 +205,7 @@ def _tune(stage: str, seen: Sequence[_Seen]) -> StageTuning:
         moved_bytes=_measure(seen),
         worth=worth,
         blocker=_find_common(seen) if worth is Worth.NEVER else None,
-        setting=_choose_setting(stage) if worth is Worth.NO else "",
+        setting="" if is_below or worth is not Worth.NO else _choose_setting(stage),
     )
 
 

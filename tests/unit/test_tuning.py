@@ -74,24 +74,22 @@ def test_a_stage_that_is_cheaper_to_execute_has_a_setting() -> None:
     own = tune(WARM, WARM, FIRST)["app"]
     assert (own.saved, own.worth) == (-4.6, Worth.NO)
     assert own.setting == 'no_cache_filter = ["app"]'
-    # BuildKit's filter knows no stage without a name.
-    unnamed = make_stages(("deps", 1, "base"), ("stage-1", 3, "deps"))
-    found = tune_stages(
-        [
-            each.model_copy(
-                update={
-                    "stages": unnamed,
-                    "steps": (
-                        each.steps[0],
-                        each.steps[1].model_copy(update={"stage": "stage-1"}),
-                    ),
-                }
-            )
-            for each in (WARM, WARM, FIRST)
-        ]
-    )
-    assert (found.stages[1].worth, found.stages[1].setting) == (Worth.NO, "")
-    assert "give it a name (`AS`)" in render_tuning(found)
+
+
+def test_a_setting_is_for_one_stage_alone() -> None:
+    """A stage without a name, or with stages that are built on it, has no setting."""
+    cheap = build(deps(REUSED, 25.0), app(REUSED, 2.5))
+    found = tune_stages([cheap, cheap, FIRST])
+    assert [(each.worth, bool(each.setting)) for each in found.stages] == [
+        (Worth.NO, False),
+        (Worth.NO, True),
+    ]
+    assert "since it has no name or other stages are built on it" in render_tuning(found)
+    head = make_stages(("stage-0", 1, "base"))
+    step = make_step("RUN a", 2, layers="a", stage="stage-0", outcome=REUSED, seconds=3.0, ran=1.0)
+    cache = (RecordedCache(**STORE, imported=True),)
+    own = tune(*[make_record(step, stages=head, caches=cache)] * 2)["stage-0"]
+    assert (own.saved, own.worth, own.setting) == (-4.0, Worth.NO, "")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +176,7 @@ STAGE  WORTH IT  BUILDS  REUSED  EXECUTED    SAVED   MOVED
 deps   no             2       2         0  -10.0 s  2.0 kB
 app    never          2       0         2    0.0 s   115 B
 deps: fetching its layers took 10.0 s longer than executing its steps; \
-`no_cache_filter = ["deps"]` in `[build]` executes them
+no setting executes this stage alone, since it has no name or other stages are built on it
 app: not reused in 2 builds: each time, content of `src/a` changed; \
 if no step needs it, list it in `.dockerignore`; if some do, copy it later"""
     )
