@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from bxcache.insight.tuning import StageTuning, Tuning
 
+_NO_SETTING = (
+    "no setting executes this stage alone, since it has no name or other stages are built on it"
+)
 _HEAD = ("STAGE", "WORTH IT", "BUILDS", "REUSED", "EXECUTED", "SAVED", "MOVED")
 
 
@@ -43,10 +46,9 @@ def _advise(stage: StageTuning) -> Iterator[str]:
     name = show_text(stage.stage) or "the only stage"
     if stage.worth is Worth.NO:
         longer = format_seconds(-stage.saved)
-        yield (
-            f"{name}: fetching its layers took {longer} longer than executing its steps; "
-            f"`{show_text(stage.setting)}` in `[build]` executes them"
-        )
+        way = f"`{show_text(stage.setting)}` in `[build]` executes them"
+        way = way if stage.setting else _NO_SETTING
+        yield f"{name}: fetching its layers took {longer} longer than executing its steps; {way}"
     elif stage.worth is Worth.NEVER:
         yield f"{name}: not reused in {format_count(stage.builds, 'build')}{_explain(stage)}"
     elif stage.worth is Worth.UNKNOWN:

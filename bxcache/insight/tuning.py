@@ -6,6 +6,7 @@ were fetched. What no record shows counts for neither side.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from bxcache.insight.record_misses import RecordedChange
     from bxcache.insight.record_parts import RecordedStep
 
+# A filter names no stage without a name: `IsNoCache` of
+# https://github.com/moby/buildkit/blob/v0.25.2/frontend/dockerui/config.go
+_UNNAMED = re.compile(r"stage-\d+|")
 _LEAST_SECONDS = 0.05
 """A difference below this, for each build, is not measured but noise."""
 _LEAST_BUILDS = 2
@@ -73,7 +77,7 @@ class StageTuning(Struct, frozen=True):
         moved_bytes: the size of the layers that were fetched or saved; None if unknown.
         worth: whether caching it is worth it.
         blocker: what kept it from being reused in all these builds; None if that differs.
-        setting: what to set in the config file; empty if nothing would help.
+        setting: what to set in `[build]`; empty if nothing would help, or nothing this stage alone.
     """
 
     stage: str
@@ -150,7 +154,10 @@ def tune_stages(records: Sequence[Record]) -> Tuning:
         for name, found in _list_seen(record, own[number + 1 :]):
             stages = seen.setdefault(name, [])
             stages.extend([found] if found is not None else [])
-    return Tuning(scope, len(own), tuple(_tune(name, found) for name, found in seen.items()))
+    # Observed: a stage that is built on a filtered one is executed, too; one that copies is not.
+    below = {each.base.lower() for record in own[:1] for each in record.stages}
+    tuned = (_tune(name, found, is_below=name.lower() in below) for name, found in seen.items())
+    return Tuning(scope, len(own), tuple(tuned))
 
 
 def _list_seen(record: Record, earlier: Sequence[Record]) -> Iterator[tuple[str, _Seen | None]]:
@@ -180,7 +187,7 @@ def _find_blocker(record: Record, places: Iterable[int]) -> Blocker | None:
     return None
 
 
-def _tune(stage: str, seen: Sequence[_Seen]) -> StageTuning:
+def _tune(stage: str, seen: Sequence[_Seen], *, is_below: bool) -> StageTuning:
     steps = [step for each in seen for step in each.steps]
     reused = [each for each in steps if each.outcome is Outcome.REUSED]
     known = [each.ran for each in reused if each.ran is not None]
@@ -198,8 +205,12 @@ def _tune(stage: str, seen: Sequence[_Seen]) -> StageTuning:
         moved_bytes=_measure(seen),
         worth=worth,
         blocker=_find_common(seen) if worth is Worth.NEVER else None,
-        setting=f'no_cache_filter = ["{stage}"]' if worth is Worth.NO else "",
+        setting="" if is_below or worth is not Worth.NO else _choose_setting(stage),
     )
+
+
+def _choose_setting(stage: str) -> str:
+    return "" if _UNNAMED.fullmatch(stage) else f'no_cache_filter = ["{stage}"]'
 
 
 def _judge(seen: Sequence[_Seen], reused: int, unknown: int, saved: float) -> Worth:

@@ -62,9 +62,8 @@ class Site:
 
 
 @pytest.fixture
-def site(machines: MakeMachine, project: Path) -> Site:
-    """A machine of the test's own."""
-    machine = machines()
+def site(machine: Machine, project: Path) -> Site:
+    """A repository on a machine whose docker has no builders but its own."""
     if not isinstance(machine.engine, Engine):
         pytest.skip("the builders of an engine outside are somebody else's")
     return Site(machine, project)
@@ -97,6 +96,9 @@ def test_a_container_comes_up_changes_and_goes(site: Site) -> None:
     built = machine.build(folder=folder)
     assert built["warnings"] == []
     assert built["caches"][0]["exported"]
+    (folder / "docker-bake.json").write_text('{"target": {"default": {"network": "none"}}}')
+    for words in (("build",), ("bake",)):
+        assert "--builder mine " in machine.run(*words, "--dry-run", folder=folder).out
     assert site.up()["change"] == "none"
     machine.engine.docker("buildx", "stop", "mine")
     assert site.up()["change"] == "started"
@@ -119,7 +121,7 @@ def test_a_container_comes_up_changes_and_goes(site: Site) -> None:
     assert "mine" in site.known()
     assert "was removed" in site.run("rm")
     assert "mine" not in site.known()
-    assert list_volumes(machine) == []
+    assert "buildx_buildkit_mine0_state" not in list_volumes(machine)
     assert "nothing to remove" in site.run("rm")
     assert "there is no builder `mine`" in machine.run("build", folder=folder, status=ENGINE).err
 

@@ -49,6 +49,7 @@ def tune(*records: Record) -> dict[str, StageTuning]:
 
 REUSED, EXECUTED = Outcome.REUSED, Outcome.EXECUTED
 FIRST = build(deps(EXECUTED, 20.0), app(EXECUTED, 0.2), imported=False)
+WARM = build(deps(REUSED, 1.0), app(REUSED, 2.5))
 
 
 def test_reuse_saves_what_the_steps_took_less_their_fetching() -> None:
@@ -70,13 +71,25 @@ def test_reuse_saves_what_the_steps_took_less_their_fetching() -> None:
 
 def test_a_stage_that_is_cheaper_to_execute_has_a_setting() -> None:
     """Fetching took 2 x 2.5 s, executing would have taken 2 x 0.2 s: 4.6 s were lost."""
-    own = tune(
-        build(deps(REUSED, 1.0), app(REUSED, 2.5)),
-        build(deps(REUSED, 1.0), app(REUSED, 2.5)),
-        FIRST,
-    )["app"]
+    own = tune(WARM, WARM, FIRST)["app"]
     assert (own.saved, own.worth) == (-4.6, Worth.NO)
     assert own.setting == 'no_cache_filter = ["app"]'
+
+
+def test_a_setting_is_for_one_stage_alone() -> None:
+    """A stage without a name, or with stages that are built on it, has no setting."""
+    cheap = build(deps(REUSED, 25.0), app(REUSED, 2.5))
+    found = tune_stages([cheap, cheap, FIRST])
+    assert [(each.worth, bool(each.setting)) for each in found.stages] == [
+        (Worth.NO, False),
+        (Worth.NO, True),
+    ]
+    assert "since it has no name or other stages are built on it" in render_tuning(found)
+    head = make_stages(("stage-0", 1, "base"))
+    step = make_step("RUN a", 2, layers="a", stage="stage-0", outcome=REUSED, seconds=3.0, ran=1.0)
+    cache = (RecordedCache(**STORE, imported=True),)
+    own = tune(*[make_record(step, stages=head, caches=cache)] * 2)["stage-0"]
+    assert (own.saved, own.worth, own.setting) == (-4.0, Worth.NO, "")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +103,7 @@ def test_a_small_difference_is_noise(fetched: float, worth: Worth) -> None:
 
 def test_an_unknown_time_is_no_evidence() -> None:
     """Without the time of a step, fetching may have been worth it: the verdict is unknown."""
-    warm = build(deps(REUSED, 1.0), app(REUSED, 2.5))
-    own = tune(warm, warm)["app"]
+    own = tune(WARM, WARM)["app"]
     assert (own.unknown, own.worth, own.setting) == (2, Worth.UNKNOWN, "")
     # The time of one step suffices where it alone is more than all fetching.
     other = make_step("RUN rest", 2, stage="deps", outcome=REUSED, seconds=1.0, parent=0)
@@ -164,7 +176,7 @@ STAGE  WORTH IT  BUILDS  REUSED  EXECUTED    SAVED   MOVED
 deps   no             2       2         0  -10.0 s  2.0 kB
 app    never          2       0         2    0.0 s   115 B
 deps: fetching its layers took 10.0 s longer than executing its steps; \
-`no_cache_filter = ["deps"]` in `[build]` executes them
+no setting executes this stage alone, since it has no name or other stages are built on it
 app: not reused in 2 builds: each time, content of `src/a` changed; \
 if no step needs it, list it in `.dockerignore`; if some do, copy it later"""
     )
