@@ -111,7 +111,10 @@ def test_a_healthy_machine_is_fine_and_stays_as_it_is(
 def test_a_builder_is_created_where_none_can_export(
     machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
-    """A classic engine is an error; the fix creates a builder, and the next build saves there."""
+    """A classic engine is an error; the fix creates a builder, and the next build saves there.
+
+    A declared builder that is missing is created, too.
+    """
     classic = machines("classic")
     engine = cast("Engine", classic.engine)
     declare(project, in_store(tmp_path / "store"))
@@ -134,6 +137,13 @@ def test_a_builder_is_created_where_none_can_export(
     assert not find_problems(named)["export"]["fixable"]
     again = examine(machine, "--fix", folder=project)
     assert again["mended"] == []
+    with (project / "bxcache.toml").open("a") as file:
+        file.write('[builder]\nname = "own"\n')
+    missing = find_problems(examine(machine, folder=project, status=UNHEALTHY))["builder"]
+    assert missing["found"] == "there is no builder `own`, which `[builder]` names"
+    own = examine(machine, "--fix", folder=project)
+    assert own["mended"][0]["did"] == ["the builder `own` was created"]
+    assert find_problems(own) == {}
 
 
 def test_a_builder_that_does_not_start_is_not_left(
