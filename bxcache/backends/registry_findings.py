@@ -45,7 +45,9 @@ def judge_registry(sounding: Sounding, name: str) -> Iterator[Finding]:
 def _advise_reaching(sounding: Sounding) -> str:
     host, error = sounding.host, sounding.error
     if error is not None and "certificate" in error.cause:
-        return f"put the certificate of its authority into `/etc/docker/certs.d/{host}/ca.crt`"
+        place = f"`/etc/docker/certs.d/{host}/ca.crt`"
+        dates = "if it is expired or not yet valid, check this machine's clock"
+        return f"put the certificate of its authority into {place}; {dates}"
     check = "check the name, the network and HTTPS_PROXY"
     return f"`curl -v https://{host}/v2/` shows where the connection ends; {check}"
 
@@ -94,10 +96,12 @@ def _judge_push(push: Answered, name: str) -> Finding:
 
 def _judge_delete(delete: Answered, name: str) -> Finding:
     if delete.error is None:
-        return fine("delete", f"`{name}` lets scopes be removed")
+        return fine("delete", f"scopes of `{name}` can be removed")
     if delete.allowed is None:
-        return _doubt("delete", f"whether `{name}` lets scopes be removed", delete.error, "")
-    found = f"`{name}` lets nothing be removed: {delete.error.cause}"
+        return _doubt(
+            "delete", f"whether scopes of `{name}` can be removed", delete.error, _NOT_PRUNED
+        )
+    found = f"scopes of `{name}` cannot be removed: {delete.error.cause}"
     remedy = f"allow it in the registry, so that `{name_call('registry prune')}` works"
     return Finding("delete", Status.WARNING, found, _NOT_PRUNED, remedy)
 

@@ -508,15 +508,16 @@ def test_a_fix_is_reported_and_the_state_is_that_after_it(here: Path) -> None:
 
 
 def test_a_fix_that_fails_says_why(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of a remedy is in the result, with its hint, and nothing is raised."""
+    """An error of a remedy is in the result, with its hint and no secret, and nothing is raised."""
+    monkeypatch.setenv("REGISTRY_TOKEN", "correct-horse-battery")
 
     def refuse() -> tuple[str, ...]:
-        raise StoreError("it is locked", hint="unlock it")
+        raise StoreError("it is locked by correct-horse-battery", hint="unlock it")
 
     bad = replace(BAD, mend=refuse)
     monkeypatch.setattr(diagnosis, "_examine", lambda *_: (bad,))
     assert bxcache.diagnose(directory=here, fix=True).mended == (
-        Mended("store", (), "it is locked; unlock it"),
+        Mended("store", (), "it is locked by ***; unlock it"),
     )
 
 

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from bxcache.backends.finding import Finding, Status
 from bxcache.backends.registry_findings import judge_registry
 from bxcache.config.reference import Reference
+from bxcache.errors import RegistryError, Trouble
 from bxcache.process import Answer as Said
-from bxcache.registry.credentials import find_helper_trouble, find_login
+from bxcache.registry.credentials import FoundLogin, find_helper_trouble, find_login
 from bxcache.registry.soundings import Sounding, sound_repository
 from tests.support.registries import (
     PASSWORD,
@@ -101,8 +102,8 @@ def forbid(method: str, status: int = 403) -> Answer:
         ("POST", 500, {"push": WARNING}, "can be written is unknown: 500 no POST"),
         ("HEAD", 403, {"pull": OK}, "may not exist yet"),
         ("HEAD", 503, {"pull": WARNING}, "can be read is unknown: 503"),
-        ("DELETE", 405, {"delete": WARNING}, "lets nothing be removed: 405 no DELETE"),
-        ("DELETE", 403, {"delete": WARNING}, "lets nothing be removed: 403 no DELETE"),
+        ("DELETE", 405, {"delete": WARNING}, "cannot be removed: 405 no DELETE"),
+        ("DELETE", 403, {"delete": WARNING}, "cannot be removed: 403 no DELETE"),
         ("DELETE", 500, {"delete": WARNING}, "is unknown: 500 no DELETE"),
     ],
 )
@@ -117,7 +118,7 @@ def test_each_permission_is_judged(
     assert list_statuses(found) == wanted
     (check,) = expected
     assert words in found[check].found
-    assert found[check].why or expected[check] is OK or method == "DELETE"
+    assert found[check].why or expected[check] is OK
 
 
 @pytest.mark.parametrize("access", ["basic", "bearer"])
@@ -163,6 +164,17 @@ def test_a_registry_that_is_gone_is_an_error(registry: MemoryRegistry) -> None:
     assert "connection refused" in found["registry"].found
     assert "curl -v https://127.0.0.1:1/v2/" in found["registry"].remedy
     assert registry.asked == []
+
+
+def test_an_unknown_authority_has_its_own_remedy() -> None:
+    """The remedy says where docker looks for certificates, and that a wrong clock spoils them."""
+    cause = "its certificate is not trusted: certificate is not yet valid"
+    error = RegistryError("r.example.com", "reaching it", cause, trouble=Trouble.UNREACHABLE)
+    sounding = Sounding("r.example.com", FoundLogin(), error)
+    found = next(judge_registry(sounding, "r.example.com/app"))
+    assert cause in found.found
+    assert "/etc/docker/certs.d/r.example.com/ca.crt" in found.remedy
+    assert "clock" in found.remedy
 
 
 def test_a_registry_that_never_answers_is_given_up(registry: MemoryRegistry) -> None:

@@ -109,9 +109,11 @@ def find_diagnosis(directory: Path, config_file: Path | None, *, fix: bool) -> D
 
 def _mend(finding: Finding) -> Mended:
     try:
-        return Mended(finding.check, tuple(finding.mend() if finding.mend else ()))
+        done = tuple(finding.mend() if finding.mend else ())
+        return Mended(finding.check, tuple(_redact_text(each) for each in done))
     except BxcacheError as error:
-        return Mended(finding.check, error="; ".join(filter(None, (error.message, error.hint))))
+        why = "; ".join(filter(None, (error.message, error.hint)))
+        return Mended(finding.check, error=_redact_text(why))
     except OSError as error:
         return Mended(finding.check, error=str(error))
 
@@ -212,8 +214,10 @@ def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _redact(finding: Finding, secrets: Sequence[str]) -> Finding:
+    found, remedy = (_redact_text(each, secrets) for each in (finding.found, finding.remedy))
+    return replace(finding, found=found, remedy=remedy)
+
+
+def _redact_text(text: str, secrets: Sequence[str] = ()) -> str:
     """Mask the credentials of backends, and what a text repeats of secret variables."""
-    texts = (finding.found, finding.remedy)
-    mentioned = (each for text in texts for each in find_mentioned(text, os.environ))
-    redact = Redactor([*secrets, *mentioned])
-    return replace(finding, found=redact(finding.found), remedy=redact(finding.remedy))
+    return Redactor([*secrets, *find_mentioned(text, os.environ)])(text)
