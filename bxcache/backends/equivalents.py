@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bxcache.backends.base import DECLARED
 from bxcache.buildx.option_text import read_options, render_options, split_fields
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from bxcache.config.loading import Setup
 
 _SAME = {"src": "dir", "dest": "dir"}
-_KEPT = {"local": ("dir",), "registry": ("ref",), "inline": ("ref",)}
+_FOLDERS = ("prefix", "blobs_prefix", "manifests_prefix")
+_KEPT = {
+    "local": ("dir",),
+    "registry": ("ref",),
+    "inline": ("ref",),
+    "gha": ("version", "url", "url_v2", "repository"),
+    "s3": ("bucket", "region", "endpoint_url", "use_path_style", *_FOLDERS),
+    "azblob": ("account_url", "account_name", "container", *_FOLDERS),
+}
 _INLINE = "inline"
 _Options = dict[str, str]
 
@@ -48,6 +56,8 @@ def list_specs(imports: Iterable[str], exports: Iterable[str]) -> list[str]:
     ['type=local,dir=/c', 'type=registry,ref=r/app']
     >>> list_specs(["r/app:latest"], ["type=inline"]), list_specs([], ["type=inline"])
     (['type=inline,ref=r/app:latest'], ['type=inline,ref=IMAGE'])
+    >>> list_specs(["type=gha,scope=app"], ["type=s3,bucket=b,region=r,name=app,mode=max"])
+    ['type=gha', 'type=s3,bucket=b,region=r']
     >>> list_specs(["r/app:latest"], []), list_specs(["r/app:buildcache"], [])
     (['type=registry,ref=r/app-cache'], ['type=registry,ref=r/app'])
     """
@@ -82,14 +92,18 @@ def _read(text: str) -> _Options:
     return {"type": "registry"} | {_SAME.get(name, name): value for name, value in given.items()}
 
 
-def _render_spec(options: Mapping[str, str | None]) -> str:
+def _render_spec(options: Mapping[str, Any]) -> str:
     kind = str(options["type"])
     kept = {name: options.get(name) for name in _KEPT.get(kind, ())}
     if kind == "local" and kept["dir"]:
         kept["dir"] = shorten_path(Path(kept["dir"]))
     if kind == "registry" and kept["ref"]:
         kept["ref"] = _drop_tag(kept["ref"])
-    return render_options((("type", kind), *((k, v) for k, v in kept.items() if v)))
+    return render_options((("type", kind), *((k, _show(v)) for k, v in kept.items() if v)))
+
+
+def _show(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _name_flag(spec: str) -> str:

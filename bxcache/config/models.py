@@ -200,7 +200,7 @@ class CacheSettings(Declaration):
 
     allow_args: Annotated[TextList, asks("it lets a secret into a cache that others read")] = ()
     """The names of build arguments to allow although they look like secrets. A build with another
-    one that does is refused where it would save to a registry."""
+    one that does is refused where it would save where others can read it."""
 
     backends: Annotated[tuple[BackendSettings, ...], _LIST, HARMLESS] = (_DEFAULT_STORE,)
     """Where caches are kept. A build imports from the first that has one, and saves to all."""

@@ -243,7 +243,7 @@ class _Search:
         if not self.holders:
             return RecordError(
                 "the configuration declares no backend that keeps records",
-                hint="`local`, `registry` and `inline` with all stages do; "
+                hint="`local`, `registry` and `inline` with all stages do, also beside others; "
                 f"`{name_option('source')}` names a directory or a ref",
             )
         known = [name for holder in self.holders for name in holder.list_scopes()]

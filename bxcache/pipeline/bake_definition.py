@@ -40,6 +40,7 @@ from bxcache.pipeline.bake_targets import (
     render_files,
 )
 from bxcache.pipeline.destinations import check_targets
+from bxcache.pipeline.given_caches import refuse_shown_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,9 @@ def define_bake(request: BakeRequest, base: Prepared) -> Bake:
         base = replace(base, notes=(*base.notes, *notes))
     targets = read_targets(request, base.docker)
     check_targets(targets, base.setup, request.build.directory)
+    refuse_shown_secrets(
+        (f"target `{name}`", text) for name, each in targets.items() for text in each.cache_from
+    )
     return Bake(request, base, targets)
 
 

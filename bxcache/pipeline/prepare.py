@@ -21,6 +21,7 @@ from bxcache.config.paths import is_remote
 from bxcache.config.wording import choose_words
 from bxcache.errors import ConfigError, Problem
 from bxcache.pipeline.destinations import check_build
+from bxcache.pipeline.given_caches import list_given_imports, list_ignored, refuse_shown_secrets
 from bxcache.pipeline.inputs import find_missing
 from bxcache.pipeline.plan import list_candidates
 from bxcache.pipeline.request import STDOUT, BuildRequest
@@ -126,6 +127,7 @@ class Prepared(Struct, frozen=True):
     def list_notes(self) -> Iterator[str]:
         """List the notes of the backends before the build."""
         settings, directory = self.setup.config.build, self.request.directory
+        yield from list_ignored(self.request.extra, self.docker.ask_buildx_version)
         for backend in self.backends:
             yield from backend.list_notes(settings, directory)
 
@@ -186,7 +188,9 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
         source = str(setup.source_of(("build", "outputs")))
         keepers = choose_words("`--json`, `--layers` and `--quiet` keep for themselves", "is yours")
         raise ConfigError([Problem(source, "build.outputs", _NO_STDOUT.format(keepers))])
-    check_build(setup, request.list_extra(setup.config.build), request.directory)
+    extra = request.list_extra(setup.config.build)
+    check_build(setup, extra, request.directory)
+    refuse_shown_secrets(list_given_imports(extra))
     return choose_builder(setup, os.environ), trust
 
 

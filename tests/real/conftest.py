@@ -34,6 +34,8 @@ from tests.engines import (
     remote_builder,
 )
 from tests.engines.builders import address_builder, new_builder
+from tests.engines.cache_service import CacheService
+from tests.engines.object_stores import S3, Azure
 from tests.real.machines import Machine
 from tests.real.stages import Shelf
 from tests.real.warm import WarmPython
@@ -224,6 +226,33 @@ def secure_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
         with _required():
             authority = make_authority(tmp_path_factory.mktemp("authority"))
             started = stack.enter_context(Registry(authority=authority))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """A service like S3 on a free loopback port."""
+    with ExitStack() as stack:
+        with _required():
+            started = stack.enter_context(S3())
+        yield started
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[Azure]:
+    """An emulator of Azure Blob Storage, where npm can fetch it."""
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(Azure())
+        except EngineError as error:
+            pytest.skip(str(error))
+        yield started
+
+
+@pytest.fixture
+def actions() -> Iterator[CacheService]:
+    """GitHub's cache service, as a job on the branch main sees it."""
+    with CacheService() as started:
         yield started
 
 
