@@ -15,7 +15,9 @@ import pytest
 
 from tests.engines import LOGIN, Engine, FaultyProxy, Registry
 from tests.engines.builders import load_builder_image
+from tests.engines.cache_service import CacheService
 from tests.engines.faults import FORBIDDEN, UNAUTHORIZED, Answer, Rule, Stall
+from tests.engines.object_stores import BUCKET, S3, SECRET_KEY
 from tests.real.conftest import STEPS, MakeMachine, Saved
 from tests.real.machines import Machine, count
 from tests.real.test_preflight import CREATE, PLUGINS
@@ -375,3 +377,39 @@ def test_what_hangs_is_given_up(
     assert found["login"]["found"] == "`docker-credential-test` does not answer within 5 s"
     assert found["registry"]["found"] == f"`{proxy.address}/{name}`: it did not answer in time"
     assert {"store", "disk", "push", "trust"} <= list_checks(document)
+
+
+def test_githubs_service_is_asked(machine: Machine, actions: CacheService, project: Path) -> None:
+    """A job's service answers; one that accepts and never answers is an error; the token is in no
+    document."""
+    declare(project)
+    job: dict[str, Any] = {**actions.job, "BXCACHE_CACHE_BACKENDS": "type=gha"}
+    found = examine(machine, folder=project, **job)
+    assert find_problems(found).keys() <= {"place"}
+    assert {"service", "login"} <= list_checks(found)
+    address = actions.url.removeprefix("http://").rstrip("/")
+    with FaultyProxy(address) as proxy:
+        proxy.fail(fault=Stall())
+        silent = {name: text.replace(address, proxy.address) for name, text in job.items()}
+        stalled = examine(machine, folder=project, status=UNHEALTHY, **silent)
+    assert find_problems(stalled).keys() - {"place"} == {"service"}
+    assert actions.token not in json.dumps([found, stalled])
+
+
+def test_a_bucket_is_asked(machine: Machine, s3: S3, project: Path) -> None:
+    """Docker's own builder cannot use it, which is an error with a remedy; a wrong key is one of
+    the service; no document has the key."""
+    declare(project)
+    backend = f"bucket={BUCKET},region=us-east-1,endpoint_url={s3.url},use_path_style=true"
+    job = {**s3.job, "BXCACHE_CACHE_BACKENDS": f"type=s3,{backend}"}
+    found = examine(machine, folder=project, status=UNHEALTHY, **job)
+    (export,) = find_problems(found).values()
+    assert export["found"] == "docker's own builder has no `s3` caches"
+    assert "`bxcache builder up`" in export["remedy"]
+    assert {"service", "login"} <= list_checks(found)
+    wrong = {**job, "AWS_SECRET_ACCESS_KEY": "wrong-secret-key"}
+    refused = examine(machine, folder=project, status=UNHEALTHY, **wrong)
+    assert find_problems(refused).keys() == {"export", "service"}
+    texts = json.dumps([found, refused])
+    assert SECRET_KEY not in texts
+    assert "wrong-secret-key" not in texts
