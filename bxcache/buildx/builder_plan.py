@@ -38,12 +38,12 @@ class NodePlan(Struct, frozen=True):
     Attributes:
         endpoint: where it is; empty for docker's choice.
         options: the options of its driver.
-        platforms: those that it is fixed to.
+        platforms: those that it is fixed to; None if docker does not say.
     """
 
     endpoint: str = ""
     options: dict[str, str] = field(default_factory=dict)
-    platforms: tuple[str, ...] = ()
+    platforms: tuple[str, ...] | None = ()
 
 
 class BuilderPlan(Struct, frozen=True):
@@ -82,11 +82,12 @@ class BuilderPlan(Struct, frozen=True):
 
 def _read_node(fields: dict[str, str]) -> NodePlan:
     platforms = map(str.strip, fields.get("Platforms", "").split(","))
+    fixed = tuple(each.removesuffix("*") for each in platforms if each.endswith("*"))
     options = _OPTION.finditer(fields.get("Driver Options", ""))
     return NodePlan(
         _normalize(fields.get("Endpoint", "")),
         {each["name"]: _unquote(each["value"]) for each in options},
-        tuple(each.removesuffix("*") for each in platforms if each.endswith("*")),
+        None if "Error" in fields else fixed,
     )
 
 
@@ -132,8 +133,8 @@ def _compare_nodes(found: NodePlan, wanted: NodePlan) -> Iterator[str]:
         own, asked = (_show(name, each.options) for each in (found, wanted))
         if found.options.get(name) != wanted.options.get(name):
             yield f"its driver option `{name}` is {own}, declared is {asked}"
-    if sorted(found.platforms) != sorted(wanted.platforms):
-        own, asked = (_join(each.platforms) for each in (found, wanted))
+    if found.platforms is not None and {*found.platforms} != {*(wanted.platforms or ())}:
+        own, asked = (_join(each.platforms or ()) for each in (found, wanted))
         yield f"its fixed platforms are {own}, declared are {asked}"
 
 

@@ -66,7 +66,7 @@ def create_builder(docker: Docker, plan: BuilderPlan, *, use: bool) -> None:
                 name=plan.name,
                 driver=plan.driver,
                 driver_options=dict(map(_quote, node.options.items())),
-                platforms=[*node.platforms] or None,
+                platforms=[*(node.platforms or ())] or None,
                 append=number > 0,
                 use=use and number == 0,
             )

@@ -96,6 +96,8 @@ def bring_up_builder(
     setup, trust = open_own(config_file, directory)
     docker, declared = Docker.find(), setup.declares_builder
     plan = BuilderPlan.of(setup.config.builder)
+    # Docker would wait 20 s for a node that does not answer, and not say why.
+    _check_endpoints(plan)
     text = docker.inspect(plan.name)
     found = BuilderPlan.parse(text) if text is not None else None
     if found is not None and found.driver == _DOCKER:
@@ -149,33 +151,37 @@ def _find_loss(found: BuilderPlan, wanted: BuilderPlan) -> str:
 
 
 def _create(docker: Docker, plan: BuilderPlan, *, use: bool) -> Builder:
-    _check_endpoints(plan)
     with _removing_on_failure(docker, plan.name):
         builders.create_builder(docker, plan, use=use)
         return _wake(docker, plan)[0]
 
 
 def _recreate(docker: Docker, found: BuilderPlan, plan: BuilderPlan, *, use: bool) -> Builder:
-    _check_endpoints(plan)
     if _keeps_state(found, plan):
         docker.remove_builder(plan.name)
     else:
         builders.remove_builder(docker, plan.name)
     try:
         return _create(docker, plan, use=use)
-    except EngineError as error:
-        _restore(docker, found, use=use)
-        raise EngineError(f"{error.message}; the earlier one is back", hint=error.hint) from error
-    except BaseException:
-        _restore(docker, found, use=use)
-        raise
+    except BaseException as error:
+        state = _restore(docker, found, use=use)
+        if not isinstance(error, EngineError):
+            raise
+        raise EngineError(
+            f"{error.message}; the earlier one is {state}", hint=error.hint
+        ) from error
 
 
-def _restore(docker: Docker, found: BuilderPlan, *, use: bool) -> None:
+def _restore(docker: Docker, found: BuilderPlan, *, use: bool) -> str:
+    """Create the earlier builder again, without starting it; whether it is `back` or `gone`."""
     # Kubernetes' endpoints are docker's own choice.
     own = found.driver == _KUBERNETES
     nodes = [replace(each, endpoint="") if own else each for each in found.nodes]
-    builders.create_builder(docker, replace(found, nodes=tuple(nodes)), use=use)
+    try:
+        builders.create_builder(docker, replace(found, nodes=tuple(nodes)), use=use)
+    except EngineError:
+        return "gone"
+    return "back"
 
 
 @contextmanager

@@ -305,8 +305,15 @@ def test_a_plan_is_read_from_docker() -> None:
     )
     assert [(each.endpoint, each.platforms) for each in BuilderPlan.parse(TWO).nodes] == [
         ("tcp://a:1", ("linux/amd64",)),
-        ("tcp://b:1", ()),
+        ("tcp://b:1", None),
     ]
+    # Of a node that does not answer, docker does not say to which platforms it is fixed.
+    nodes = [
+        {"endpoint": "tcp://a:1", "platforms": AMD64},
+        {"endpoint": "tcp://b:1", "platforms": ["linux/arm64"]},
+    ]
+    wanted = BuilderPlan.of(declare(REMOTE, name="r", nodes=nodes))
+    assert list_differences(BuilderPlan.parse(TWO), wanted) == ()
 
 
 SAME = {"image": "r.example.com/b:1", "env.TOKEN": 'a "b",c', "network": "none"}
