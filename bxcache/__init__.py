@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from bxcache.api import bake as bake
     from bxcache.api import build as build
     from bxcache.api import build_images as build_images
+    from bxcache.api import diagnose as diagnose
     from bxcache.api import diff as diff
     from bxcache.api import explain as explain
     from bxcache.api import history as history
     from bxcache.api import predict as predict
     from bxcache.api import report as report
     from bxcache.backends.cache_result import CacheResult as CacheResult
+    from bxcache.backends.finding import Finding as Finding
+    from bxcache.backends.finding import Status as Status
     from bxcache.buildx.metadata import Layer as Layer
     from bxcache.buildx.stream.events import Event as Event
     from bxcache.buildx.stream.events import Noted as Noted
@@ -82,6 +85,15 @@ if TYPE_CHECKING:
     from bxcache.insight.report import Report as Report
     from bxcache.insight.reporting import make_report as make_report
     from bxcache.pipeline.batch import ImageObserver as ImageObserver
+    from bxcache.pipeline.builder_list import BuilderList as BuilderList
+    from bxcache.pipeline.builder_list import ListedBuilder as ListedBuilder
+    from bxcache.pipeline.builder_list import list_builders as list_builders
+    from bxcache.pipeline.builders import BuilderRemoved as BuilderRemoved
+    from bxcache.pipeline.builders import BuilderUp as BuilderUp
+    from bxcache.pipeline.builders import bring_up_builder as bring_up_builder
+    from bxcache.pipeline.builders import remove_builder as remove_builder
+    from bxcache.pipeline.doctor.diagnosis import Diagnosis as Diagnosis
+    from bxcache.pipeline.doctor.diagnosis import Mended as Mended
     from bxcache.pipeline.options import BakeOptions as BakeOptions
     from bxcache.pipeline.options import BuildOptions as BuildOptions
     from bxcache.pipeline.options import Gate as Gate
@@ -111,8 +123,9 @@ if TYPE_CHECKING:
 
 # Each name is loaded on first use, so the command line starts in a fraction of the time.
 _NAMES = {
-    "api": "bake build build_images diff explain history predict report",
+    "api": "bake build build_images diagnose diff explain history predict report",
     "backends.cache_result": "CacheResult",
+    "backends.finding": "Finding Status",
     "buildx.metadata": "Layer",
     "buildx.stream.events": (
         "Event Noted Observer Outcome Phase Recalled RunStarted Said StepFinished StepListed "
@@ -139,6 +152,9 @@ _NAMES = {
     "insight.report": "Report",
     "insight.reporting": "make_report",
     "pipeline.batch": "ImageObserver",
+    "pipeline.builder_list": "BuilderList ListedBuilder list_builders",
+    "pipeline.builders": "BuilderRemoved BuilderUp bring_up_builder remove_builder",
+    "pipeline.doctor.diagnosis": "Diagnosis Mended",
     "pipeline.options": (
         "BakeOptions BuildOptions Gate InlineBackend LocalBackend Output RegistryBackend Secret"
     ),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bxcache.insight.history import History
     from bxcache.insight.prediction import Prediction
     from bxcache.insight.report import Report
+    from bxcache.pipeline.doctor.diagnosis import Diagnosis
     from bxcache.pipeline.result import BuildResult, Outcomes
     from bxcache.process import Stop
 
@@ -338,6 +339,33 @@ def report(name: str | None = None, **options: Unpack[HistoryOptions]) -> Report
         RegistryError: the registry does not answer.
     """
     return find_report(HistoryRequest.of(name, **options))
+
+
+def diagnose(
+    *,
+    fix: bool = False,
+    config_file: str | os.PathLike[str] | None = None,
+    directory: str | os.PathLike[str] = "",
+) -> Diagnosis:
+    """Examine everything that a build here depends on: docker, builder, caches, configuration.
+
+    It takes a second if all is well, and each question to a network five at most. Without `fix`, it
+    changes nothing.
+
+    Args:
+        fix: mend what is safe to mend: create a builder if the current one cannot save caches,
+            adopt or repair the local store, and remove what killed builds left. The result is the
+            state after it.
+        config_file: the config file, instead of the one that is found.
+        directory: the working directory of the builds. Default: this process's.
+
+    Returns:
+        What was found. Nothing is raised for a problem, not even for a wrong configuration.
+    """
+    from bxcache.pipeline.doctor.diagnosis import find_diagnosis  # noqa: PLC0415  # the doctor's
+
+    file = Path(config_file) if config_file is not None else None
+    return find_diagnosis(Path(directory).absolute(), file, fix=fix)
 
 
 def _limit(seconds: float | None, cancel: Event | None) -> AbstractContextManager[Stop]:

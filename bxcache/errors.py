@@ -17,7 +17,8 @@
         └── BuildFailedError    docker's build failed (docker's own exit status)
 
 The numbers follow sysexits.h where one fits, and avoid those that docker uses (1, 125, 126, 127,
-130, 137). A command line usage error is 2, Ctrl-C and SIGTERM are 130, a bug in bxcache is 70.
+130, 137). A command line usage error is 2, Ctrl-C and SIGTERM are 130, a bug in bxcache is 70,
+an error that the doctor found is 79.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_BUG = 70
+EXIT_UNHEALTHY = 79
+"""The doctor found an error; beyond the numbers of sysexits.h, none of which fits."""
 
 
 class BxcacheError(Exception):

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from bxcache.backends.finding import Finding
     from bxcache.backends.holders import Holder
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.trace import CacheTransfer
-    from bxcache.config.backends import CompressedSettings
     from bxcache.config.loading import Setup
     from bxcache.config.models import BuildSettings
     from bxcache.oci.documents import CacheManifest
@@ -213,12 +213,14 @@ class Backend(ABC):
             layout.
         import_mark: the part of BuildKit's name for an import that identifies this kind; None if
             that name contains the cache's place.
+        keeps_images: whether its caches are images, which every builder can export.
         read_only: why this build only reads it; None if it also writes it.
     """
 
     kind: ClassVar[str]
     is_remote: ClassVar[bool] = True
     import_mark: ClassVar[str | None] = None
+    keeps_images: ClassVar[bool] = False
     read_only: str | None = None
 
     def __init__(self, settings: Any, setup: Setup) -> None:  # noqa: ANN401  # each kind has its own
@@ -377,15 +379,20 @@ class Backend(ABC):
         )
         return f"`{place}` ({self.setup.source_of(DECLARED)}) is read-only: {why}"
 
+    def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
+        """Examine the backend for the doctor, and yield what was found, as it is found.
+
+        It changes nothing. It may take a few seconds and may raise any error: the doctor ends what
+        takes longer, turns an error into a finding, and keeps what was yielded before. What cannot
+        be known is a warning that says so. A secret is in no text.
+
+        Args:
+            ask: waits for what docker and the builder can do; None if that is unknown. A backend
+                that the builder may not support asks; others need not wait.
+            saves: whether a build here may save.
+        """
+        return iter(())
+
     @abstractmethod
     def open_holder(self) -> Holder | None:
         """Open a reader of its scopes and records; None if it stores none."""
-
-
-def list_compression(settings: CompressedSettings) -> Iterator[tuple[str, str]]:
-    if settings.compression is not None:
-        yield "compression", settings.compression
-    if settings.compression_level is not None:
-        yield "compression-level", str(settings.compression_level)
-    if settings.force_compression:
-        yield "force-compression", "true"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from bxcache.backends.finding import fine
 from bxcache.backends.service import ServiceBackend
 from bxcache.buildx.capabilities import explain_inline_only
 from bxcache.errors import Trouble
@@ -12,9 +13,10 @@ from bxcache.services.actions_access import TOKEN, find_access
 from bxcache.services.faults import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bxcache.backends.finding import Finding
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.config.models import BuildSettings
     from bxcache.config.services import GhaSettings
@@ -62,6 +64,13 @@ class GhaBackend(ServiceBackend):
         if self._is_elsewhere:
             yield "the gha cache is not used: this is not a job of GitHub Actions"
         yield from super().list_notes(settings, directory)
+
+    def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
+        """Examine the service, inside a job of GitHub Actions."""
+        if self._is_elsewhere:
+            yield fine("service", "the gha cache is not used: this is not a job of GitHub Actions")
+            return
+        yield from super().diagnose(ask, saves=saves)
 
     @property
     def _is_elsewhere(self) -> bool:

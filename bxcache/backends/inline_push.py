@@ -26,6 +26,7 @@ from bxcache.buildx.bake.stages import (
     render_stage_push,
     render_stages,
 )
+from bxcache.buildx.builders import remove_images
 from bxcache.buildx.capabilities import parse_version
 from bxcache.buildx.command import Command
 from bxcache.buildx.dockerfile import copy_dockerfile, list_stages
@@ -274,7 +275,7 @@ def _bake(
     finally:
         if builder.is_classic:
             # Its image store keeps a copy.
-            runner.docker.remove_images(builder.name, list_refs(document))
+            remove_images(runner.docker, builder.name, list_refs(document))
     if ended or ran.exit_status:
         is_over.set()
         raise explain_transfer(use.place, "saving", ended or ran.error)

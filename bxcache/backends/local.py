@@ -28,7 +28,6 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
-    list_compression,
 )
 from bxcache.backends.holders import DirectoryHolder, is_trusted, read_keys
 from bxcache.backends.location import locate_store
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.backends.base import Built, Wish
+    from bxcache.backends.finding import Finding
+    from bxcache.buildx.capabilities import Capabilities
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.config.backends import LocalSettings
     from bxcache.config.loading import Setup
@@ -218,7 +219,7 @@ class LocalBackend(Backend):
             ("tag", wish.scope.name),
             ("mode", "max"),
             ("image-manifest", "true"),
-            *list_compression(self.settings),
+            *self.settings.list_compression(),
             ("ignore-error", "true"),
         )
         apart = self._expects_nothing(wish, imports)
@@ -375,6 +376,13 @@ class LocalBackend(Backend):
 
         saved, collected = collect_store(self.store, self.limits, saved)
         return KeptRecord(is_kept=True, saved=saved, notes=(*notes, *collected))
+
+    def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
+        """Examine the store: whether it can be used, its content, what is left over, the space."""
+        from bxcache.backends.local_findings import diagnose_store  # noqa: PLC0415  # the doctor's
+
+        mends = self.read_only is None
+        yield from diagnose_store(self.store, self.limits, saves=saves and mends, mends=mends)
 
     def open_holder(self) -> DirectoryHolder:
         return DirectoryHolder(self.store.path)

@@ -21,8 +21,8 @@ from bxcache.backends.base import (
     SavedScope,
     SavePlan,
     Sight,
-    list_compression,
 )
+from bxcache.backends.finding import SECONDS_TO_ANSWER
 from bxcache.backends.holders import RegistryHolder, is_trusted
 from bxcache.backends.registry_tag import SavedTag, TagSave, expect_tag
 from bxcache.buildx.faults import explain_transfer
@@ -30,9 +30,11 @@ from bxcache.config.reference import Reference
 from bxcache.errors import RegistryError, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bxcache.backends.base import Built, Wish
+    from bxcache.backends.finding import Finding
+    from bxcache.buildx.capabilities import Capabilities
     from bxcache.config.backends import InlineSettings, RegistrySettings
     from bxcache.config.loading import Setup
     from bxcache.oci.documents import CacheManifest
@@ -54,7 +56,6 @@ class RemoteBackend(Backend):
     """A backend that reads its caches from registries."""
 
     settings: RegistrySettings | InlineSettings
-    keeps_images = False
     _keeper = "the registry"
 
     def __init__(self, settings: RegistrySettings | InlineSettings, setup: Setup) -> None:
@@ -233,6 +234,20 @@ class RemoteBackend(Backend):
         note = label_scope(saved, record, key)
         return KeptRecord(is_kept=True, saved=saved, notes=(note,) if note else ())
 
+    def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
+        """Ask the registry what it allows; where nothing is saved, only reading is tried."""
+        from bxcache.backends.registry_findings import judge_registry  # noqa: PLC0415  # the doctor's
+        from bxcache.registry.soundings import sound_repository  # noqa: PLC0415  # loads HTTP
+
+        sounding = sound_repository(
+            self.reference,
+            os.environ,
+            insecure=self.settings.insecure,
+            writes=saves and self.keeps_all and self.read_only is None,
+            seconds=SECONDS_TO_ANSWER,
+        )
+        yield from judge_registry(sounding, self.reference.name)
+
     def open_holder(self) -> RegistryHolder | None:
         if not self.keeps_all:
             return None
@@ -260,7 +275,7 @@ class RegistryBackend(RemoteBackend):
             ("image-manifest", str(settings.image_manifest).lower()),
             ("oci-mediatypes", str(settings.oci_mediatypes).lower()),
             *self._list_insecure(),
-            *list_compression(settings),
+            *settings.list_compression(),
             ("ignore-error", str(settings.ignore_error).lower()),
         )
         apart = wish.refuses_borrowed or self._may_have_all(wish, imports)

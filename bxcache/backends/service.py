@@ -27,17 +27,18 @@ from bxcache.backends.base import (
     Sight,
 )
 from bxcache.backends.service_scope import ServiceSave
-from bxcache.buildx.capabilities import MAKE_BUILDER
+from bxcache.buildx.capabilities import advise_new
 from bxcache.config.quantities import format_count
 from bxcache.errors import Trouble
 from bxcache.services.faults import ServiceError
 from bxcache.services.service import Sighting, look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bxcache.backends.base import Built, Save, Wish
+    from bxcache.backends.finding import Finding
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.config.loading import Setup
     from bxcache.config.models import BuildSettings
@@ -309,6 +310,15 @@ class ServiceBackend(Backend):
     def find_shared_ref(self) -> None:
         return None
 
+    def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
+        """Examine whether the builder can use the service, and whether it answers."""
+        from bxcache.backends.service_findings import judge_service  # noqa: PLC0415  # the doctor's
+
+        found = ask()
+        if found is not None:
+            self.use_builder(found)
+        yield from judge_service(self.place, self.refusal, self._opened)
+
     def open_holder(self) -> None:
         """Open nothing: the records of its scopes are where the project's store or registry is."""
 
@@ -331,7 +341,7 @@ def explain_docker(found: Capabilities, kind: str) -> str | None:
     """
     if found.builder.driver != _DOCKER:
         return None
-    return f"docker's own builder has no `{kind}` caches; {MAKE_BUILDER}"
+    return f"docker's own builder has no `{kind}` caches; {advise_new()}"
 
 
 def _parse(sighting: Sighting | None) -> CacheManifest | None:

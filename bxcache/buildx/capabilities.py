@@ -12,7 +12,7 @@ from itertools import starmap
 from msgspec import Struct
 
 from bxcache.buildx.values import as_table, parse_table
-from bxcache.config.wording import name_option
+from bxcache.config.wording import choose_words, name_call, name_option
 from bxcache.errors import EngineError
 
 OLDEST_BUILDX = (0, 13)
@@ -23,9 +23,8 @@ OLDEST_BUILDKIT = (0, 13)
 # https://github.com/docker/buildx/blob/v0.29.1/driver/docker/driver.go
 _SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 _LOCAL_DRIVERS = ("", "docker", "docker-container")
-MAKE_BUILDER = (
-    "create one that can: `docker buildx create --name bxcache --driver docker-container --use`"
-)
+_RUNNING = "running"
+_EXPORTS = ("local", "registry", "inline", "gha")
 _ALL_INLINE = "type=inline,ref=REPOSITORY,stages=all"
 _INSTALL_BUILDX = "https://docs.docker.com/build/install-buildx/"
 
@@ -41,6 +40,12 @@ class Node(Struct, frozen=True):
     error: str = ""
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    endpoint: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it answered."""
+        return self.status == _RUNNING and not self.error
 
 
 class Builder(Struct, frozen=True):
@@ -58,7 +63,7 @@ class Builder(Struct, frozen=True):
     def sleeps(self) -> bool:
         """Whether it is not running, and a build would start it."""
         startable = self.driver in ("docker-container", "kubernetes") and not self.error
-        return startable and not any(node.status == "running" for node in self.nodes)
+        return startable and not any(node.status == _RUNNING for node in self.nodes)
 
     @property
     def is_classic(self) -> bool:
@@ -116,8 +121,16 @@ def parse_engine(text: str) -> tuple[str, str | None, str | None]:
 
 
 def parse_builder(text: str) -> Builder:
-    """Parse the output of `docker buildx inspect`.
+    """Parse the output of `docker buildx inspect`."""
+    (head, _), *nodes = split_sections(text)
+    read = tuple(starmap(_read_node, nodes))
+    return Builder(head.get("Name", ""), head.get("Driver", ""), read, head.get("Error", ""))
 
+
+def split_sections(text: str) -> list[tuple[dict[str, str], list[str]]]:
+    """Split the output of `docker buildx inspect`: the fields of the builder, and of each node.
+
+    Beside the fields are the names of the labels.
     https://github.com/docker/buildx/blob/v0.29.1/commands/inspect.go
     """
     sections: list[tuple[dict[str, str], list[str]]] = [({}, [])]
@@ -132,9 +145,7 @@ def parse_builder(text: str) -> Builder:
             sections.append(({}, []))
         if colon and name != "Nodes":
             sections[-1][0].setdefault(name, value.strip())
-    (head, _), *nodes = sections
-    read = tuple(starmap(_read_node, nodes))
-    return Builder(head.get("Name", ""), head.get("Driver", ""), read, head.get("Error", ""))
+    return sections
 
 
 def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
@@ -146,6 +157,7 @@ def _read_node(fields: dict[str, str], labels: list[str]) -> Node:
         error=fields.get("Error", ""),
         platforms=tuple(filter(None, map(str.strip, platforms))),
         labels=tuple(labels),
+        endpoint=fields.get("Endpoint", ""),
     )
 
 
@@ -156,7 +168,7 @@ def check_reachable(found: Capabilities) -> None:
         raise EngineError(
             f"docker's engine does not answer{_reason(builder.error)}",
             hint="start it (`systemctl start docker`, or open Docker Desktop), or point "
-            "DOCKER_HOST to a running one",
+            f"DOCKER_HOST to a running one; `{name_call('doctor')}` examines more",
         )
     failed = [node.error or node.status == "inactive" for node in builder.nodes]
     if builder.error or (failed and all(failed) and not builder.sleeps):
@@ -170,27 +182,68 @@ def check_reachable(found: Capabilities) -> None:
 
 def explain_inline_only(found: Capabilities) -> str | None:
     """Explain why the builder can save only inline caches, if so, and how to fix that."""
+    why = find_limit(found)
+    return f"{why}; {advise_builder(found)}" if why else None
+
+
+def find_limit(found: Capabilities) -> str | None:
+    """Find why the builder can save only inline caches; None if it can save all kinds."""
     builder = found.builder
     engine = parse_version(found.engine or "")
     if builder.driver == "docker" and engine is not None and engine < OLDEST_ENGINE:
         return (
             f"the docker engine {_dotted(engine)} is too old: this needs {_dotted(OLDEST_ENGINE)} "
-            f"or later; {MAKE_BUILDER}"
+            "or later"
         )
     for node in builder.nodes:
         buildkit = parse_version(node.version)
         if buildkit is not None and buildkit < OLDEST_BUILDKIT:
             return (
                 f"BuildKit {_dotted(buildkit)} of the builder `{builder.name}` is too old: this "
-                f"needs {_dotted(OLDEST_BUILDKIT)} or later; {MAKE_BUILDER}"
+                f"needs {_dotted(OLDEST_BUILDKIT)} or later"
             )
     if builder.is_classic:
         return (
             f"the builder `{builder.name}` uses docker's classic image store, which can save "
-            f"only `inline` caches; {MAKE_BUILDER}; or keep every stage in a registry: "
-            f"`{name_option('backends', _ALL_INLINE)}`"
+            "only `inline` caches"
         )
     return None
+
+
+def advise_builder(found: Capabilities) -> str:
+    """Advise what to do where the builder can save only inline caches."""
+    if (find_limit(found) or "").endswith("`inline` caches"):
+        every = f"`{name_option('backends', _ALL_INLINE)}`"
+        return f"{advise_new()}; or keep every stage in a registry: {every}"
+    return advise_new()
+
+
+def advise_new() -> str:
+    """Advise to create another builder."""
+    return f"create one that can: `{name_up()}`"
+
+
+def name_up() -> str:
+    """Name the call that creates the declared builder, or one named `bxcache`."""
+    return choose_words("bxcache builder up", "bxcache.bring_up_builder()")
+
+
+def list_exports(builder: Builder, engine: str | None) -> tuple[str, ...] | None:
+    """List the kinds of caches that a builder can export; None if that is unknown.
+
+    Docker's own BuildKit leaves out the object stores:
+    https://github.com/moby/moby/blob/v28.5.1/builder/builder-next/controller.go and
+    https://github.com/moby/buildkit/blob/v0.25.2/cmd/buildkitd/main.go
+
+    Args:
+        builder: the builder, as docker describes it.
+        engine: the version of docker's engine.
+    """
+    if not any(node.runs for node in builder.nodes):
+        return None
+    if find_limit(Capabilities("", engine, None, builder)) is not None:
+        return ("inline",)
+    return _EXPORTS if builder.driver == "docker" else (*_EXPORTS, "s3", "azblob")
 
 
 def can_all(found: Capabilities) -> bool:
@@ -199,9 +252,9 @@ def can_all(found: Capabilities) -> bool:
     return (
         bool(builder.nodes)
         and not builder.error
-        and all(node.status == "running" and not node.error for node in builder.nodes)
+        and all(node.runs for node in builder.nodes)
         and not found.lacks_engine
-        and explain_inline_only(found) is None
+        and find_limit(found) is None
     )
 
 

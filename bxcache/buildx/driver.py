@@ -1,22 +1,31 @@
-"""Docker's command line: questions about docker and its builders.
+"""Docker's command line: questions about docker and its builders on the way of a build.
 
-python-on-whales does what is neither a build nor on its way. `run` runs the build, because
-python-on-whales cannot pass several `--cache-to`, joins option fields without quoting, and leaves
-buildx running when its log generator is abandoned; loading it takes 60 ms.
+`builders` does what is not on that way with python-on-whales, which takes 60 ms to load. `run` runs
+the build, because python-on-whales cannot pass several `--cache-to`, joins option fields without
+quoting, and leaves buildx running when its log generator is abandoned.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from contextlib import ExitStack, contextmanager, suppress
+import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bxcache.buildx.capabilities import Capabilities, check_buildx, parse_builder, parse_engine
+from bxcache.buildx.capabilities import (
+    Capabilities,
+    check_buildx,
+    name_up,
+    parse_builder,
+    parse_engine,
+)
 from bxcache.buildx.memory import Memory
+from bxcache.config.wording import choose_words, name_call
 from bxcache.errors import EngineError
 from bxcache.process import Answer, Question
 
@@ -27,6 +36,10 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
 _SECONDS_BEFORE_WAITING_IS_SAID = 2
+# https://github.com/docker/buildx/blob/v0.29.1/store/storeutil/storeutil.go
+_NO_BUILDER = re.compile(r'no builder "(?P<name>.*?)" found')
+# https://github.com/docker/buildx/blob/v0.29.1/commands/rm.go
+_NOT_REMOVED = re.compile(r"^failed to remove [^:]*: (?P<why>.*)", re.MULTILINE)
 _INSTALL = "https://docs.docker.com/engine/install/"
 
 
@@ -53,8 +66,30 @@ class Probe(Struct, frozen=True):
             # Ask for the reason only now: it takes a tenth of a second.
             check_buildx(self.docker.ask_buildx_version(client))
             if engine is not None:
-                raise _no_builder(self.builder, inspected.stderr)
+                raise explain_builder(self.builder, inspected.stderr)
         return Capabilities(client, engine, platform, parse_builder(inspected.stdout))
+
+
+class Examination(Struct, frozen=True):
+    """What docker answered within a few seconds; None for a question that it did not answer.
+
+    Attributes:
+        version: about its client and the engine.
+        buildx: the version of buildx.
+        inspect: about the builder.
+    """
+
+    version: Answer | None
+    buildx: Answer | None
+    inspect: Answer | None
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What docker and the builder can do; None if that is unknown."""
+        if self.version is None or self.inspect is None or self.inspect.status:
+            return None
+        builder = parse_builder(self.inspect.stdout)
+        return Capabilities(*parse_engine(self.version.stdout), builder)
 
 
 @contextmanager
@@ -131,22 +166,52 @@ class Docker:
         if not (boot and found.builder.sleeps):
             return found, ahead.memory
         on_slow()
-        name = found.builder.name
+        booted = parse_builder(self.boot(found.builder.name))
+        return replace(found, builder=booted), ahead.memory
+
+    def boot(self, name: str) -> str:
+        """Start the nodes of a builder that do not run; return what docker then reports of it.
+
+        Raises:
+            EngineError: a node does not start.
+        """
         answer = self._ask("buildx", "inspect", "--bootstrap", name, seconds=_SECONDS_TO_BOOT)
         if answer.status != 0:
-            raise _no_builder(name, answer.stderr)
-        return replace(found, builder=parse_builder(answer.stdout)), ahead.memory
+            raise explain_builder(name, answer.stderr)
+        return answer.stdout
+
+    def inspect(self, name: str) -> str | None:
+        """Return what docker reports of a builder, by default the current one; None without one.
+
+        Raises:
+            EngineError: docker has no buildx, or no answer.
+        """
+        answer = self._ask("buildx", "inspect", *([name] if name else []))
+        if answer.status == 0:
+            return answer.stdout
+        self.ask_buildx_version()
+        if find_missing_builder(answer.stderr) is not None:
+            return None
+        raise explain_builder(name, answer.stderr)
+
+    def remove_builder(self, name: str) -> None:
+        """Remove a builder, but keep what it has built.
+
+        Raises:
+            EngineError: docker does not remove it.
+        """
+        answer = self._ask("buildx", "rm", "--keep-state", name)
+        if answer.status != 0:
+            raise EngineError(
+                f"the builder `{name}` cannot be removed: {find_error(answer.stderr)}",
+                hint=f"`docker buildx inspect {name}` shows what docker knows of it",
+            )
 
     def ask_buildx_version(self, client: str = "") -> str:
         """Return the output of `docker buildx version`; raise EngineError without buildx."""
         answer = self._ask("buildx", "version")
         if answer.status != 0:
-            raise EngineError(
-                f"docker {client} has no buildx plugin".replace("  ", " "),
-                hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
-                "`apt-get install docker-buildx` (Debian's); "
-                "https://docs.docker.com/build/install-buildx/",
-            )
+            raise explain_no_buildx(client)
         return answer.stdout.strip()
 
     def print_bake(
@@ -192,21 +257,29 @@ class Docker:
         with self._asking("buildx", "version") as question:
             yield lambda: _read_version(question)
 
-    def remove_images(self, context: str, refs: Sequence[str]) -> None:
-        """Remove images, if they exist, from the engine of a docker context."""
-        from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
-        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
+    def examine(self, builder: str, seconds: float) -> Examination:
+        """Ask docker about itself and a builder, by default the current one, for the doctor.
 
-        client = DockerClient(context=context, client_call=[*self.command])
-        # A leftover image costs only disk space.
-        with suppress(DockerException):
-            client.image.remove([*refs])
-
-    def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
-        """Ask several short questions, the arguments after `docker`; failures are answers too."""
+        This starts or changes nothing. All questions together take so many seconds at most.
+        """
+        end = time.monotonic() + seconds
+        inspect = ("buildx", "inspect", *([builder] if builder else []))
+        questions = (("version", "--format", "{{json .}}"), ("buildx", "version"), inspect)
         with ExitStack() as stack:
             asked = [stack.enter_context(self._asking(*each)) for each in questions]
-            return [_take_answer(each) for each in asked]
+            return Examination(*(_wait_until(end, each) for each in asked))
+
+    def ask_together(
+        self, questions: Sequence[Sequence[str]], seconds: float | None = None
+    ) -> list[Answer]:
+        """Ask several short questions, the arguments after `docker`; failures are answers too.
+
+        All of them have to be answered within the same `seconds`.
+        """
+        end = time.monotonic() + (_SECONDS_TO_ANSWER if seconds is None else seconds)
+        with ExitStack() as stack:
+            asked = [stack.enter_context(self._asking(*each)) for each in questions]
+            return [_take_answer(each, max(0.1, end - time.monotonic())) for each in asked]
 
     def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
         with self._asking(*arguments) as question:
@@ -227,6 +300,13 @@ class Docker:
             question.end()
 
 
+def _wait_until(end: float, question: Question) -> Answer | None:
+    try:
+        return question.wait(max(0.0, end - time.monotonic()))
+    except TimeoutError:
+        return None
+
+
 def _read_version(question: Question) -> str:
     answer = _take_answer(question)
     # `github.com/docker/buildx v0.29.1 a1b2c3d`; Debian's version lacks the `v`.
@@ -234,9 +314,9 @@ def _read_version(question: Question) -> str:
     return words[0] if words and answer.status == 0 else ""
 
 
-def _take_answer(question: Question) -> Answer:
+def _take_answer(question: Question, seconds: float | None = None) -> Answer:
     try:
-        return _await_answer(question)
+        return _await_answer(question, seconds)
     except EngineError as error:
         return Answer(1, "", error.message)
 
@@ -249,23 +329,45 @@ def _await_answer(question: Question, seconds: float | None = None) -> Answer:
     except TimeoutError as error:
         raise EngineError(
             f"docker did not answer within {seconds:.0f} s",
-            hint="`docker version` shows whether the engine is reachable; check DOCKER_HOST",
+            hint="`docker version` shows whether the engine is reachable; check DOCKER_HOST, or "
+            f"see `{name_call('doctor')}`",
         ) from error
 
 
 def find_error(stderr: str) -> str:
-    """Find the last line of docker's stderr, without `ERROR: `."""
+    """Find the last line of docker's stderr, without `ERROR: `; for a removal, why it failed."""
     said = stderr.strip().splitlines() or ["docker did not say why"]
-    return said[-1].removeprefix("ERROR: ")
+    failed = _NOT_REMOVED.search(stderr)
+    return failed["why"] if failed else said[-1].removeprefix("ERROR: ")
 
 
-def _no_builder(name: str, stderr: str) -> EngineError:
+def find_missing_builder(text: str) -> str | None:
+    """Find the name of the builder that does not exist, by docker's words; None in others."""
+    found = _NO_BUILDER.search(text)
+    return found["name"] if found else None
+
+
+def explain_no_buildx(client: str) -> EngineError:
+    """The error of a docker, of this version, without buildx."""
+    return EngineError(
+        f"docker {client} has no buildx plugin".replace("  ", " "),
+        hint="`apt-get install docker-buildx-plugin` (docker's packages) or "
+        "`apt-get install docker-buildx` (Debian's); "
+        "https://docs.docker.com/build/install-buildx/",
+    )
+
+
+def explain_builder(name: str, stderr: str) -> EngineError:
+    """The error of a builder that is missing or cannot be started, from docker's stderr."""
     why = find_error(stderr)
-    if "no builder" in why:
+    if (missing := find_missing_builder(why)) is not None:
+        listing = choose_words("bxcache builder ls", "bxcache.list_builders()")
+        # Without a name, docker takes that of its variable.
+        named = "" if name else ", which BUILDX_BUILDER names"
         return EngineError(
-            f"there is no builder `{name}`",
-            hint=f"`docker buildx ls` lists them; `docker buildx create --name {name or 'NAME'} "
-            "--driver docker-container` creates one",
+            f"there is no builder `{missing}`{named}",
+            hint=f"`{name_up()}` creates the one of `[builder]`, or the default one; `{listing}` "
+            "lists those that exist",
         )
     return EngineError(
         f"the builder `{name or 'default'}` cannot be started: {why}",

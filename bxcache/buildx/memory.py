@@ -85,6 +85,16 @@ class Memory(Struct, frozen=True):
             self.file.unlink()
 
 
+def find_docker_folder(environment: Mapping[str, str]) -> Path:
+    """Find the folder of docker's settings."""
+    return Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/"), ".docker"))
+
+
+def find_buildx_folder(environment: Mapping[str, str]) -> Path:
+    """Find the folder where buildx keeps its builders."""
+    return Path(environment.get("BUILDX_CONFIG") or find_docker_folder(environment) / "buildx")
+
+
 def _list_states(client: str, environment: Mapping[str, str]) -> Iterator[object]:
     """List the states of what changes with docker: its programs, its choice of engine and builder.
 
@@ -92,8 +102,7 @@ def _list_states(client: str, environment: Mapping[str, str]) -> Iterator[object
     https://github.com/docker/cli/blob/v28.5.1/cli-plugins/manager/manager_unix.go and
     https://github.com/docker/buildx/blob/v0.29.1/store/store.go
     """
-    docker = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME", "/"), ".docker"))
-    buildx = Path(environment.get("BUILDX_CONFIG") or docker / "buildx")
+    docker, buildx = find_docker_folder(environment), find_buildx_folder(environment)
     plugins = (folder / "cli-plugins" / "docker-buildx" for folder in (docker, *_PLUGINS))
     host = environment.get("DOCKER_HOST") or _HOST
     socket = [Path(host.removeprefix(_UNIX))] if host.startswith(_UNIX) else []

@@ -10,6 +10,7 @@ from click import option
 
 from bxcache.cli.commands import command
 from bxcache.cli.completion import (
+    complete_builders,
     complete_gates,
     complete_images,
     complete_stages,
@@ -59,7 +60,12 @@ _DOCKER = under(
     flag("--load", default=None, help="Load the image into docker."),
     flag("--pull", default=None, help="Look for newer base images."),
     flag("--no-cache", default=None, help="Import nothing, but still save the result."),
-    option("--builder", metavar="NAME", help="The buildx builder."),
+    option(
+        "--builder",
+        shell_complete=complete_builders,
+        metavar="NAME",
+        help="The buildx builder, instead of the declared or current one.",
+    ),
     repeated("--allow", metavar="NAME", help="Privilege of the build, such as `network.host`."),
     option("--provenance", metavar="VALUE", help="Provenance: `false`, `true` or `mode=max`."),
     option("--sbom", metavar="VALUE", help="Bill of materials: `false` or `true`."),

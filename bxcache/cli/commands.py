@@ -60,6 +60,21 @@ COMMANDS = {
         "bxcache build --trace trace.json .",
         "bxcache build --dry-run --ulimit nofile=1024 .",
     ),
+    "builder ls": (
+        "List all builders, and what they can export.",
+        "bxcache builder ls",
+        "bxcache builder ls --json",
+    ),
+    "builder rm": (
+        "Remove a builder.",
+        "bxcache builder rm",
+        "bxcache builder rm bxcache --dry-run",
+    ),
+    "builder up": (
+        "Create, change or start the declared builder.",
+        "bxcache builder up",
+        "bxcache builder up --json",
+    ),
     "completion bash": ("Print the code for bash.", 'eval "$(bxcache completion bash)"'),
     "completion fish": (
         "Print the code for fish.",
@@ -91,6 +106,12 @@ COMMANDS = {
         "bxcache diff",
         "bxcache diff ~3",
         "bxcache diff image.linux-amd64.main image.linux-amd64.topic",
+    ),
+    "doctor": (
+        "Examine docker, the builder, the caches and the configuration.",
+        "bxcache doctor",
+        "bxcache doctor --fix",
+        "bxcache doctor --json",
     ),
     "explain": (
         "Explain why steps of a past build were executed.",
@@ -178,9 +199,11 @@ COMMANDS = {
 
 _PAGES = {
     "bake": "bake.md",
+    "builder": "builders.md",
     "completion": "start.md#completion-of-the-command-line",
     "config": "configuration.md",
     "diff": "history.md",
+    "doctor": "doctor.md",
     "explain": "misses.md",
     "history": "history.md",
     "key": "local.md",
@@ -202,6 +225,7 @@ _SHARED = {
 """The modules that are not named as their commands."""
 
 GROUPS = {
+    "builder": "Bring up, list and remove the builders of builds.",
     "completion": "Let a shell complete commands, options, images, stages and scopes.",
     "config": "Show and check the configuration.",
     "registry": "List and prune the scopes in a registry.",

@@ -166,6 +166,13 @@ def complete_recent_scopes(
     return []
 
 
+def complete_builders(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """The builders that somebody created."""
+    from bxcache.buildx.instances import list_names  # noqa: PLC0415  # a shell waits
+
+    return [each for each in list_names(os.environ) if each.startswith(word)]
+
+
 def complete_targets(context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
     """The targets and groups of the bake files."""
     with suppress(Exception):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Exit status: 0 done; docker's own for a failed build;
 2 usage; 65 gate; 66 record; 69 docker or builder; 70 bug; 71 stopped; 72 git;
-73 metadata file; 74 store; 75 cache, with strict; 76 registry; 78 configuration;
+73 metadata file; 74 store; 75 cache, with strict; 76 registry; 78 configuration; 79 doctor;
 130 Ctrl-C, SIGTERM or closed stdout.
 
 """

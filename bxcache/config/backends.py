@@ -7,7 +7,7 @@ https://github.com/moby/buildkit#export-cache
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,9 @@ from bxcache.config.quantities import Age, Duration, Size
 from bxcache.config.reference import Reference
 from bxcache.config.services import ALWAYS_MAX, AzblobSettings, GhaSettings, S3Settings
 from bxcache.config.trust import HARMLESS, PATH, asks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Compression = Literal["uncompressed", "gzip", "estargz", "zstd"]
 
@@ -62,6 +65,15 @@ class CompressedSettings(Declaration):
     def keeps_all(self) -> bool:
         """Every stage is kept, and each scope has its own name."""
         return True
+
+    def list_compression(self) -> Iterator[tuple[str, str]]:
+        """List the attributes of an export that choose its compression."""
+        if self.compression is not None:
+            yield "compression", self.compression
+        if self.compression_level is not None:
+            yield "compression-level", str(self.compression_level)
+        if self.force_compression:
+            yield "force-compression", "true"
 
 
 class LocalSettings(CompressedSettings):

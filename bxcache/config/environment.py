@@ -1,7 +1,7 @@
 """The `BXCACHE_*` variables: one for each key outside `[images]`.
 
 `BXCACHE_CACHE_STRICT=true` sets `cache.strict`. Lists and tables are comma-separated, with
-quotes around a field that contains a comma, as in docker's flags; `;` separates backends.
+quotes around a field that contains a comma, as in docker's flags; `;` separates backends and nodes.
 `BXCACHE_CONFIG` names the config file, `BXCACHE_IMAGE` the image, and `BXCACHE_BAKE_VARIABLES`
 the variables that untrusted bake files may read.
 """
@@ -70,6 +70,8 @@ def parse_text(key: Key, text: str) -> Any:  # noqa: ANN401  # as many types as 
     section, name = key
     if key == ("cache", "backends"):
         return [parse_backend(entry) for entry in text.split(";") if entry.strip()]
+    if key == ("builder", "nodes"):
+        return [_parse_node(entry) for entry in text.split(";") if entry.strip()]
     field = SECTIONS[section].model_fields[name]
     form: Any = Annotated[(field.annotation or str, *field.metadata, None)]
     adapter = TypeAdapter[Any](form)
@@ -109,6 +111,24 @@ def parse_backend(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{error}, such as {_suggest_backend(fields[0])}") from error
     return {name.lower().replace("-", "_"): _parse_scalar(value) for name, value in pairs}
+
+
+def _parse_node(text: str) -> dict[str, Any]:
+    """Parse a node in the same syntax; `platforms` can be repeated.
+
+    >>> _parse_node("endpoint=tcp://a:1,platforms=linux/amd64,driver_options.key=/k")
+    {'endpoint': 'tcp://a:1', 'platforms': ['linux/amd64'], 'driver_options': {'key': '/k'}}
+    """
+    node: dict[str, Any] = {}
+    for name, value in map(_split_pair, _split_fields(text)):
+        table, _, entry = name.partition(".")
+        if name == "platforms":
+            node.setdefault(name, []).append(value)
+        elif entry:
+            node.setdefault(table, {})[entry] = value
+        else:
+            node[name] = value
+    return node
 
 
 def _suggest_backend(word: str) -> str:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bxcache.config.backends import SETTINGS
+from bxcache.config.builders import BuilderSettings
 from bxcache.config.discovery import find_root
 from bxcache.config.loading import locate
 from bxcache.config.models import SECTIONS, Config, ImageSettings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     _Refused = dict[Position, tuple[Any, str]]
     """Refused values by key, each with the reason."""
 
-_IMAGES, _TYPE = "images", "type"
+_IMAGES, _BUILDER, _TYPE = "images", "builder", "type"
 
 
 class Refusal(Struct, frozen=True):
@@ -104,6 +105,9 @@ def _guard_layer(layer: Layer, checkout: Checkout, refused: _Refused, why_all: s
 def _judge(key: Key, value: object, checkout: Checkout) -> str | None:
     """Why a value is refused, or None."""
     names = key[2:] if key[0] == _IMAGES else key[1:]
+    if key[0] == _BUILDER:
+        # An empty table declares a builder, too.
+        return find_rule(BuilderSettings, (*names, "name")[0]).judge("", value, checkout)
     if not names or value == {}:
         return None
     model = ImageSettings if key[0] == _IMAGES else SECTIONS[key[0]]

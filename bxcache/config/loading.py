@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bxcache.config.builders import find_conflicts
 from bxcache.config.discovery import (
     ConfigFile,
     find_config_file,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_BUILDER = "builder"
+
+
 class Setup(Struct, frozen=True):
     """The configuration of one call, with the source of each value.
 
@@ -72,6 +76,11 @@ class Setup(Struct, frozen=True):
     def is_set(self, key: str) -> bool:
         """Whether a value, by its dotted key, is not the default."""
         return self.source_of(tuple(key.split("."))).origin is not Origin.DEFAULT
+
+    @property
+    def declares_builder(self) -> bool:
+        """Whether `[builder]` is declared, by a file or by variables."""
+        return any(key[0] == _BUILDER for key in self.sources)
 
     def is_callers(self, key: Key) -> bool:
         """Whether the caller set a value; in a guarded setup, only flags and variables count."""
@@ -109,8 +118,11 @@ def load_setup(
     own = _list_layers(found, directory, image, flags) if found else ()
     layers = (*own, variables, flags)
     merged = merge_layers(layers)
+    config = Config.model_validate(merged.values)
+    if conflicts := _check_builder(config, merged, found):
+        raise _refuse(conflicts)
     return Setup(
-        config=Config.model_validate(merged.values),
+        config=config,
         image=image,
         sources=merged.sources,
         root=found.path.parent.resolve() if found else find_root(directory) or directory,
@@ -139,7 +151,10 @@ def check_file(file: ConfigFile) -> None:
     Raises:
         ConfigError: lists all its problems, with lines.
     """
-    problems = _check_layer(_layer_of(file), file)
+    layer = _layer_of(file)
+    problems = _check_layer(layer, file)
+    if not problems:
+        problems = _check_builder(Config.model_validate(layer.values), layer, file)
     if problems:
         raise _refuse(problems)
 
@@ -163,13 +178,32 @@ def _check_layer(
 ) -> list[Problem]:
     """The problems of one source, in the order of their lines."""
     invalid = find_invalid(layer.values, in_file=file is not None, in_python=in_python)
-    findings = [*_find_duplicates(layer.values), *invalid]
+    return _locate_problems([*_find_duplicates(layer.values), *invalid], layer, file)
+
+
+def _check_builder(config: Config, merged: Layer, file: ConfigFile | None) -> list[Problem]:
+    """The conflicts of `[builder]`, whose values may come from several sources."""
+    if _BUILDER not in merged.values:
+        return []
+    findings = [((_BUILDER, *place), why) for place, why in find_conflicts(config.builder)]
+    own = {key: source for key, source in merged.sources.items() if key[0] == _BUILDER}
+    # What is missing has no source; the rest of the builder has.
+    fallback = next(iter(own.values()), merged.fallback)
+    return _locate_problems(findings, replace(merged, sources=own, fallback=fallback), file)
+
+
+def _locate_problems(
+    findings: Sequence[tuple[Position, str]], layer: Layer, file: ConfigFile | None
+) -> list[Problem]:
+    """The problems with their sources, in the order of their lines."""
     around = {place[:end] for place, _ in findings for end in range(1, len(place) + 1)}
     lines = file.lines_of(around) if file and around else {}
-    problems = [
-        Problem(str(layer.source_of(place)), dotted(place), message, find_nearest(lines, place))
-        for place, message in findings
-    ]
+    problems = []
+    for place, message in findings:
+        source = layer.source_of(place)
+        # A variable's value is on no line, even if the file has one too.
+        line = find_nearest(lines, place) if source.origin is Origin.FILE else None
+        problems.append(Problem(str(source), dotted(place), message, line))
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
@@ -248,7 +282,7 @@ def describe(
     """
     values = setup.config.model_dump(
         mode="json",
-        exclude={"images", "place"},
+        exclude={"images", "place", *(() if setup.declares_builder else (_BUILDER,))},
         exclude_defaults=only_changed,
         context=WRITTEN if as_text else None,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bxcache.config.backends import SETTINGS, BackendSettings, LocalSettings
+from bxcache.config.builders import BuilderSettings
 from bxcache.config.declaration import Declaration
 from bxcache.config.quantities import Duration, Size
 from bxcache.config.trust import ARGUMENT, CONTEXT, HARMLESS, NETWORK, PATH, asks
@@ -69,7 +70,7 @@ class BuildSettings(Declaration):
     """The platforms to build for, such as `linux/amd64`. Default: the builder's own."""
 
     builder: Annotated[str, asks("it chooses the builder")] = ""
-    """The buildx builder. Default: the current one."""
+    """The buildx builder. Default: the one of `[builder]`, or else the current one."""
 
     tags: Annotated[TagList, asks("it can replace another build's image")] = ()
     """Names for the image."""
@@ -265,6 +266,7 @@ class Config(Declaration):
     """The whole file."""
 
     build: BuildSettings = BuildSettings()
+    builder: BuilderSettings = BuilderSettings()
     cache: CacheSettings = CacheSettings()
     place: PlaceSettings = PlaceSettings()
     images: dict[str, ImageSettings] = Field(default_factory=dict)
@@ -274,6 +276,7 @@ class Config(Declaration):
 
 SECTIONS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
+    "builder": BuilderSettings,
     "cache": CacheSettings,
     "place": PlaceSettings,
     "gate": GateSettings,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bxcache.config.backends import SETTINGS
+from bxcache.config.builders import NodeSettings
 from bxcache.config.declaration import Declaration
 from bxcache.config.models import SECTIONS, Config, ImageSettings
 from bxcache.config.reference import EXAMPLE
@@ -154,7 +155,9 @@ def _model_at(place: Position) -> type[Declaration]:
             return ImageSettings
         case ("cache", "backends", _, str(tag), *_):
             return SETTINGS.get(tag, Declaration)
-        case (("build" | "cache" | "gate") as section, *_):
+        case ("builder", "nodes", *_):
+            return NodeSettings
+        case (("build" | "builder" | "cache" | "gate") as section, *_):
             return SECTIONS[section]
         case _:
             return Config

@@ -25,6 +25,8 @@ class Speech(StrEnum):
 
 _FLAGS = {"path": "PATH", "extra": "--", "config_file": "--config", "source": "--from"}
 """The parameters whose flag has another name."""
+_FUNCTIONS = {"doctor": "diagnose"}
+"""The commands whose function has another name."""
 _speech = [Speech.PYTHON]
 
 
@@ -77,7 +79,7 @@ def name_call(command: str, *arguments: str, **options: object) -> str:
     if verb:
         made = f"({', '.join(quoted)})" if quoted else ""
         return f"{noun.capitalize()}{made}.{verb}()"
-    return f"bxcache.{noun}({', '.join(quoted)})"
+    return f"bxcache.{_FUNCTIONS.get(noun, noun)}({', '.join(quoted)})"
 
 
 def _quote(value: object) -> str:

@@ -78,6 +78,8 @@ def _mask(name: str, value: object) -> object:
     """Mask a value that is a secret by its own name or by that of a field."""
     if isinstance(value, list):
         return [_mask("", each) for each in value]
+    if isinstance(value, dict):
+        return {key: _mask(key, each) for key, each in value.items()}
     if not isinstance(value, str):
         return value
     return MASK if is_secret_name(name) else mask_options(value)

@@ -23,5 +23,7 @@ From the ground up:
     bake_targets     the targets of a bake, their caches, and bake's arguments
     bake_definition  guard the files and the definition of an untrusted bake
     bake             the story for the targets of a bake
+    builder_list     all builders, and which one builds use
+    builders         bring the declared builder up, remove one
     survey           what a repository builds and on which CI system, for its first config file
 """

@@ -34,7 +34,7 @@ from bxcache.place.trust import Trust, open_setup
 from bxcache.store.staging import draw_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from bxcache.config.models import BuildSettings
     from bxcache.redaction import Redactor
 
+BUILDX_BUILDER = "BUILDX_BUILDER"
+"""Docker's variable for the builder: https://docs.docker.com/build/building/variables/"""
 _NO_STDOUT = "the image would go to stdout, which {}; give it a `dest`"
 
 
@@ -189,7 +191,17 @@ def read_setup(request: BuildRequest) -> tuple[Setup, Trust]:
     extra = request.list_extra(setup.config.build)
     check_build(setup, extra, request.directory)
     refuse_shown_secrets(list_given_imports(extra))
-    return setup, trust
+    return choose_builder(setup, os.environ), trust
+
+
+def choose_builder(setup: Setup, environment: Mapping[str, str]) -> Setup:
+    """Choose the declared builder for builds that name none, and for which docker's variable names
+    none."""
+    build = setup.config.build
+    if build.builder or environment.get(BUILDX_BUILDER) or not setup.declares_builder:
+        return setup
+    build = build.model_copy(update={"builder": setup.config.builder.name})
+    return replace(setup, config=setup.config.model_copy(update={"build": build}))
 
 
 def prepare(

@@ -14,8 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bxcache.config.backends import DROPS
+from bxcache.config.discovery import find_root
 from bxcache.config.guard import guard_setup
-from bxcache.config.loading import load_setup
+from bxcache.config.loading import Setup, load_setup
+from bxcache.config.models import Config
 from bxcache.config.sources import Origin
 from bxcache.config.wording import choose_words, name_option
 from bxcache.place.place import CHECKOUT, FIELDS, read_place
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bxcache.config.guard import Refusal
-    from bxcache.config.loading import Setup
     from bxcache.config.models import Donor
     from bxcache.config.sources import Layer
     from bxcache.place.place import Place
@@ -120,6 +121,13 @@ def open_setup(
     return decide_trust(read_place(environment, directory), setup, directory)
 
 
+def open_defaults(directory: Path, environment: Mapping[str, str]) -> tuple[Setup, Trust]:
+    """The defaults, as if nothing were configured, for who goes on where that is wrong."""
+    root = find_root(directory) or directory
+    setup = Setup(Config(), None, {}, root, directory, None, ())
+    return decide_trust(read_place(environment, directory), setup, directory)
+
+
 def load_guarded(
     directory: Path,
     environment: Mapping[str, str],
@@ -141,7 +149,7 @@ def decide_trust(found: Place, setup: Setup, directory: Path) -> tuple[Setup, Tr
     write = setup.config.cache.write
     denied = _deny(write, place)
     missed = [each for each in refused if not denied or each.why != DROPS]
-    notes = (*found.notes, *([_explain_refused(missed)] if missed else ()))
+    notes = (*found.notes, *([explain_refused(missed)] if missed else ()))
     if not denied and place.provider == CHECKOUT and place.branch is None and place.tag is None:
         notes = (*notes, _DETACHED.format(name_option("branch")))
     reason = _explain(write, place, denied)
@@ -173,7 +181,8 @@ def _guard(setup: Setup, directory: Path, *, trusted: bool) -> tuple[Setup, tupl
     return setup, ()
 
 
-def _explain_refused(refused: Iterable[Refusal]) -> str:
+def explain_refused(refused: Iterable[Refusal]) -> str:
+    """Explain that settings of the file do not count."""
     keys = ", ".join(map(str, refused))
     return (
         f"settings of the config file ignored, because the build is not trusted: {keys}; "
@@ -204,13 +213,13 @@ def _deny(write: str, place: Place) -> str:
 
 def _explain(write: str, place: Place, denied: str) -> str:
     if denied:
-        return f"no cache is saved: {denied}{_advise(place) if write != 'never' else ''}"
+        return f"no cache is saved: {denied}{advise(place) if write != 'never' else ''}"
     if write == "always":
         return 'the cache is saved: `cache.write = "always"`'
     return f"the cache is saved: the build is trusted, {place.reason}"
 
 
-def _advise(place: Place) -> str:
+def advise(place: Place) -> str:
     """What to set in the job, so that an untrusted build saves; nothing if a person has decided."""
     if "trusted" in place.sources:
         return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from bxcache.registry.faults import DENIED, Reply, explain_failure, explain_repl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bxcache.registry.credentials import Login
+    from bxcache.registry.credentials import FoundLogin, Login
 
 _HUB_ADDRESS = "registry-1.docker.io"
 _LARGEST_ANSWER = 16 << 20
@@ -42,6 +43,7 @@ _OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
 _MOST_AT_ONCE = 8
 _CLIENT = "bxcache"
 _PORTS = {"http": 80, "https": 443}
+_LEAST = 0.01
 
 
 class _Patience(Retry):
@@ -62,6 +64,16 @@ _RETRIES = _Patience(
     backoff_factor=0.2,
     allowed_methods=None,
     status_forcelist=(429, 500, 502, 503, 504),
+    raise_on_status=False,
+)
+_ONCE = _Patience(
+    total=5,
+    connect=0,
+    read=0,
+    redirect=5,
+    status=0,
+    other=0,
+    allowed_methods=None,
     raise_on_status=False,
 )
 
@@ -88,30 +100,58 @@ class Query(Struct, frozen=True):
 class Connection:
     """A connection to one registry. Several threads may use it at once."""
 
-    def __init__(self, host: str, environment: Mapping[str, str], *, insecure: bool) -> None:
-        """Create the connection to a reference's host, without a request."""
+    def __init__(
+        self,
+        host: str,
+        environment: Mapping[str, str],
+        *,
+        insecure: bool,
+        limit: float | None = None,
+    ) -> None:
+        """Create the connection to a reference's host, without a request.
+
+        With a `limit`, in seconds, nothing is asked twice: a credential helper has so long to
+        answer, and so have all requests together.
+        """
         self.host = host
+        self._limit = limit
         self._environment = environment
         self._loopback = _LOOPBACK.fullmatch(host) is not None
         self._insecure = insecure
         self._address = _HUB_ADDRESS if host == HUB else host
         self._schemes = ["http", "https"] if self._loopback else ["https", *(["http"] * insecure)]
         self._lock = Lock()
+        self._found: FoundLogin | None = None
         self._access: dict[str, str] = {}
 
     @property
     def login(self) -> Login | None:
-        """Docker's login to the registry, looked up once, when needed."""
-        with self._lock:
-            return self._found_login
+        """Docker's login to the registry; None without one."""
+        return self.docker_login.login
 
-    @cached_property
-    def _found_login(self) -> Login | None:
-        return find_login(self.host, self._environment)
+    @property
+    def docker_login(self) -> FoundLogin:
+        """Docker's login to the registry and its source, looked up once, when needed."""
+        # Before Python 3.12, all instances share the lock of a cached property: a helper that hangs
+        # for one registry would stop the others.
+        with self._lock:
+            if self._found is None:
+                self._found = find_login(self.host, self._environment, self._limit)
+            return self._found
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
         return _make_pool(self.host, verify=not (self._insecure or self._loopback))
+
+    @cached_property
+    def _end(self) -> float:
+        """When the time for all requests is over."""
+        return time.monotonic() + (self._limit or 0)
+
+    def _find_patience(self) -> tuple[Timeout, Retry]:
+        if self._limit is None:
+            return _TIMEOUT, _RETRIES
+        return Timeout(total=max(_LEAST, self._end - time.monotonic())), _ONCE
 
     def ask(self, query: Query) -> Reply:
         """Send a request, with credentials if the registry asks for them.
@@ -166,13 +206,14 @@ class Connection:
         return _find_origin(url) == _find_origin(f"{scheme or self._schemes[0]}://{self._address}")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        timeout, retries = self._find_patience()
         answer = self._pool.request(
             method,
             url,
             headers={"User-Agent": _CLIENT, **headers},
             body=body,
-            timeout=_TIMEOUT,
-            retries=_RETRIES,
+            timeout=timeout,
+            retries=retries,
             preload_content=False,
         )
         try:

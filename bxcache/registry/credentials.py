@@ -11,12 +11,12 @@ import base64
 import json
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bxcache.config.reference import HUB
-from bxcache.process import ask
+from bxcache.process import Answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _HUB_KEY = "https://index.docker.io/v1/"
 _NO_USER = "<token>"
 _SECONDS_FOR_HELPER = 20.0
+_NOT_FOUND = "credentials not found"
+"""How a helper says that it has no login:
+https://github.com/docker/docker-credential-helpers/blob/v0.9.3/credentials/error.go"""
 _LARGEST_FILE = 1 << 20
 _CERTIFICATES = Path("/etc/docker/certs.d")
 
@@ -47,19 +50,82 @@ class Login:
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
-def find_login(host: str, environment: Mapping[str, str]) -> Login | None:
-    """Docker's login to a registry, named as in a reference; None without one."""
-    folder = Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    settings = _read_settings(folder / "config.json")
+@dataclass(frozen=True, slots=True)
+class FoundLogin:
+    """Docker's login to a registry, and how it was found.
+
+    Attributes:
+        login: the login; None without one.
+        source: the file or the program that has it; empty without a login.
+        trouble: what is wrong with the credential helper that docker asks; empty if nothing.
+        hangs: whether the trouble is that it does not answer.
+    """
+
+    login: Login | None = None
+    source: str = ""
+    trouble: str = ""
+    hangs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    """Docker's config file, as far as logins need it.
+
+    Attributes:
+        problem: why it cannot be read; empty if it can, or if it does not exist.
+        helpers: the names of the credential helpers that it names.
+    """
+
+    file: Path
+    exists: bool = False
+    problem: str = ""
+    helpers: tuple[str, ...] = ()
+
+
+def read_docker_settings(environment: Mapping[str, str]) -> DockerSettings:
+    """Read docker's config file; what is wrong with it is in the result."""
+    file = _locate_settings(environment)
+    try:
+        settings = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return DockerSettings(file)
+    except OSError as error:
+        return DockerSettings(file, exists=True, problem=f"cannot be read: {error.strerror}")
+    except (ValueError, RecursionError) as error:
+        return DockerSettings(file, exists=True, problem=f"is not JSON: {error}")
+    if not isinstance(settings, dict):
+        return DockerSettings(file, exists=True, problem="is not a JSON object")
+    named = (settings.get("credsStore"), *_as_table(settings.get("credHelpers")).values())
+    helpers = dict.fromkeys(each for each in named if isinstance(each, str) and each)
+    return DockerSettings(file, exists=True, helpers=tuple(helpers))
+
+
+def find_login(
+    host: str, environment: Mapping[str, str], seconds: float | None = None
+) -> FoundLogin:
+    """Docker's login to a registry, named as in a reference, and its source.
+
+    A credential helper has so many seconds to answer, by default 20.
+    """
+    seconds = _SECONDS_FOR_HELPER if seconds is None else seconds
+    file = _locate_settings(environment)
+    settings = _read_settings(file)
     key = _HUB_KEY if host == HUB else host
     helpers = _as_table(settings.get("credHelpers"))
     named = (helpers[name] for name in (key, host) if name in helpers)
-    found = [_ask_helper(next(named, settings.get("credsStore")), key)]
+    asked = _ask_helper(next(named, settings.get("credsStore")), key, seconds)
+    if asked.login is not None:
+        return asked
     entries = _as_table(settings.get("auths"))
     # Old docker versions wrote URLs.
     names = (key, *(name for name in entries if _find_host(name) == host))
-    found += (_parse_entry(entries.get(name)) for name in names)
-    return next((each for each in found if each is not None), None)
+    found = (_parse_entry(entries.get(name)) for name in names)
+    login = next((each for each in found if each is not None), None)
+    return replace(asked, login=login, source=str(file) if login is not None else "")
+
+
+def _locate_settings(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
 def _find_host(key: str) -> str:
@@ -77,14 +143,51 @@ def _as_table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ask_helper(name: object, key: str) -> Login | None:
+def find_helper_trouble(name: str, seconds: float) -> FoundLogin:
+    """What is wrong with a credential helper, if it is asked for the names of its registries.
+
+    That shows no secret. A helper that only fails may not support it.
+    """
+    answer = _run_helper(f"docker-credential-{name}", "list", "", seconds)
+    if isinstance(answer, FoundLogin):
+        return answer
+    crashed = f"`docker-credential-{name}` crashes: signal {-answer.status}"
+    return FoundLogin(trouble=crashed if answer.status < 0 else "")
+
+
+def _ask_helper(name: object, key: str, seconds: float) -> FoundLogin:
     if not isinstance(name, str) or not name:
-        return None
-    with suppress(OSError, TimeoutError, ValueError, RecursionError):
-        answer = ask([f"docker-credential-{name}", "get"], stdin=key, seconds=_SECONDS_FOR_HELPER)
-        document = _as_table(json.loads(answer.stdout)) if answer.status == 0 else {}
-        return _make_login(document.get("Username"), document.get("Secret"))
-    return None
+        return FoundLogin()
+    program = f"docker-credential-{name}"
+    answer = _run_helper(program, "get", key, seconds)
+    if isinstance(answer, FoundLogin):
+        return answer
+    if answer.status < 0:
+        return FoundLogin(trouble=f"`{program}` crashes: signal {-answer.status}")
+    if answer.status:
+        # What it prints could be a part of a secret.
+        lacks = _NOT_FOUND in f"{answer.stdout}{answer.stderr}".lower()
+        return FoundLogin(trouble="" if lacks else f"`{program}` fails: status {answer.status}")
+    login = None
+    with suppress(ValueError, RecursionError):
+        document = _as_table(json.loads(answer.stdout))
+        login = _make_login(document.get("Username"), document.get("Secret"))
+    if login is None:
+        return FoundLogin(trouble=f"`{program}` gives no login in docker's form")
+    return FoundLogin(login, f"`{program}`")
+
+
+def _run_helper(program: str, word: str, key: str, seconds: float) -> Answer | FoundLogin:
+    """The answer of a credential helper, or why there is none."""
+    try:
+        return ask([program, word], stdin=key, seconds=seconds)
+    except TimeoutError:
+        why = f"`{program}` does not answer within {seconds:.0f} s"
+        return FoundLogin(trouble=why, hangs=True)
+    except FileNotFoundError:
+        return FoundLogin(trouble=f"`{program}` is not on PATH")
+    except OSError as error:
+        return FoundLogin(trouble=f"`{program}` cannot be run: {error.strerror or error}")
 
 
 def _parse_entry(value: object) -> Login | None:

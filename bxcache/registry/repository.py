@@ -33,7 +33,7 @@ _ACCEPT = {"Accept": ", ".join(sorted(MANIFEST_TYPES))}
 _PAUSES = (0.2, 0.5)
 """How long to wait before retrying a refused request, in seconds."""
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,push,delete"}
-_OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
 
 
 class RemoteManifest(Struct, frozen=True):
@@ -157,6 +157,15 @@ class Repository:
         path = f"{target}{'&' if '?' in target else '?'}{digest}"
         kind = {"Content-Type": "application/octet-stream"}
         self._ask(Query("PUT", path, operation, (_CREATED,), headers=kind, body=data))
+
+    def try_upload(self) -> None:
+        """Begin an upload and cancel it, which shows whether writing is allowed."""
+        operation = f"writing to `{self._path}`"
+        begun = self._ask(Query("POST", self._below("blobs/uploads/"), operation, (_ACCEPTED,)))
+        # An upload that cannot be canceled expires.
+        with suppress(RegistryError):
+            fine = (_OK, _ACCEPTED, _NO_CONTENT)
+            self._ask(Query("DELETE", begun.headers.get("Location", ""), operation, fine))
 
     def delete_manifest(self, digest: str) -> None:
         """Delete a manifest and every tag that names it."""

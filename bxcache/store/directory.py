@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from bxcache.oci.documents import Descriptor, Index
+    from bxcache.store.folders import Folder
 
 _Result = TypeVar("_Result")
 
@@ -76,6 +77,14 @@ class Directory:
         if os.path.lexists(self.own.path) or not self._has_own(_TAG_NAME):
             return False
         names = set(self.layout.root.list_names())
+        return INDEX_NAME in names and not self._list_strangers(names)
+
+    @property
+    def is_plain_cache(self) -> bool:
+        """Whether it has what plain buildx exports, and nothing else."""
+        if self.is_store or not self.path.is_dir():
+            return False
+        names = {path.name for path in self.path.iterdir()} - _IGNORED
         return INDEX_NAME in names and not self._list_strangers(names)
 
     def _has_own(self, name: str) -> bool:
@@ -140,9 +149,7 @@ class Directory:
                 )
 
     def _check_strangers(self, *, adopting: bool) -> None:
-        names = {path.name for path in self.path.iterdir()} - _IGNORED
-        strangers = self._list_strangers(names)
-        if names and not strangers and INDEX_NAME in names:
+        if self.is_plain_cache:
             self._check_links()
             if adopting:
                 return
@@ -154,7 +161,9 @@ class Directory:
             # Another build has created the store in the meantime.
             self._check_store()
             return
+        names = {path.name for path in self.path.iterdir()} - _IGNORED
         if names:
+            strangers = self._list_strangers(names)
             why = f"it contains `{min(strangers)}`" if strangers else f"it has no `{INDEX_NAME}`"
             raise StoreError(
                 f"the directory `{self.path}` is not a bxcache store: {why}",
@@ -210,11 +219,16 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove the temporary files of killed processes; the caller holds the lock."""
+        for folder, name in self.list_strays():
+            # A leftover file does no harm, so it is not worth an error.
+            with suppress(OSError):
+                folder.remove(name)
+
+    def list_strays(self) -> Iterator[tuple[Folder, str]]:
+        """List the temporary files of killed processes; the caller holds the lock."""
         for folder in (self.layout.root, self.own, *self._small):
             for name in filter(TEMPORARY.fullmatch, folder.list_names()):
-                # A leftover file does no harm, so it is not worth an error.
-                with suppress(OSError):
-                    folder.remove(name)
+                yield folder, name
 
 
 def find_store(path: Path) -> Path | None:

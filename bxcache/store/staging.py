@@ -35,7 +35,7 @@ from bxcache.store.locks import Lock, claim_lock
 from bxcache.store.verification import find_broken, hash_blobs, write_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
 _LOCK_NAME = re.compile(r"([0-9a-f]{12})\.lock")
@@ -96,11 +96,21 @@ def sweep_staging(folder: Folder) -> tuple[str, ...]:
     Only what a build creates is touched: a layout with such a name, beside a lock that nobody
     holds. The caller holds the store's lock, so nobody is about to claim a name.
     """
+    return tuple(name for name in _list_names(folder) if _sweep(folder, name))
+
+
+def list_dead(folder: Folder) -> tuple[str, ...]:
+    """List the staging layouts of dead builds; the caller holds the store's lock."""
+    return tuple(name for name in _list_names(folder) if _sweep(folder, name, keep=True))
+
+
+def _list_names(folder: Folder) -> Iterator[str]:
     found = (_LOCK_NAME.fullmatch(name) for name in sorted(folder.list_names()))
-    return tuple(match[1] for match in found if match and _sweep(folder, match[1]))
+    return (match[1] for match in found if match)
 
 
-def _sweep(folder: Folder, name: str) -> bool:
+def _sweep(folder: Folder, name: str, *, keep: bool = False) -> bool:
+    """Remove the layout of a dead build, or `keep` it; whether it is one."""
     layout = folder.below(name)
     # One that belongs to another user or is not a layout stays; it does no harm.
     with suppress(OSError, StoreError), ExitStack() as stack:
@@ -108,9 +118,10 @@ def _sweep(folder: Folder, name: str) -> bool:
         if lock is not None:
             stack.callback(lock.release)
             if _is_dead(layout, lock):
-                layout.remove_all(_DEPTH)
-                stack.pop_all()
-                lock.remove()
+                if not keep:
+                    layout.remove_all(_DEPTH)
+                    stack.pop_all()
+                    lock.remove()
                 return True
     return False
 

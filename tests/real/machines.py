@@ -67,6 +67,14 @@ case "$*" in
     *) exec {docker} "$@";;
 esac
 """
+# A docker that creates builders with these options: there is no network to pull an image from.
+OPTIONS = """\
+#!/bin/sh
+case "$*" in
+    "buildx create "*) shift 2; exec {docker} buildx create --driver-opt {options} "$@";;
+esac
+exec {docker} "$@"
+"""
 FAILED_EXPORT = {
     "digest": f"sha256:{'0' * 64}",
     "name": "exporting cache to client directory",
@@ -217,13 +225,18 @@ class Machine:
         folder.mkdir()
         (folder / "count").write_text("first")
         vertex = json.dumps({"vertexes": [FAILED_EXPORT]})
-        return self._with_docker(MET, folder=folder, how=how, vertex=vertex)
+        return self.with_docker(MET, folder=folder, how=how, vertex=vertex)
 
     def where_bake_forgets(self) -> Machine:
         """Return this machine with a docker whose bakes of several targets keep no inline cache."""
-        return self._with_docker(FORGETS)
+        return self.with_docker(FORGETS)
 
-    def _with_docker(self, script: str, **more: object) -> Machine:
+    def where_builders_have(self, options: str) -> Machine:
+        """Return this machine with a docker that creates builders with these driver options."""
+        return self.with_docker(OPTIONS, options=options)
+
+    def with_docker(self, script: str, **more: object) -> Machine:
+        """Return this machine with a docker that is a script; `{docker}` in it is the real one."""
         machine = self._with_settings({})
         assert machine.settings is not None
         docker = shutil.which("docker", path=self.environment()["PATH"])

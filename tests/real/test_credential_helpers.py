@@ -32,7 +32,7 @@ def install(folder: Path, script: str) -> None:
 
 
 def find(folder: Path) -> Login | None:
-    return find_login(HOST, {"DOCKER_CONFIG": str(folder)})
+    return find_login(HOST, {"DOCKER_CONFIG": str(folder)}).login
 
 
 def test_a_helper_is_given_the_registry_and_gives_the_login(folder: Path) -> None:

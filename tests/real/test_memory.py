@@ -39,8 +39,10 @@ def pretend(machine: Machine, monkeypatch: pytest.MonkeyPatch, **more: str) -> P
     return memory.file
 
 
-def test_docker_is_asked_once(machine: Machine, project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", ["", '[build]\nbuilder = "default"\n'], ids=["current", "named"])
+def test_docker_is_asked_once(config: str, machine: Machine, project: Path, tmp_path: Path) -> None:
     """A second build runs docker once, and knows of it what the first one knows; so does a bake."""
+    (project / "bxcache.toml").write_text(config)
     folder, log = tmp_path / "bin", tmp_path / "log"
     folder.mkdir()
     path = machine.environment()["PATH"]

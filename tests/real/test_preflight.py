@@ -72,7 +72,7 @@ def test_the_engine_is_down(machine: Machine, project: Path, tmp_path: Path) -> 
     assert "systemctl start docker" in error
 
 
-CREATE = "docker buildx create --name bxcache --driver docker-container --use"
+CREATE = "`bxcache builder up`"
 
 
 def test_the_classic_store_builds_and_reads_but_saves_no_cache(
@@ -139,7 +139,7 @@ def test_an_unknown_builder_is_refused(machine: Machine, project: Path) -> None:
     """The error of an unknown builder names it."""
     error = refused(machine, "--builder", "nobody", folder=project)
     assert "there is no builder `nobody`" in error
-    assert "docker buildx ls" in error
+    assert "`bxcache builder ls`" in error
 
 
 def test_a_builder_out_of_reach(machine: Machine, project: Path, tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ _MORE = {
     0: ("", "Done."),
     2: ("", "Wrong usage of the command line."),
     errors.EXIT_BUG: ("", "A bug in bxcache."),
+    errors.EXIT_UNHEALTHY: ("", "`bxcache doctor` found an error."),
     errors.EXIT_INTERRUPTED: ("", write_sentence(_INTERRUPTED)),
 }
 """The statuses without an error of their own."""

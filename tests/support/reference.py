@@ -21,6 +21,8 @@ takes precedence over a variable, and a variable over the file.
 """
 _NOTES = {
     "build": "`[images.NAME]` has the same keys; its values take precedence over `[build]`.",
+    "builder": "`[[builder.nodes]]` has a table for each of several nodes, with an `endpoint`, "
+    "`driver_options` and `platforms` of its own. Builders have no flags.",
     "cache": "`[[cache.backends]]` has a table for each backend, see below.",
 }
 _WRITTEN = {
@@ -44,7 +46,7 @@ def render_keys() -> str:
         for name, field in _list_fields(definitions, model):
             flag = options.get(_OPTIONS.get(name, name) if section == "place" else name, ())
             shown = f"`{max(flag, key=len)}`" if flag and name != "context" else ""
-            shown = "`--gate`" if section == "gate" else shown
+            shown = {"gate": "`--gate`", "builder": ""}.get(section, shown)
             lines.append(_render_row(name, field, shown))
         lines.append("")
     # Tests declare others.

@@ -183,6 +183,8 @@ class MemoryRegistry:
     def _answer(self, asked: Asked) -> Answer:
         if asked.path == "/token":
             return self._give_token(asked)
+        if asked.path == "/v2/":
+            return self._greet(asked)
         route = _ROUTE.fullmatch(asked.path)
         if route is None:
             return refuse(404, "NAME_UNKNOWN", "there is no such place")
@@ -201,6 +203,11 @@ class MemoryRegistry:
                 refuse(404, "BLOB_UNKNOWN", "no such blob") if data is None else Answer(200, data)
             )
         return self._upload(asked, shelf, route["name"], route["upload"])
+
+    def _greet(self, asked: Asked) -> Answer:
+        known = {"open": True, "basic": asked.authorization == basic()}
+        token = asked.authorization.removeprefix("Bearer ")
+        return Answer(200) if known.get(self.access, token in self._tokens) else self._challenge("")
 
     def _is_allowed(self, asked: Asked, needed: str, actions: set[str]) -> bool:
         if self.access == "basic":
@@ -289,6 +296,9 @@ class MemoryRegistry:
             return Answer(202, headers={"Location": f"/v2/{name}/blobs/uploads/{begun}?_state=x"})
         if upload not in self._uploads or asked.query.get("_state") != "x":
             return refuse(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+        if asked.method == "DELETE":
+            self._uploads.remove(upload)
+            return Answer(204)
         if digest_of(asked.body) != asked.query.get("digest"):
             return refuse(400, "DIGEST_INVALID", "provided digest did not match")
         shelf.blobs[digest_of(asked.body)] = asked.body

@@ -53,7 +53,10 @@ class FakeDocker(Docker):
         self._listed = {"Attachments": [other, *(listed[:1] if one else listed)]}
         self._fails = fails
 
-    def ask_together(self, questions: Sequence[Sequence[str]]) -> list[Answer]:
+    def ask_together(
+        self, questions: Sequence[Sequence[str]], seconds: float | None = None
+    ) -> list[Answer]:
+        assert seconds is None
         return [*map(self._answer, questions)]
 
     def _answer(self, question: Sequence[str]) -> Answer:

@@ -169,7 +169,7 @@ def test_a_builder_without_cache_export_still_builds(found: Capabilities, why: s
     seen = explain_inline_only(found)
     assert seen is not None
     assert why in seen
-    assert seen.count("`docker buildx create --name bxcache --driver docker-container --use`") == 1
+    assert seen.count("`bxcache.bring_up_builder()`") == 1
 
 
 def test_a_fully_capable_builder_causes_no_warning() -> None:

@@ -56,7 +56,7 @@ def helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Helper:
 def find(tmp_path: Path, settings: object, host: str = HOST) -> Login | None:
     text = settings if isinstance(settings, bytes) else json.dumps(settings).encode()
     (tmp_path / "config.json").write_bytes(text)
-    return find_login(host, {"DOCKER_CONFIG": str(tmp_path)})
+    return find_login(host, {"DOCKER_CONFIG": str(tmp_path)}).login
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_an_invalid_config_file_gives_no_login(tmp_path: Path, text: bytes) -> N
 
 def test_without_a_config_file_there_is_no_login(tmp_path: Path) -> None:
     """Without a config file, or with a folder in its place, there is no login."""
-    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path / "nowhere")}) is None
+    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path / "nowhere")}).login is None
     (tmp_path / "config.json").mkdir()
-    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path)}) is None
+    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path)}).login is None
 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_CONFIG": ""}])
@@ -246,8 +246,8 @@ def test_the_file_is_in_the_home_folder(tmp_path: Path, environment: dict[str, s
     folder = tmp_path / "home" / ".docker"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"auths": {HOST: ENTRY}}))
-    assert find_login(HOST, environment) == STORED
-    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path)}) is None
+    assert find_login(HOST, environment).login == STORED
+    assert find_login(HOST, {"DOCKER_CONFIG": str(tmp_path)}).login is None
 
 
 @pytest.mark.parametrize("login", [STORED, Login("", SECRET)])

@@ -23,7 +23,7 @@ DOCKERS_OWN = {0, 1, 125, 126, 127, 130, 137}
 
 def test_every_exit_status_is_unique() -> None:
     """Every exit status is unique, and none is docker's."""
-    codes = [each.exit_status for each in CLASSES] + [errors.EXIT_BUG, 2]
+    codes = [each.exit_status for each in CLASSES] + [errors.EXIT_BUG, errors.EXIT_UNHEALTHY, 2]
     assert len(codes) == len(set(codes))
     assert not DOCKERS_OWN & set(codes)
 

@@ -40,10 +40,13 @@ def make_classic_runner(folder: Path) -> Runner:
     """Make a runner for an engine with the classic image store."""
     scope = Scope("image", None, ("linux/amd64",), Owner.of_branch("main"))
     runner = make_silent_runner(make_prepared(folder, Store(folder / "store"), scope))
-    docker = SimpleNamespace(remove_images=lambda *_: None)
     builder = SimpleNamespace(is_classic=True, name="default")
-    capabilities = cast("Any", SimpleNamespace(builder=builder))
-    return replace(runner, capabilities=capabilities, docker=cast("Any", docker))
+    return replace(runner, capabilities=cast("Any", SimpleNamespace(builder=builder)))
+
+
+@pytest.fixture(autouse=True)
+def _no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bxcache.backends.inline_push.remove_images", lambda *_: None)
 
 
 @pytest.mark.parametrize("failing", [0, 1, 4])

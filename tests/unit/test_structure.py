@@ -116,7 +116,7 @@ def test_a_room_imports_only_rooms_below(path: Path) -> None:
     ("name", "home"),
     [
         ("subprocess", "bxcache.process"),
-        ("python_on_whales", "bxcache.buildx.driver"),
+        ("python_on_whales", "bxcache.buildx.builders"),
         ("fcntl", "bxcache.store.locks"),
         ("click", "bxcache.cli"),
         ("platformdirs", "bxcache.config.paths"),

@@ -12,6 +12,7 @@ from bxcache.backends.declared import list_backends
 from bxcache.backends.location import find_location
 from bxcache.cli.main import run
 from bxcache.config.backends import SETTINGS
+from bxcache.config.builders import BuilderSettings
 from bxcache.config.guard import find_rule
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, type[Declaration]] = {
     "build": BuildSettings,
+    "builder": BuilderSettings,
     "cache": CacheSettings,
     "place": PlaceSettings,
     "gate": GateSettings,
@@ -130,6 +132,19 @@ VALUES: dict[tuple[str, str], list[Value]] = {
     ("build", "sbom"): [Value('"true"', counts=True)],
     ("build", "shm_size"): [Value('"64m"', counts=True)],
     ("build", "ulimits"): [Value('["nofile=9"]', counts=True, variable="nofile=9")],
+    ("builder", "name"): [Value('"big"', counts=False)],
+    ("builder", "driver"): [Value('"kubernetes"', counts=False)],
+    ("builder", "endpoint"): [Value('"ssh://me@example.com"', counts=False)],
+    ("builder", "driver_options"): [
+        Value('"host"', counts=False, entry="network"),
+        Value('""', counts=False, entry="cgroup-parent"),
+    ],
+    ("builder", "platforms"): [
+        Value('["linux/arm64"]', counts=False, variable="linux/arm64"),
+    ],
+    ("builder", "nodes"): [
+        Value('[{ endpoint = "far" }]', counts=False, variable="endpoint=far"),
+    ],
     ("cache", "read"): [Value('["default"]', counts=True, variable="default")],
     ("cache", "read_all"): [Value("true", counts=True)],
     ("cache", "write"): [Value('"never"', counts=True), Value('"always"', counts=False)],
@@ -200,7 +215,7 @@ def test_every_key_is_classified() -> None:
         *VALUES,
         *(key for key in REQUIRED if key[0] not in REFUSED),
     }
-    assert {*Config.model_fields} == {"build", "cache", "place", "gate", "images"}
+    assert {*Config.model_fields} == {"build", "builder", "cache", "place", "gate", "images"}
 
 
 @pytest.fixture
@@ -295,6 +310,11 @@ def test_variables_and_flags_always_count(
     trusted, _ = decide(checkout, "", variables, own=True)
     setup, trust = decide(checkout, "", variables)
     assert read(setup, section, name, value) == read(trusted, section, name, value)
+    assert not any("does not count" in note for note in trust.notes)
+    if section == "builder":
+        # It has no flags.
+        assert setup.declares_builder
+        return
     parsed = json.loads(value.text)
     option = {"tag": "git_tag", "base": "base_branch", "default": "default_branch"}
     key = option.get(name, name) if section == "place" else name
@@ -303,7 +323,18 @@ def test_variables_and_flags_always_count(
     expected, _ = decide(checkout, own=True, **options)
     flagged, flagged_trust = decide(checkout, **options)
     assert read(flagged, section, name, value) == read(expected, section, name, value)
-    assert not any("does not count" in n for n in (*trust.notes, *flagged_trust.notes))
+    assert not any("does not count" in note for note in flagged_trust.notes)
+
+
+@pytest.mark.parametrize(
+    "file", ["[builder]", "[builder]\nplatforms = []", "[builder.driver_options]"]
+)
+def test_an_empty_table_of_a_stranger_declares_no_builder(file: str, checkout: Path) -> None:
+    """A stranger's `[builder]` chooses no builder, even if it sets nothing."""
+    assert decide(checkout, file, own=True)[0].declares_builder
+    setup, trust = decide(checkout, file)
+    assert not setup.declares_builder
+    assert "`builder" in "".join(trust.notes)
 
 
 @pytest.mark.parametrize("kind", [*SETTINGS])

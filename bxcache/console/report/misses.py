@@ -117,6 +117,11 @@ def _describe_advice(advice: RecordedAdvice) -> str:
     return f"{what} {often}, which ran steps for {took}: {how}"
 
 
+def advise_cause(cause: Cause) -> str:
+    """Say what to do about a cause that recurs; empty if nothing is known to help."""
+    return _ADVICE.get(cause, "")
+
+
 def describe_changes(changes: Sequence[RecordedChange], more: int = 0) -> str:
     """Describe what changed, in words."""
     groups: dict[Cause, list[RecordedChange]] = {}

@@ -1,0 +1,1 @@
+"""Examine everything that a build here depends on; `diagnosis.py` is the way in."""
