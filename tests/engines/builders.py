@@ -126,22 +126,16 @@ def new_builder(engine: DockerClient) -> Iterator[str]:
 
 @contextmanager
 def address_builder(
-    engine: DockerClient, address: str, *, platforms: Sequence[str] = ("",)
+    engine: DockerClient, *addresses: str, platforms: Sequence[str] = ("",)
 ) -> Iterator[str]:
-    """Give an engine a builder that is the buildkitd at an address; yield its name.
-
-    It is a node for each platform; only a unix socket can be several.
-    """
+    """Give an engine a builder with a buildkitd at an address for each platform; yield its name."""
     name = f"bxcache-{secrets.token_hex(4)}"
     create = ("buildx", "create", "--name", name, "--driver", "remote")
     try:
-        for number, platform in enumerate(platforms):
-            more = (
-                *(("--append",) if number else ()),
-                *(("--platform", platform) if platform else ()),
-            )
-            # buildx refuses to have the same address twice.
-            engine.docker(*create, *more, address.replace("unix://", f"unix://{'/' * number}", 1))
+        for number, (address, platform) in enumerate(zip(addresses, platforms, strict=True)):
+            more = ("--append",) if number else ()
+            own = ("--platform", platform) if platform else ()
+            engine.docker(*create, *more, *own, address)
         yield name
     finally:
         engine.docker("buildx", "rm", "--force", name, check=False)

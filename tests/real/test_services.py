@@ -22,7 +22,7 @@ from tests.engines.builders import address_builder
 from tests.engines.cache_service import READ, WRITE, CacheService, make_token
 from tests.engines.faults import BROKEN, FORBIDDEN, Cut, Fault, Rule, Stall
 from tests.engines.object_stores import ACCOUNT_KEY, BUCKET, S3, SECRET_KEY
-from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine, buildkit_address
+from tests.real.conftest import STEPS, STEPS_OF_CHECK, MakeMachine, list_buildkits
 from tests.real.fleet import FORK, pull
 from tests.real.machines import Machine, Ran, count
 
@@ -242,12 +242,12 @@ def test_a_save_that_fails_leaves_the_scope(cache: Cache, project: Path) -> None
 
 def test_each_node_keeps_its_own_platform(s3: S3, buildkit: Machine, tmp_path: Path) -> None:
     """Nodes that would replace what the others saved are saved one after the other, and joined."""
-    app = tmp_path / "app"
+    addresses, app = list_buildkits(2)[:2], tmp_path / "app"
     app.mkdir()
     (app / "Dockerfile").write_text(PLATFORMS)
     (app / "file").write_text(tmp_path.name)
     platforms = ("linux/amd64", "linux/arm64")
-    with address_builder(buildkit.engine, buildkit_address(), platforms=platforms) as builder:
+    with address_builder(buildkit.engine, *addresses, platforms=platforms) as builder:
         machine = replace(buildkit, builder=builder)
         backend = f"type=s3,credentials=job,bucket={BUCKET},prefix={tmp_path.name}/"
         backend += f",endpoint_url={s3.url},use_path_style=true"
