@@ -84,6 +84,11 @@ if TYPE_CHECKING:
     from bxcache.insight.record_parts import Verdict as Verdict
     from bxcache.insight.report import Report as Report
     from bxcache.insight.reporting import make_report as make_report
+    from bxcache.insight.tuning import Blocker as Blocker
+    from bxcache.insight.tuning import StageTuning as StageTuning
+    from bxcache.insight.tuning import Tuning as Tuning
+    from bxcache.insight.tuning import Worth as Worth
+    from bxcache.insight.tuning import tuning as tuning
     from bxcache.pipeline.batch import ImageObserver as ImageObserver
     from bxcache.pipeline.builder_list import BuilderList as BuilderList
     from bxcache.pipeline.builder_list import ListedBuilder as ListedBuilder
@@ -151,6 +156,7 @@ _NAMES = {
     "insight.record_parts": "RecordedLayer RecordedPhase RecordedStep Verdict",
     "insight.report": "Report",
     "insight.reporting": "make_report",
+    "insight.tuning": "Blocker StageTuning Tuning Worth tuning",
     "pipeline.batch": "ImageObserver",
     "pipeline.builder_list": "BuilderList ListedBuilder list_builders",
     "pipeline.builders": "BuilderRemoved BuilderUp bring_up_builder remove_builder",

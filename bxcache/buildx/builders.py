@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Builder, Node
-from bxcache.buildx.driver import find_error
+from bxcache.buildx.driver import explain_no_buildx, find_error
 from bxcache.buildx.option_text import join_fields
 from bxcache.errors import EngineError
 from bxcache.redaction import Redactor
@@ -129,6 +129,8 @@ def _open(docker: Docker, seconds: int, context: str | None = None) -> Any:  # n
     return DockerClient(context=context, client_call=[*_LIMITED, str(seconds), *docker.command])
 
 
+_UNKNOWN_COMMAND = "docker --help"
+"""What docker says of a command that it does not know, such as `buildx` without the plugin."""
 _HINT = "`docker buildx ls` shows the builders that exist"
 
 
@@ -143,6 +145,8 @@ def _translating(
     try:
         yield
     except DockerException as error:
+        if _UNKNOWN_COMMAND in (error.stderr or ""):
+            raise explain_no_buildx("") from None
         is_late = time.monotonic() - began >= seconds
         why = f"docker took longer than {seconds} s" if is_late else find_error(error.stderr or "")
         # Its own text repeats the command, with all options.

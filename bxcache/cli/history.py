@@ -47,7 +47,7 @@ _SHARED = options.together(
 )
 
 
-_FROM_RECORDS = click.option(
+FROM_RECORDS = click.option(
     "--from",
     "source",
     metavar="DIR|REF",
@@ -99,7 +99,7 @@ def diff_command() -> None:
 )
 @options.flag("--predictions", help="Show how well the last builds could be predicted instead.")
 @_WHICH
-@_FROM_RECORDS
+@FROM_RECORDS
 @options.flag("--no-trunc", "full", help="Do not truncate the output.")
 @options.JSON
 @options.CONFIG
@@ -128,7 +128,7 @@ def explain_command() -> None:
     help="Write the build to a file as a trace for Perfetto and print nothing.",
 )
 @_WHICH
-@_FROM_RECORDS
+@FROM_RECORDS
 @options.JSON
 @options.CONFIG
 def report_command() -> None:

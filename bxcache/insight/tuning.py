@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec import Struct
 
@@ -18,12 +18,12 @@ from bxcache.config.json_documents import make_document, pick
 from bxcache.insight.causes import Cause
 from bxcache.insight.find import find_builds
 from bxcache.insight.history import view_stages
+from bxcache.insight.history_request import HistoryOptions, HistoryRequest
 from bxcache.insight.record_steps import recall_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bxcache.insight.history_request import HistoryRequest
     from bxcache.insight.record import Record
     from bxcache.insight.record_misses import RecordedChange
     from bxcache.insight.record_parts import RecordedStep
@@ -136,9 +136,20 @@ class _Seen(Struct, frozen=True):
     saves: bool
 
 
-def find_tuning(request: HistoryRequest) -> Tuning:
-    """Find what caching was worth in the last builds of a scope; raise errors of `find_history`."""
-    return tune_stages(find_builds(request, "history"))
+def tuning(name: str | None = None, **options: Unpack[HistoryOptions]) -> Tuning:
+    """Say for each stage whether caching it was worth it in the recorded builds of a scope.
+
+    Args:
+        name: as for `history`; the scope of this build is meant.
+        options: where to look and which build is meant, see `HistoryOptions`.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RecordError: there is no such scope or build, or a record is unusable.
+        StoreError: the store cannot be read.
+        RegistryError: the registry does not answer.
+    """
+    return tune_stages(find_builds(HistoryRequest.of(name, **options), "history"))
 
 
 def tune_stages(records: Sequence[Record]) -> Tuning:

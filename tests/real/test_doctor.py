@@ -20,6 +20,7 @@ from tests.engines.faults import FORBIDDEN, UNAUTHORIZED, Answer, Rule, Stall
 from tests.engines.object_stores import BUCKET, S3, SECRET_KEY
 from tests.real.conftest import STEPS, MakeMachine, Saved
 from tests.real.machines import Machine, count
+from tests.real.rebuilds import name_store, rebuild, write_base, write_files, write_new
 from tests.real.test_preflight import CREATE, PLUGINS
 from tests.support.disks import DiskError, small_disk
 
@@ -203,6 +204,9 @@ def test_what_is_missing_is_an_error(machine: Machine, project: Path, tmp_path: 
         alone = {"DOCKER_CONFIG": str(tmp_path / "empty")}
         without = examine(machine, folder=project, status=UNHEALTHY, **alone)
         assert "has no buildx plugin" in find_problems(without)["buildx"]["found"]
+        for words in (("ls",), ("up",), ("rm", "nobody")):
+            ran = machine.run("builder", *words, folder=project, status=69, **alone)
+            assert "docker has no buildx plugin" in ran.err
     for document in (stopped, nobody):
         assert {"store", "disk", "docker-config", "trust"} <= list_checks(document)
 
@@ -413,3 +417,36 @@ def test_a_bucket_is_asked(machine: Machine, s3: S3, project: Path) -> None:
     texts = json.dumps([found, refused])
     assert SECRET_KEY not in texts
     assert "wrong-secret-key" not in texts
+
+
+def test_what_caching_was_worth_is_shown(machine: Machine, tmp_path: Path) -> None:
+    """The doctor counts for each stage what the builds reused and executed, as they reported it."""
+    app = write_new(tmp_path, write_two_stages)
+    documents = [rebuild(machine, app)]
+    for edit in ("one", "two", "three"):
+        (app / "main.py").write_text(edit)
+        documents.append(rebuild(machine, app))
+    source = ("--from", name_store(app)[1].partition("dir=")[2])
+    ran = machine.run("doctor", "--cache", "--json", *source, folder=app)
+    found = json.loads(ran.out)
+    assert found["builds"] == len(documents)
+    for stage in found["stages"]:
+        for outcome in ("reused", "executed"):
+            steps = [
+                step
+                for document in documents[1:]
+                for step in document["steps"]
+                if (step["stage"], step["outcome"]) == (stage["stage"], outcome)
+            ]
+            assert stage[outcome] == len(steps), stage["stage"]
+    own = {each["stage"]: each for each in found["stages"]}
+    assert (own["app"]["worth"], own["app"]["blocker"]["name"]) == ("never", "main.py")
+    shown = machine.run("doctor", "--cache", *source, folder=app).out
+    assert "app: not reused in 3 builds: each time, content of `main.py` changed" in shown
+    machine.run("doctor", "--cache", "--fix", folder=app, status=2)
+
+
+def write_two_stages(folder: Path) -> None:
+    """Write an application whose last stage changes with each edit."""
+    write_base(folder, "FROM base AS app\nCOPY main.py /main.py\nRUN cat /main.py > /app\n")
+    write_files(folder, ("main.py",))
