@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import Builder, Node
-from bxcache.buildx.driver import explain_no_buildx, find_error
+from bxcache.buildx.driver import find_error
 from bxcache.buildx.option_text import join_fields
 from bxcache.errors import EngineError
 from bxcache.redaction import Redactor
@@ -60,7 +60,7 @@ def create_builder(docker: Docker, plan: BuilderPlan, *, use: bool) -> None:
     for number, node in enumerate(plan.nodes):
         where = f", node {number + 1}," if len(plan.nodes) > 1 else ""
         what = f"the builder `{plan.name}`{where} cannot be created"
-        with _translating(what, _SECONDS_TO_CREATE, redact, hint), _ignoring_list():
+        with _translating(docker, what, _SECONDS_TO_CREATE, redact, hint), _ignoring_list():
             _open(docker, _SECONDS_TO_CREATE).buildx.create(
                 node.endpoint or None,
                 name=plan.name,
@@ -81,7 +81,7 @@ def list_builders(docker: Docker, seconds: int) -> tuple[Builder, ...]:
     """
     began = time.monotonic()
     try:
-        with _translating("the builders cannot be listed", seconds):
+        with _translating(docker, "the builders cannot be listed", seconds):
             found = _open(docker, seconds).buildx.list()
     except EngineError as error:
         if time.monotonic() - began >= seconds:
@@ -106,20 +106,20 @@ def _read_builder(found: Any, late: str) -> Builder:  # noqa: ANN401  # its type
 
 def use_builder(docker: Docker, name: str) -> None:
     """Make a builder the current one; raise EngineError if docker does not."""
-    with _translating(f"the builder `{name}` cannot be made the current one", _SECONDS):
+    with _translating(docker, f"the builder `{name}` cannot be made the current one", _SECONDS):
         _open(docker, _SECONDS).buildx.use(name)
 
 
 def remove_builder(docker: Docker, name: str) -> None:
     """Remove a builder with its state; raise EngineError if docker does not."""
-    with _translating(f"the builder `{name}` cannot be removed", _SECONDS_TO_REMOVE):
+    with _translating(docker, f"the builder `{name}` cannot be removed", _SECONDS_TO_REMOVE):
         _open(docker, _SECONDS_TO_REMOVE).buildx.remove(name)
 
 
 def remove_images(docker: Docker, context: str, refs: Sequence[str]) -> None:
     """Remove images, if they exist, from the engine of a docker context."""
     # A leftover image costs only disk space.
-    with suppress(EngineError), _translating("", _SECONDS):
+    with suppress(EngineError), _translating(docker, "", _SECONDS):
         _open(docker, _SECONDS, context=context).image.remove([*refs])
 
 
@@ -129,14 +129,12 @@ def _open(docker: Docker, seconds: int, context: str | None = None) -> Any:  # n
     return DockerClient(context=context, client_call=[*_LIMITED, str(seconds), *docker.command])
 
 
-_UNKNOWN_COMMAND = "docker --help"
-"""What docker says of a command that it does not know, such as `buildx` without the plugin."""
 _HINT = "`docker buildx ls` shows the builders that exist"
 
 
 @contextmanager
 def _translating(
-    what: str, seconds: int, redact: Redactor | None = None, hint: str = _HINT
+    docker: Docker, what: str, seconds: int, redact: Redactor | None = None, hint: str = _HINT
 ) -> Iterator[None]:
     """Turn the exceptions of python-on-whales into an EngineError with docker's reason."""
     from python_on_whales.exceptions import DockerException  # noqa: PLC0415  # 60 ms
@@ -145,10 +143,11 @@ def _translating(
     try:
         yield
     except DockerException as error:
-        if _UNKNOWN_COMMAND in (error.stderr or ""):
-            raise explain_no_buildx("") from None
         is_late = time.monotonic() - began >= seconds
         why = f"docker took longer than {seconds} s" if is_late else find_error(error.stderr or "")
+        if not is_late:
+            # Without buildx, docker's own error does not say so.
+            docker.ask_buildx_version()
         # Its own text repeats the command, with all options.
         raise EngineError(redact(f"{what}: {why}"), hint=hint) from None
     except (OSError, ValueError) as error:
