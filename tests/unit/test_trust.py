@@ -17,6 +17,7 @@ from bxcache.config.guard import find_rule
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
 from bxcache.errors import ConfigError
+from bxcache.pipeline.entry import ask_docker
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.trust import decide_trust
 from bxcache.store.collection import Limits
@@ -516,3 +517,37 @@ def test_a_config_file_that_links_elsewhere_is_ignored(checkout: Path, tmp_path:
     assert {each.key for each in trust.refused} == {"build.target", "cache.strict"}
     own = load_setup(checkout, {"BXCACHE_CONFIG": str(other)})
     assert decide_trust(where, own, checkout)[0].config.build.target == "x"
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [
+        ("", True),
+        ("[build]\nload = true\n", True),
+        ("[build]\nbuilder = 'prod'\n", False),
+        ("[builder]\nname = 'prod'\n", False),
+        ("[builder]\n", False),
+    ],
+)
+def test_no_builder_that_a_file_names_is_asked_before_it_is_trusted(
+    file: str,
+    asked: bool,  # noqa: FBT001
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Docker would reach the builder's nodes; whether the file counts is known only later."""
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
+    (checkout / "bxcache.toml").write_text(file)
+    with ask_docker(BuildRequest(directory=checkout), fresh=True) as ahead:
+        assert (ahead is not None) == asked
+    assert (tmp_path / "asked").exists() <= asked
+    with ask_docker(
+        BuildRequest(options={"builder": "own"}, directory=checkout), fresh=True
+    ) as own:
+        assert own is not None
+        assert own.builder == "own"

@@ -114,8 +114,8 @@ def _mend(finding: Finding) -> Mended:
     except BxcacheError as error:
         why = "; ".join(filter(None, (error.message, error.hint)))
         return Mended(finding.check, error=_redact_text(why))
-    except OSError as error:
-        return Mended(finding.check, error=str(error))
+    except Exception as error:  # noqa: BLE001  # the state after it is shown all the same
+        return Mended(finding.check, error=_redact_text(f"{type(error).__name__}: {error}"))
 
 
 def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
@@ -133,8 +133,9 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
     found = [*first, *run_checks(checks)]
     if not any(each.check == CLOCK for each in found):
         found.append(fine(CLOCK, "unknown; there is nothing here to compare it with"))
-    secrets = tuple(each for backend in backends for each in backend.list_secrets())
-    return tuple(_redact(each, secrets) for each in _merge(found))
+    secrets = Pending(lambda: [each for backend in backends for each in backend.list_secrets()])
+    known = secrets.wait(SECONDS_TO_ANSWER) or []
+    return tuple(_redact(each, known) for each in _merge(found))
 
 
 def _list_checks(
