@@ -538,10 +538,12 @@ def test_no_builder_that_a_file_names_is_asked_before_it_is_trusted(
 ) -> None:
     """Docker would reach the builder's nodes; whether the file counts is known only later."""
     names: list[str] = []
-    monkeypatch.setattr(
-        "bxcache.pipeline.entry.ask_ahead",
-        lambda builder, fresh: nullcontext(names.append(builder) if fresh else None),
-    )
+
+    def ask(builder: str, *, fresh: bool) -> nullcontext[bool]:
+        names.append(builder)
+        return nullcontext(fresh)
+
+    monkeypatch.setattr("bxcache.pipeline.entry.ask_ahead", ask)
     (checkout / "bxcache.toml").write_text(file)
     with ask_docker(BuildRequest(directory=checkout), fresh=True):
         assert names == ([""] if asked else [])
