@@ -40,7 +40,7 @@ class GhaBackend(ServiceBackend):
         return "GitHub's cache service"
 
     def explain_builder(self, found: Capabilities) -> str | None:
-        return explain_inline_only(found)
+        return explain_inline_only(found, self.setup.config.builder.name)
 
     def open_service(self) -> Service:
         if self._access is None:
