@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 import bxcache
 from bxcache.backends.clock import judge_clock, judge_newest
+from bxcache.backends.declared import list_backends
 from bxcache.backends.finding import Finding, Status, fine
 from bxcache.backends.local_findings import diagnose_store, judge_health, judge_space
 from bxcache.buildx.capabilities import parse_builder
@@ -24,6 +25,7 @@ from bxcache.pipeline.doctor import diagnosis
 from bxcache.pipeline.doctor.checks import Check, Pending, run_checks
 from bxcache.pipeline.doctor.diagnosis import Diagnosis, Mended
 from bxcache.pipeline.doctor.docker import Wanted, judge_docker
+from bxcache.pipeline.doctor.project import open_project
 from bxcache.process import Answer
 from bxcache.store.collection import Limits
 from bxcache.store.health import Health
@@ -240,6 +242,7 @@ OLD_ENGINE = Answer(
 )
 DEAD = Answer(0, "Name:   default\nDriver: docker\nError: cannot connect\n", "")
 NOBODY = Answer(1, "", 'ERROR: no builder "x" found')
+GHA = '[[cache.backends]]\ntype = "gha"\n'
 NEEDS = Wanted(kinds=("local",), cost=ERROR)
 FINE = {"docker": OK, "buildx": OK, "engine": OK}
 
@@ -336,6 +339,31 @@ def test_kinds_of_caches_are_named(inspect: Answer, wanted: Wanted, found: str, 
     judged = [*judge_docker(replace(HEALTHY, inspect=inspect), wanted)][-1]
     assert (judged.check, judged.why) == ("export", why)
     assert judged.found.partition("can ")[2] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "kinds", "cost"),
+    [
+        ("", "bxcache", ("local",), ERROR),
+        ('[builder]\nname = "own"\n', "own", ("local",), ERROR),
+        (GHA * 2, "bxcache", ("gha",), ERROR),
+        (
+            f'{GHA}[[cache.backends]]\ntype = "inline"\nref = "example.com/app"\n',
+            "bxcache",
+            ("gha",),
+            WARNING,
+        ),
+    ],
+)
+def test_a_project_says_which_builder_and_kinds_it_wants(
+    text: str, own: str, kinds: tuple[str, ...], cost: Status, here: Path
+) -> None:
+    """The declared builder, or the default one, can be brought up; each declared kind counts once,
+    unless every builder can save it."""
+    (here / "bxcache.toml").write_text(text)
+    project = open_project(here, None)
+    wanted = diagnosis._find_wanted(project, list_backends(project.setup))
+    assert (wanted.own, wanted.kinds, wanted.cost) == (own, kinds, cost)
 
 
 @pytest.mark.parametrize("named_by", ["", "BUILDX_BUILDER", "`[builder]`"])
