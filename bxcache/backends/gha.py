@@ -48,9 +48,10 @@ class GhaBackend(ServiceBackend):
     def explain_builder(self, found: Capabilities) -> str | None:
         if self.read_only is not None and not self.is_own_builder:
             return "the file of an untrusted build does not send this job's token elsewhere"
-        if self._access is not None and self._access.version == SECOND:
-            return explain_inline_only(found) or _explain_version(found)
-        return explain_inline_only(found)
+        why = explain_inline_only(found, self.setup.config.builder.name)
+        if why is None and self._access is not None and self._access.version == SECOND:
+            why = _explain_version(found)
+        return why
 
     @property
     def forwarded(self) -> str:

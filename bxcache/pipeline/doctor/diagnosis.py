@@ -193,20 +193,23 @@ def _recall(known: Pending[Examination] | None) -> Capabilities | None:
 
 def _find_wanted(project: Project | None, backends: Sequence[Backend]) -> Wanted:
     """Find which builder builds use here, and how much its limits cost."""
-    lost = [each for each in backends if not each.keeps_images]
+    named = os.environ.get(BUILDX_BUILDER, "")
+    wanted = Wanted(named, BUILDX_BUILDER if named else "")
+    if project is None:
+        return wanted
+    lost = [each.kind for each in backends if not each.keeps_images]
     cost = Status.OK if not lost else Status.ERROR
     if lost and len(lost) < len(backends):
         cost = Status.WARNING
-    named = os.environ.get(BUILDX_BUILDER, "")
-    if project is None:
-        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
     setup = project.setup
-    builder = setup.config.build.builder
+    builder, own = setup.config.build.builder, setup.config.builder.name
+    wanted = replace(wanted, own=own, kinds=tuple(dict.fromkeys(lost)), cost=cost)
     if builder:
-        return Wanted(builder, f"`build.builder` ({setup.source_of(_BUILDER)})", cost=cost)
+        by = f"`build.builder` ({setup.source_of(_BUILDER)})"
+        return replace(wanted, builder=builder, named_by=by)
     if named or not setup.declares_builder:
-        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
-    return Wanted(setup.config.builder.name, "`[builder]`", declared=True, cost=cost)
+        return wanted
+    return replace(wanted, builder=own, named_by="`[builder]`", declared=True)
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:
