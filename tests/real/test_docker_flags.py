@@ -138,7 +138,8 @@ def test_dockers_cache_flags_are_answered_with_a_backend(machine: Machine, proje
 @pytest.mark.parametrize(
     ("declared", "given", "advice"),
     [
-        ("", ("--cache-from", "type=gha"), "by itself: none for `type=gha`."),
+        ("", ("--cache-from", "type=gha,scope=x"), "by itself: `--backend type=gha`."),
+        ("", ("--cache-from", "type=tape"), "by itself: none for `type=tape`."),
         (
             "",
             ("--cache-from", "r.io/app:1", "--cache-to", "type=inline"),

@@ -55,7 +55,7 @@ BEHIND = (
     *("--secret", "type=env,id=t,src=TYPED", "--secret=id=by-id", "--secret=id=nested,src=npmrc"),
     *(
         "--cache-from",
-        "type=s3,region=a,bucket=b,access_key_id=c4n4ry-id,secret_access_key={attribute}",
+        "type=s3,region=a,bucket=b,access_key_id=c4n4ry-id,api_key={attribute}",
     ),
 )
 """The ways in, on one command line."""
@@ -71,7 +71,7 @@ target "default" {{
     "id=AUTH", "id=q,env=QUOTED", "ID=f,Env=FOLDED", "id=OWN", "id=c,env=IN_CONFIG",
     "type=env,id=t,src=TYPED", "id=by-id", "id=n,src=by-name",
   ]
-  cache-from = ["type=s3,region=a,bucket=b,access_key_id=c4n4ry-id,secret_access_key={attribute}"]
+  cache-from = ["type=s3,region=a,bucket=b,access_key_id=c4n4ry-id,api_key={attribute}"]
 }}
 target "broken" {{
   inherits = ["default"]
@@ -163,6 +163,11 @@ def test_no_secret_leaves_a_build_or_a_bake(
     # Who wants to have them in a registry has to say so.
     for words in (("build", *ways, *behind), ("bake", *fill(SETS))):
         assert "NPM_TOKEN: its name looks like that of a secret" in run(*words, status=78).err
+    for words in (
+        ("build", *ways, "--", *fill(("--cache-from", "type=s3,secret_access_key={attribute}"))),
+        ("bake", *fill(("--set", "*.cache-from=type=s3,secret_access_key={attribute}"))),
+    ):
+        assert "would be shown in clear in the builder's history" in run(*words, status=78).err
     allowed["BXCACHE_CACHE_ALLOW_ARGS"] = "SSHKEY,INDEX,NPM_TOKEN,AUTH"
     built = json.loads(run("build", "--json", *outs, "--log=../log", *ways, *behind).out)
     assert "WORKDIR /***" in [each["text"] for each in built["steps"]]
