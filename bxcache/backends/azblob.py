@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from bxcache.backends.service import ServiceBackend, explain_docker
+from bxcache.services.azure_key import CONTAINER, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
     from bxcache.buildx.capabilities import Capabilities
     from bxcache.config.services import AzblobSettings
     from bxcache.services.service import Service
-
-KEY = "AZURE_STORAGE_KEY"
-"""The variable with an account's key, as for Azure's own command line.
-https://learn.microsoft.com/azure/storage/blobs/authorize-data-operations-cli"""
-_CONTAINER = "buildkit-cache"
 
 
 class AzblobBackend(ServiceBackend):
@@ -30,19 +26,24 @@ class AzblobBackend(ServiceBackend):
 
     @property
     def place(self) -> str:
-        parts = (self.settings.account_url, self.settings.container or _CONTAINER)
+        parts = (self.settings.account_url, self.settings.container or CONTAINER)
         return "/".join(each.strip("/") for each in (*parts, self.settings.prefix) if each)
 
     def explain_builder(self, found: Capabilities) -> str | None:
         return explain_docker(found, self.kind)
 
+    @property
+    def forwarded(self) -> str:
+        return KEY if self.environment.get(KEY) else ""
+
     def open_service(self) -> Service:
         from bxcache.services.azure import open_container  # noqa: PLC0415  # loads HTTP
 
-        return open_container(self.settings, self.environment.get(KEY), self.environment)
+        return open_container(self.settings, self.place, self.environment)
 
     def list_marks(self) -> Iterator[str]:
-        yield f"{self.settings.account_url.rstrip('/')}/"
+        container = self.settings.container or CONTAINER
+        yield f"{self.settings.account_url.rstrip('/')}/{container}/"
 
     def list_secrets(self) -> Iterator[str]:
         yield from filter(None, [self.environment.get(KEY)])
@@ -60,5 +61,5 @@ class AzblobBackend(ServiceBackend):
                 yield name, value
         if self.settings.prefix:
             yield "prefix", self.settings.prefix
-        if self.forwards and self.environment.get(KEY):
+        if self.forwards:
             yield "secret_access_key", self.environment[KEY]

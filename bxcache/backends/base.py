@@ -324,7 +324,7 @@ class Backend(ABC):
         """Whether an error of docker, with which a build failed, is of this cache."""
         return False
 
-    def mend(self, fault: str) -> tuple[str, ...]:
+    def mend(self, fault: str, imports: Sequence[CacheUse]) -> tuple[str, ...]:
         """Verify the imported caches and repair them, after a build failed with a fault of them.
 
         Return what was wrong.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bxcache.backends.finding import fine
 from bxcache.backends.service import ServiceBackend
-from bxcache.buildx.capabilities import explain_inline_only
+from bxcache.buildx.capabilities import explain_inline_only, parse_version
 from bxcache.errors import Trouble
-from bxcache.services.actions_access import TOKEN, find_access
+from bxcache.services.actions_access import SECOND, TOKEN, find_access
 from bxcache.services.faults import ServiceError
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _REST_TOKEN = "GITHUB_TOKEN"  # noqa: S105  # a variable's name
 
 
+_OLDEST_BUILDX, _OLDEST_BUILDKIT = (0, 21), (0, 20)
+"""The first that know version 2 of the service; earlier ones leave it out in silence.
+https://github.com/docker/buildx/releases/tag/v0.21.0
+https://github.com/moby/buildkit/releases/tag/v0.20.0"""
+
+
 class GhaBackend(ServiceBackend):
     """GitHub's cache service, inside a job of GitHub Actions."""
 
@@ -40,7 +46,21 @@ class GhaBackend(ServiceBackend):
         return "GitHub's cache service"
 
     def explain_builder(self, found: Capabilities) -> str | None:
-        return explain_inline_only(found)
+        if self.read_only is not None and not self.is_own_builder:
+            return "the file of an untrusted build does not send this job's token elsewhere"
+        why = explain_inline_only(found, self.setup.config.builder.name)
+        if why is None and self._access is not None and self._access.version == SECOND:
+            why = _explain_version(found)
+        return why
+
+    @property
+    def forwarded(self) -> str:
+        return TOKEN
+
+    @property
+    def forwards(self) -> bool:
+        """Docker passes the job's token on in any case."""
+        return True
 
     def open_service(self) -> Service:
         if self._access is None:
@@ -84,7 +104,7 @@ class GhaBackend(ServiceBackend):
         if self._access is not None:
             yield self._access.url.rstrip("/")
         # Where GitHub keeps the entries.
-        yield ".blob.core.windows.net/"
+        yield ".blob.core.windows.net/actions-cache/"
 
     def list_secrets(self) -> Iterator[str]:
         names = (TOKEN, *((_REST_TOKEN,) if self.settings.repository else ()))
@@ -100,8 +120,20 @@ class GhaBackend(ServiceBackend):
                 yield name, value
 
     def list_export_attributes(self) -> Iterator[tuple[str, str]]:
-        yield "timeout", f"{self.settings.timeout:g}s"
+        yield "timeout", f"{round(self.settings.timeout * 1000)}ms"
         token = self.environment.get(_REST_TOKEN)
         if self.settings.repository and token:
             yield "repository", self.settings.repository
             yield "ghtoken", token
+
+
+def _explain_version(found: Capabilities) -> str | None:
+    """Explain which program is too old for version 2 of the service; None if none is, as known."""
+    versions = [("buildx", found.buildx, _OLDEST_BUILDX)]
+    versions += [("BuildKit", each.version, _OLDEST_BUILDKIT) for each in found.builder.nodes]
+    for name, text, oldest in versions:
+        version = parse_version(text)
+        if version is not None and version < oldest:
+            needed = ".".join(map(str, oldest))
+            return f"{name} {text} does not know version 2 of it; {needed} and later do"
+    return None

@@ -267,7 +267,7 @@ class LocalBackend(Backend):
         own = (use for use in uses if use.flag == EXPORT and use.backend is self)
         return next(((self.staging, use) for use in own if self.staging is not None), None)
 
-    def mend(self, fault: str) -> tuple[str, ...]:
+    def mend(self, fault: str, imports: Sequence[CacheUse]) -> tuple[str, ...]:
         donors = self.staging.donors if self.staging is not None else ()
         with suppress(StoreError):
             if donors:

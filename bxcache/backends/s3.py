@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bxcache.backends.service import ServiceBackend, explain_docker
 from bxcache.errors import Trouble
-from bxcache.services.aws_keys import find_keys, find_region
+from bxcache.services.aws_keys import find_keys, find_region, find_source
 from bxcache.services.faults import ServiceError
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ class S3Backend(ServiceBackend):
         if region is None:
             why = "its region is unknown; set `region`, or AWS_REGION in this job"
             raise ServiceError(self.place, "opening it", why, trouble=Trouble.REFUSED)
-        return open_bucket(self.settings, region, self.environment)
+        return open_bucket(self.settings, self.place, region, self.environment)
+
+    @property
+    def forwarded(self) -> str:
+        found = find_source(self.environment)
+        return found or ("what docker finds" if self.settings.credentials == "job" else "")
 
     def list_marks(self) -> Iterator[str]:
         yield "operation error S3:"

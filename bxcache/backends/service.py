@@ -31,7 +31,7 @@ from bxcache.buildx.capabilities import advise_new
 from bxcache.config.quantities import format_count
 from bxcache.errors import Trouble
 from bxcache.services.faults import ServiceError
-from bxcache.services.service import Sighting, look_up
+from bxcache.services.service import Sighting, look_up_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from bxcache.place.scope import Owner, Scope
     from bxcache.services.service import Service, Stored
 
-_MOST_AT_ONCE = 8
 _MOST_FURTHER = 4
 """How many caches for other platforms to look up."""
 _LEFT_OUT = (Trouble.SICK, Trouble.REFUSED)
@@ -91,12 +90,21 @@ class ServiceBackend(Backend):
         raise NotImplementedError
 
     @property
+    def forwarded(self) -> str:
+        """Where the credentials come from that docker can pass on, for people; empty without."""
+        raise NotImplementedError
+
+    @property
     def forwards(self) -> bool:
-        """Whether the credentials of this job go to the builder."""
+        """Whether docker passes credentials of this job to the builder."""
         chosen = getattr(self.settings, "credentials", None)
-        if chosen is None:
-            return self._capabilities is None or self._capabilities.builder.driver in _OWN_DRIVERS
-        return bool(chosen == "job")
+        wanted = chosen == "job" or (chosen is None and self.is_own_builder)
+        return wanted and bool(self.forwarded)
+
+    @property
+    def is_own_builder(self) -> bool:
+        """Whether the builder belongs to this machine's docker."""
+        return self._capabilities is None or self._capabilities.builder.driver in _OWN_DRIVERS
 
     def list_attributes(self) -> Iterator[tuple[str, str]]:
         """List the attributes that an import and an export have in common, besides the scope."""
@@ -151,12 +159,7 @@ class ServiceBackend(Backend):
         unseen = [each for each in dict.fromkeys(scopes) if each not in self._sightings]
         if not unseen or not self.is_usable:
             return
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # few builds need it
-
-        service = self.service
-        with ThreadPoolExecutor(min(len(unseen), _MOST_AT_ONCE)) as pool:
-            found = pool.map(lambda scope: look_up(service, scope), unseen)
-            self._sightings |= zip(unseen, found, strict=True)
+        self._sightings |= look_up_all(self.service, unseen)
 
     def look_further(
         self, scope: Scope, owners: Sequence[tuple[Owner, str]]
@@ -208,10 +211,10 @@ class ServiceBackend(Backend):
         """Note whose credentials are used; the credentials themselves are never shown."""
         if not self.is_usable:
             return
-        source = self.service.credentials
-        if self.forwards and source:
+        if self.forwards:
+            source = self.forwarded
             yield f"docker passes the credentials of {source} to the builder, for {self.place}"
-        elif not self.forwards:
+        else:
             yield f"the builder uses its own credentials for {self.place}"
 
     def import_flag(self, candidate: Candidate) -> CacheUse:
@@ -273,11 +276,12 @@ class ServiceBackend(Backend):
         """List what BuildKit's errors about the service contain."""
         raise NotImplementedError
 
-    def mend(self, fault: str) -> tuple[str, ...]:
+    def mend(self, fault: str, imports: Sequence[CacheUse]) -> tuple[str, ...]:
         """Remove damaged layers: BuildKit does not upload again what is there."""
         suspects, removed = frozenset(_DIGEST.findall(fault)), 0
         with suppress(ServiceError):
-            for manifest in map(_parse, self._sightings.values()) if self._saves else ():
+            for use in imports if self._saves else ():
+                manifest = _parse(self._sightings.get(use.scope))
                 if manifest is not None:
                     removed += self.service.remove_damaged(manifest.layer_sizes, suspects)
         if not removed:
@@ -306,9 +310,6 @@ class ServiceBackend(Backend):
     @property
     def salvages(self) -> bool:
         return self.is_usable
-
-    def find_shared_ref(self) -> None:
-        return None
 
     def diagnose(self, ask: Callable[[], Capabilities | None], *, saves: bool) -> Iterator[Finding]:
         """Examine whether the builder can use the service, and whether it answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from secrets import token_hex
@@ -86,7 +87,9 @@ def _export(save: ServiceSave, built: Built, before: Stored | None) -> SavedScop
     for platform in platforms:
         ran, written = _export_aside(save, built, platform)
         found.append(written)
-    written = _keep_results(before, _join(found), executed=built.executed)
+    # What was not imported may be what made the build fail before.
+    imported = before if save.before is not None else None
+    written = _keep_results(imported, _join(found), executed=built.executed)
     save.service.write(save.use.scope, written.data)
     result = _describe(save, written)
     if not result.layers:
@@ -142,7 +145,7 @@ def _join(found: list[Stored]) -> Stored:
     """Join what each node of the builder saved."""
     if len(found) == 1:
         return found[0]
-    merged = merge_caches([_expect(each) for each in found])
+    merged = merge_caches([_expect(each) for each in found], largest=math.inf)
     return Stored(restore_annotations(merged.config, [each.data for each in found]))
 
 
@@ -151,7 +154,7 @@ def _keep_results(before: Stored | None, written: Stored, *, executed: bool) -> 
     if before is None or before.cache is None or written.cache is None:
         return written
     with suppress(StoreError):
-        chosen = choose_successor(before.cache, written.cache, executed=executed)
+        chosen = choose_successor(before.cache, written.cache, executed=executed, largest=math.inf)
         if chosen.is_before:
             return before
         if chosen.merged is not None:
@@ -164,12 +167,14 @@ def _save_finished(save: ServiceSave, built: Built, before: Stored | None) -> Sa
     if save.before is None and before is not None:
         return SavedScope(save.use.result, why="its cache was not imported")
     ran, written = _export_aside(save, built, built.salvage)
-    united = unite_caches(_expect(before) if before is not None else None, _expect(written))
-    if united.merged is not None:
-        sources = [each.data for each in (before, written) if each is not None]
-        written = Stored(restore_annotations(united.merged.config, sources))
-    elif before is not None:
-        written = before
+    # Another build may have saved the scope meanwhile.
+    before = save.service.read(save.use.scope) or before
+    cache = _expect(before) if before is not None else None
+    united = unite_caches(cache, _expect(written), largest=math.inf)
+    if united.merged is None:
+        return SavedScope(save.use.result, ran, why="the scope has all of it")
+    sources = [each.data for each in (before, written) if each is not None]
+    written = Stored(restore_annotations(united.merged.config, sources))
     save.service.write(save.use.scope, written.data)
     return SavedScope(replace(_describe(save, written), exported=True), ran)
 

@@ -180,10 +180,15 @@ def check_reachable(found: Capabilities) -> None:
         )
 
 
-def explain_inline_only(found: Capabilities) -> str | None:
-    """Explain why the builder can save only inline caches, if so, and how to fix that."""
+def explain_inline_only(found: Capabilities, own: str) -> str | None:
+    """Explain why the builder can save only inline caches, if so, and how to fix that.
+
+    Args:
+        found: what docker can do.
+        own: the builder that can be brought up: the declared one, or the default one.
+    """
     why = find_limit(found)
-    return f"{why}; {advise_builder(found)}" if why else None
+    return f"{why}; {advise_builder(found, own)}" if why else None
 
 
 def find_limit(found: Capabilities) -> str | None:
@@ -210,12 +215,29 @@ def find_limit(found: Capabilities) -> str | None:
     return None
 
 
-def advise_builder(found: Capabilities) -> str:
+def advise_builder(found: Capabilities, own: str) -> str:
     """Advise what to do where the builder can save only inline caches."""
+    if is_own(found.builder, own):
+        return _advise_newer(found.builder)
     if (find_limit(found) or "").endswith("`inline` caches"):
         every = f"`{name_option('backends', _ALL_INLINE)}`"
         return f"{advise_new()}; or keep every stage in a registry: {every}"
     return advise_new()
+
+
+def is_own(builder: Builder, own: str) -> bool:
+    """Whether a builder is the one that can be brought up; those of docker's contexts cannot."""
+    return builder.name == own and builder.driver != "docker"
+
+
+def _advise_newer(builder: Builder) -> str:
+    """Advise how to update BuildKit; a builder that is up keeps the one that it has."""
+    if builder.driver == "remote":
+        return "update `buildkitd` on its nodes"
+    name = builder.name
+    remove = choose_words(f"bxcache builder rm {name}", f'bxcache.remove_builder("{name}")')
+    image = "with a newer `image` if `[builder]` has one"
+    return f"create it anew, {image}: `{remove}`, then `{name_up()}`"
 
 
 def advise_new() -> str:

@@ -53,6 +53,8 @@ _REGION = re.compile(r"[a-z0-9][a-z0-9-]*")
 # https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
 _CONTAINER = re.compile(r"(?=.{3,63}$)(?:\$root|[a-z0-9](?:-?[a-z0-9])*)")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_HOST = re.compile(r"[a-zA-Z0-9.-]+|[0-9a-fA-F:.]+", re.ASCII)
+_URL = re.compile(r"[!-~]+", re.ASCII)
 _PART = re.compile(r"[\w.-]+", re.ASCII)
 # https://docs.github.com/rest/repos/repos
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -67,10 +69,19 @@ def _expect(pattern: re.Pattern[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        has_host = url.port != 0 and _HOST.fullmatch(url.hostname or "") is not None
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and has_host and _URL.fullmatch(text) is not None
+
+
 def _check_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if not _is_url(text):
         raise ValueError("must be a URL with `https://` or `http://`")
+    url = urlsplit(text)
     if "@" in url.netloc:
         raise ValueError("must not contain a user or password")
     if url.query or url.fragment:

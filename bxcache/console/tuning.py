@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bxcache.config.quantities import format_count, format_seconds, format_size
 from bxcache.console.report.misses import advise_cause, describe_changes
 from bxcache.console.tables import clean_text, render_table, show_text
-from bxcache.insight.tuning import Worth
+from bxcache.insight.tuning import LEAST_BUILDS, Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NO_SETTING = (
     "no setting executes this stage alone, since it has no name or other stages are built on it"
 )
+_SAVED_AGAIN = "a build that executes them and saves its cache saves these layers again"
 _HEAD = ("STAGE", "WORTH IT", "BUILDS", "REUSED", "EXECUTED", "SAVED", "MOVED")
 
 
@@ -28,6 +29,9 @@ def render_tuning(tuning: Tuning) -> str:
     count = format_count(tuning.builds, "build")
     lines = [f"{show_text(tuning.scope)}: {count} recorded", render_table(_HEAD, rows, texts=2)]
     lines += [line for each in tuning.stages for line in _advise(each)]
+    if tuning.setting:
+        setting = f"`{show_text(tuning.setting)}` in `[build]`"
+        lines.append(f"{setting} executes such stages in each build; add to what is set there")
     return "\n".join(lines)
 
 
@@ -46,15 +50,18 @@ def _advise(stage: StageTuning) -> Iterator[str]:
     name = show_text(stage.stage) or "the only stage"
     if stage.worth is Worth.NO:
         longer = format_seconds(-stage.saved)
-        way = f"`{show_text(stage.setting)}` in `[build]` executes them"
-        way = way if stage.setting else _NO_SETTING
+        way = f"{_SAVED_AGAIN}{_show_size(stage)}" if stage.separable else _NO_SETTING
         yield f"{name}: fetching its layers took {longer} longer than executing its steps; {way}"
     elif stage.worth is Worth.NEVER:
         yield f"{name}: not reused in {format_count(stage.builds, 'build')}{_explain(stage)}"
     elif stage.worth is Worth.UNKNOWN:
-        few = "fewer than 2 builds had a cache to reuse it from"
+        few = f"fewer than {LEAST_BUILDS} builds had a cache to reuse it from"
         unknown = f"no record has the time of {format_count(stage.unknown, 'reused step')}"
-        yield f"{name}: unknown: {unknown if stage.unknown else few}"
+        yield f"{name}: unknown: {few if stage.builds < LEAST_BUILDS else unknown}"
+
+
+def _show_size(stage: StageTuning) -> str:
+    return "" if stage.layer_bytes is None else f" ({format_size(stage.layer_bytes)})"
 
 
 def _explain(stage: StageTuning) -> str:

@@ -6,6 +6,7 @@ were fetched. What no record shows counts for neither side.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from enum import StrEnum
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 _UNNAMED = re.compile(r"stage-\d+|")
 _LEAST_SECONDS = 0.05
 """A difference below this, for each build, is not measured but noise."""
-_LEAST_BUILDS = 2
+LEAST_BUILDS = 2
+"""Fewer builds with a cache decide nothing."""
 
 
 class Worth(StrEnum):
@@ -75,9 +77,11 @@ class StageTuning(Struct, frozen=True):
         fetched: how long their layers were fetched.
         unknown: for how many reused steps no record has the time.
         moved_bytes: the size of the layers that were fetched or saved; None if unknown.
+        layer_bytes: the size of its layers in the last build, which a build that executes them
+            saves again; None if unknown.
         worth: whether caching it is worth it.
+        separable: whether `no_cache_filter` can have this stage alone executed.
         blocker: what kept it from being reused in all these builds; None if that differs.
-        setting: what to set in `[build]`; empty if nothing would help, or nothing this stage alone.
     """
 
     stage: str
@@ -88,9 +92,10 @@ class StageTuning(Struct, frozen=True):
     fetched: float
     unknown: int
     moved_bytes: int | None
+    layer_bytes: int | None
     worth: Worth
+    separable: bool
     blocker: Blocker | None = None
-    setting: str = ""
 
     @property
     def saved(self) -> float:
@@ -105,7 +110,7 @@ class StageTuning(Struct, frozen=True):
             "stage": self.blocker.stage,
         }
         names = ("stage", "builds", "reused", "executed", "ran", "fetched", "saved", "unknown")
-        own = pick(self, *names, "moved_bytes", "worth", "setting")
+        own = pick(self, *names, "moved_bytes", "layer_bytes", "worth", "separable")
         return {**own, "worth": str(self.worth), "blocker": blocker}
 
 
@@ -122,10 +127,17 @@ class Tuning(Struct, frozen=True):
     builds: int
     stages: tuple[StageTuning, ...]
 
+    @property
+    def setting(self) -> str:
+        """What to add to `[build]`, for all stages together; empty if nothing would help."""
+        filtered = [each for each in self.stages if each.worth is Worth.NO and each.separable]
+        names = json.dumps([each.stage for each in filtered], ensure_ascii=False)
+        return f"no_cache_filter = {names}" if filtered else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as a document."""
         listed = [each.to_dict() for each in self.stages]
-        return make_document({"scope": self.scope, "builds": self.builds, "stages": listed})
+        return make_document({**pick(self, "scope", "builds", "setting"), "stages": listed})
 
 
 class _Seen(Struct, frozen=True):
@@ -213,20 +225,17 @@ def _tune(stage: str, seen: Sequence[_Seen], *, is_below: bool) -> StageTuning:
         ran=ran,
         fetched=fetched,
         unknown=unknown,
-        moved_bytes=_measure(seen),
+        moved_bytes=_measure_moved(seen),
+        layer_bytes=_measure(seen[0].steps) if seen else None,
         worth=worth,
+        separable=not is_below and not _UNNAMED.fullmatch(stage),
         blocker=_find_common(seen) if worth is Worth.NEVER else None,
-        setting="" if is_below or worth is not Worth.NO else _choose_setting(stage),
     )
-
-
-def _choose_setting(stage: str) -> str:
-    return "" if _UNNAMED.fullmatch(stage) else f'no_cache_filter = ["{stage}"]'
 
 
 def _judge(seen: Sequence[_Seen], reused: int, unknown: int, saved: float) -> Worth:
     noise = _LEAST_SECONDS * len(seen)
-    if len(seen) < _LEAST_BUILDS:
+    if len(seen) < LEAST_BUILDS:
         return Worth.UNKNOWN
     if not reused:
         return Worth.NEVER
@@ -238,21 +247,30 @@ def _judge(seen: Sequence[_Seen], reused: int, unknown: int, saved: float) -> Wo
     return Worth.NO if saved < -noise else Worth.EVEN
 
 
-def _measure(seen: Iterable[_Seen]) -> int | None:
+def _measure_moved(seen: Iterable[_Seen]) -> int | None:
     """Measure the layers that were fetched for reused steps, and saved of executed ones."""
     total = 0
     for each in seen:
-        sizes: dict[str, int] = {}
-        for step in each.steps:
-            is_fetched = step.outcome is Outcome.REUSED and step.seconds >= _LEAST_SECONDS
-            if not (is_fetched or (step.outcome is Outcome.EXECUTED and each.saves)):
-                continue
-            # Where docker reports no layers, or no sizes, nobody knows what moved.
-            if not step.layers or not all(layer.size for layer in step.layers):
-                return None
-            sizes |= {layer.digest: layer.size for layer in step.layers}
-        total += sum(sizes.values())
+        size = _measure(step for step in each.steps if _moves(step, saves=each.saves))
+        if size is None:
+            return None
+        total += size
     return total
+
+
+def _moves(step: RecordedStep, *, saves: bool) -> bool:
+    is_fetched = step.outcome is Outcome.REUSED and step.seconds >= _LEAST_SECONDS
+    return is_fetched or (step.outcome is Outcome.EXECUTED and saves)
+
+
+def _measure(steps: Iterable[RecordedStep]) -> int | None:
+    """Measure the layers of steps, each once; None if docker reports none, or no size."""
+    sizes: dict[str, int] = {}
+    for step in steps:
+        if not step.layers or not all(layer.size for layer in step.layers):
+            return None
+        sizes |= {layer.digest: layer.size for layer in step.layers}
+    return sum(sizes.values())
 
 
 def _find_common(seen: Iterable[_Seen]) -> Blocker | None:

@@ -190,12 +190,14 @@ def has_all(old: Graph, new: Graph, same: list[set[int]]) -> bool:
     return all(new.paths(at) <= known.get(at, set()) for at in range(len(new.records)))
 
 
-def write_cache(old: Graph, new: Graph, lost: Mapping[int, set[int]]) -> Merged | None:
+def write_cache(
+    old: Graph, new: Graph, lost: Mapping[int, set[int]], largest: float = LARGEST_CONFIG
+) -> Merged | None:
     """Write the new cache with the results of some records of the old one; None if too large."""
     layers = _restore(old, new, lost)
     document = {"layers": new.layers, "records": new.records}
     config = json.dumps(document, separators=(",", ":")).encode()
-    if len(config) > LARGEST_CONFIG:
+    if len(config) > largest:
         return None
     blobs = old.manifest.blobs
     listed = [*(b for d, b in new.manifest.blobs.items() if d in new.manifest.layer_sizes)]

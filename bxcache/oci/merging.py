@@ -25,7 +25,9 @@ class Merged(Struct, frozen=True):
     config: bytes
 
 
-def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
+def merge_caches(
+    caches: Sequence[tuple[CacheManifest, bytes]], *, largest: float = LARGEST_CONFIG
+) -> Merged:
     """Merge caches, each a manifest with its config, into one.
 
     Raises:
@@ -35,7 +37,7 @@ def merge_caches(caches: Sequence[tuple[CacheManifest, bytes]]) -> Merged:
         config = _merge_configs([json.loads(config) for _, config in caches])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"a cache config is not in BuildKit's format: {error}") from error
-    if len(config) > LARGEST_CONFIG:
+    if len(config) > largest:
         raise StoreError("the merged cache of the builder's nodes is too large")
     manifests = [manifest for manifest, _ in caches]
     layers = {each: found.blobs[each] for found in manifests for each in sorted(found.layer_sizes)}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from bxcache.oci.documents import LARGEST_CONFIG
 from bxcache.oci.graph import (
     Graph,
     follow,
@@ -35,7 +36,9 @@ class Successor(Struct, frozen=True):
     merged: Merged | None = None
 
 
-def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successor:
+def choose_successor(
+    before: Cache, after: Cache, *, executed: bool, largest: float = LARGEST_CONFIG
+) -> Successor:
     """Choose what to save for a build that started from one cache and exported another.
 
     A result that the export lost is taken from the earlier cache if the export still has its key:
@@ -59,7 +62,7 @@ def choose_successor(before: Cache, after: Cache, *, executed: bool) -> Successo
         ]
         if not lost and not mended:
             return Successor()
-        return Successor(merged=write_cache(old, new, {at: same[at] for at in lost}))
+        return Successor(merged=write_cache(old, new, {at: same[at] for at in lost}, largest))
 
 
 def mend_inputs(old: Graph, new: Graph, same: list[set[int]]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from bxcache.oci.documents import LARGEST_CONFIG
 from bxcache.oci.graph import (
     Graph,
     follow,
@@ -29,7 +30,9 @@ _KNOT = f"sha256:{hashlib.sha256(b'bxcache: all ends of this cache').hexdigest()
 """A key that no step has."""
 
 
-def unite_caches(before: Cache | None, after: Cache) -> Successor:
+def unite_caches(
+    before: Cache | None, after: Cache, *, largest: float = LARGEST_CONFIG
+) -> Successor:
     """Choose what to save for a failed build: its export, and what the scope's cache has beside it.
 
     The earlier version of a key is left out if the export has another one, with all that depends on
@@ -45,7 +48,7 @@ def unite_caches(before: Cache | None, after: Cache) -> Successor:
         if before is None:
             _drop_reaching(new)
             _tie_ends(new)
-            return Successor(merged=write_cache(new, new, {}))
+            return Successor(merged=write_cache(new, new, {}, largest))
         old = Graph(*before)
         same = match_records(old, new)
         mend_inputs(old, new, same)
@@ -59,7 +62,7 @@ def unite_caches(before: Cache | None, after: Cache) -> Successor:
             if same[at] and not any(old.paths(at) <= new.paths(each) for each in same[at])
         }
         _tie_ends(new)
-        merged = write_cache(old, new, lost)
+        merged = write_cache(old, new, lost, largest)
     return Successor(is_before=merged is None, merged=merged)
 
 

@@ -6,9 +6,8 @@ Docker takes as long to answer as Python takes to load the other modules, so bot
 from __future__ import annotations
 
 import os
-import re
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from bxcache.buildx.driver import ask_ahead
 from bxcache.buildx.memory import OutdatedError
@@ -16,7 +15,7 @@ from bxcache.config.discovery import find_config_file, read_config_file
 from bxcache.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bxcache.buildx.driver import Probe
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from bxcache.pipeline.result import BuildResult
 
 T = TypeVar("T")
-_DEFAULT = "bxcache"
-# A name from a file that may be a stranger's must not be a flag.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 def run_build(request: BuildRequest, observe: Observer | None = None) -> BuildResult:
@@ -91,32 +87,24 @@ def ask_docker(request: BuildRequest, *, fresh: bool) -> AbstractContextManager[
     """
     request.check_extra()
     request.refuse_question()
-    return ask_ahead(_guess_builder(request), fresh=fresh)
-
-
-def _guess_builder(request: BuildRequest) -> str:
-    """Guess which builder the configuration chooses, before it is loaded; empty for docker's.
-
-    A wrong guess costs only time: docker is then asked again.
-    """
     given = request.options.get("builder") or os.environ.get("BXCACHE_BUILD_BUILDER")
     if given:
-        return str(given)
+        return ask_ahead(str(given), fresh=fresh)
+    if not _chooses_builder(request):
+        return ask_ahead("", fresh=fresh)
+    # A question reaches the builder, and a stranger's file must not choose that.
+    return nullcontext()
+
+
+def _chooses_builder(request: BuildRequest) -> bool:
+    """Whether files may choose the builder, as far as they show it before they are loaded."""
     file = request.config_file or os.environ.get("BXCACHE_CONFIG")
-    table: Mapping[str, Any] = {}
     with suppress(ConfigError):
         named = read_config_file(request.directory / file) if file else None
         found = named or find_config_file(request.directory)
-        table = found.table if found is not None else {}
-    own = os.environ.get("BXCACHE_BUILDER_NAME")
-    name = _read_name(table, "build", "builder")
-    if not name and not os.environ.get("BUILDX_BUILDER"):
-        name = own or (_read_name(table, "builder", "name", _DEFAULT) if "builder" in table else "")
-        # As the configuration will have it.
-        name = name.lower()
-    return name if _NAME.fullmatch(name) else ""
-
-
-def _read_name(table: Mapping[str, Any], section: str, key: str, default: str = "") -> str:
-    values = table.get(section)
-    return str(values.get(key, default)) if isinstance(values, dict) else default
+        build = found.table.get("build") if found is not None else None
+        if isinstance(build, dict) and build.get("builder"):
+            return True
+        is_named = any(map(os.environ.get, ("BUILDX_BUILDER", "BXCACHE_BUILDER_NAME")))
+        return found is not None and "builder" in found.table and not is_named
+    return False

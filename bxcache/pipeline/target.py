@@ -16,6 +16,7 @@ from bxcache.pipeline.timeline import Timeline
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bxcache.backends.base import Backend, CacheUse
     from bxcache.buildx.run import Runner, RunResult
     from bxcache.buildx.stream.events import Phase
     from bxcache.insight.earlier import EarlierBuilds
@@ -69,11 +70,13 @@ class Target(Struct, frozen=True):
         """Explain how a cache made the build fail, after its repair on this machine; else None."""
         if not ran.exit_status or not self.plan.imports or blames_process(ran.trace):
             return None
-        used = {use.backend for use in self.plan.imports}
+        used: dict[Backend, list[CacheUse]] = {}
+        for use in self.plan.imports:
+            used.setdefault(use.backend, []).append(use)
         fault = find_cache_fault(ran.trace, lambda text: any(each.blames(text) for each in used))
         if not fault and not ran.trace.unloaded:
             return None
-        notes = [note for each in self.prepared.backends for note in each.mend(fault or "")]
+        notes = [note for each, own in used.items() for note in each.mend(fault or "", own)]
         return "; ".join(filter(None, (fault, *notes))) or None
 
     def without_exports(self) -> Target:

@@ -141,7 +141,7 @@ class Connection:
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
-        return _make_pool(self.host, verify=not (self._insecure or self._loopback))
+        return make_pool(self.host, verify=not (self._insecure or self._loopback))
 
     @cached_property
     def _end(self) -> float:
@@ -289,7 +289,8 @@ def _parse_challenge(text: str) -> dict[str, str]:
     return parse_keqv_list(list(parts))
 
 
-def _make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
+def make_pool(host: str, *, verify: bool) -> urllib3.PoolManager:
+    """Make connections to a host, with the certificates and the proxy that it needs."""
     context = make_context(host, verify=verify)
     if not verify:
         # The user chose this.

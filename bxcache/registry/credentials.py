@@ -186,8 +186,9 @@ def _run_helper(program: str, word: str, key: str, seconds: float) -> Answer | F
         return FoundLogin(trouble=why, hangs=True)
     except FileNotFoundError:
         return FoundLogin(trouble=f"`{program}` is not on PATH")
-    except OSError as error:
-        return FoundLogin(trouble=f"`{program}` cannot be run: {error.strerror or error}")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        return FoundLogin(trouble=f"{program!r} cannot be run: {why}")
 
 
 def _parse_entry(value: object) -> Login | None:

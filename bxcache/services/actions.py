@@ -14,17 +14,17 @@ import json
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from msgspec import Struct
 from urllib3.exceptions import HTTPError
 
 from bxcache.errors import Trouble
+from bxcache.registry.connection import make_pool
 from bxcache.services.actions_access import FIRST, TOKEN
 from bxcache.services.faults import ServiceError
-from bxcache.services.service import SECONDS_TO_ANSWER, SECONDS_TO_CONNECT, Stored
+from bxcache.services.service import LATE, SECONDS_TO_ANSWER, SECONDS_TO_CONNECT, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -36,8 +36,8 @@ _TIMEOUT = urllib3.Timeout(connect=SECONDS_TO_CONNECT, read=SECONDS_TO_ANSWER)
 _TWIRP = "twirp/github.actions.results.api.v1.CacheService"
 _BYTES = "application/octet-stream"
 _OK, _NOT_FOUND, _CONFLICT = 200, 404, 409
-_DONE, _DENIED = (_OK, 201), (401, 403)
-_ANSWERS = (*_DONE, 204, _NOT_FOUND, _CONFLICT)
+_DONE, _DENIED = (_OK, 201, 204), (401, 403)
+_ANSWERS = (*_DONE, _NOT_FOUND, _CONFLICT)
 _MOST_ATTEMPTS = 5
 _CAN_WRITE = 2
 
@@ -57,6 +57,7 @@ class ActionsService:
     def __init__(self, access: Access) -> None:
         """Take the access, without a request."""
         self._access = access
+        self._pools: dict[str, urllib3.PoolManager] = {}
         self.name = access.url.rstrip("/")
 
     def read(self, scope: str) -> Stored | None:
@@ -88,15 +89,16 @@ class ActionsService:
                 return False
             place = f"{self._first}caches/{created['cacheId']}"
             content = {"Content-Range": f"bytes 0-{len(data) - 1}/*", "Content-Type": _BYTES}
-            self._request("PATCH", place, {**self._headers, **content}, data)
-            self._request("POST", place, self._headers, json.dumps({"size": len(data)}).encode())
+            self._request("PATCH", place, {**self._headers, **content}, data, answers=_DONE)
+            size = json.dumps({"size": len(data)}).encode()
+            self._request("POST", place, self._headers, size, answers=_DONE)
             return True
         created = self._ask_second("CreateCacheEntry", {"key": key, "version": _VERSION})
         if not created.get("ok"):
             return False
         # https://learn.microsoft.com/rest/api/storageservices/put-blob
         kind = {"x-ms-blob-type": "BlockBlob", "Content-Type": _BYTES}
-        self._request("PUT", str(created["signed_upload_url"]), kind, data)
+        self._request("PUT", str(created["signed_upload_url"]), kind, data, answers=_DONE)
         done = {"key": key, "version": _VERSION, "size_bytes": len(data)}
         return bool(self._ask_second("FinalizeCacheEntryUpload", done)["ok"])
 
@@ -176,23 +178,21 @@ class ActionsService:
         url: str,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        answers: tuple[int, ...] = _ANSWERS,
     ) -> urllib3.BaseHTTPResponse:
-        reply = self._pool.request(
+        pool = self._open_pool(urlsplit(url).netloc)
+        reply = pool.request(
             method, url, headers=headers, body=body, timeout=_TIMEOUT, retries=False
         )
-        if reply.status in _ANSWERS:
+        if reply.status in answers:
             return reply
         trouble = Trouble.DENIED if reply.status in _DENIED else Trouble.SICK
         why = f"it answered {reply.status} {reply.reason or ''}".strip()
         raise ServiceError(self.name, "a request", why, trouble=trouble)
 
-    @cached_property
-    def _pool(self) -> urllib3.PoolManager:
-        url = urllib3.util.parse_url(self.name)
-        proxy = getproxies().get(url.scheme or "")
-        if not proxy or proxy_bypass(url.host or ""):
-            return urllib3.PoolManager()
-        return urllib3.proxy_from_url(proxy)
+    def _open_pool(self, host: str) -> urllib3.PoolManager:
+        # Several threads may open the same; the entries are on another host.
+        return self._pools.setdefault(host, make_pool(host, verify=True))
 
     @contextmanager
     def _explain(self, operation: str) -> Iterator[None]:
@@ -201,10 +201,10 @@ class ActionsService:
         except ServiceError as error:
             cause, trouble = error.cause, error.trouble
             raise ServiceError(self.name, operation, cause, trouble=trouble) from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             why = "its answer, or the job's token, is not in the expected form"
             raise ServiceError(self.name, operation, why, trouble=Trouble.SICK) from error
         except HTTPError as error:
             late = isinstance(error, urllib3.exceptions.TimeoutError)
-            why = "it did not answer in time" if late else "it cannot be reached"
+            why = LATE if late else "it cannot be reached"
             raise ServiceError(self.name, operation, why, trouble=Trouble.SICK) from error

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TOKEN = "ACTIONS_RUNTIME_TOKEN"  # noqa: S105  # a variable's name
 _URL, _URL_V2, _SERVICE_V2 = "ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_SERVICE_V2"
+_RECEIVER = "results-receiver.actions.githubusercontent.com"
+"""BuildKit takes this host for one of version 2."""
 _TRUE = ("1", "t", "true")
 FIRST, SECOND = 1, 2
 """The versions of the service's API."""
@@ -30,13 +32,18 @@ def find_access(settings: GhaSettings, environment: Mapping[str, str]) -> Access
     """Find how docker would reach the service; None where it would leave the cache out in silence.
 
     https://github.com/docker/buildx/blob/v0.29.1/build/opt.go
+    https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/gha/gha.go
     """
     token = environment.get(TOKEN)
-    version = settings.version or (
-        SECOND if environment.get(_SERVICE_V2, "").lower() in _TRUE else FIRST
-    )
-    second = settings.url_v2 or (environment.get(_URL_V2) if version == SECOND else None)
-    first = settings.url or environment.get(_URL) or environment.get(_URL_V2)
+    if not token:
+        return None
+    wants_second = environment.get(_SERVICE_V2, "").lower() in _TRUE
+    if settings.version is not None:
+        wants_second = settings.version == SECOND
+    second = settings.url_v2 or (environment.get(_URL_V2) if wants_second else None)
     if settings.version != FIRST and second:
-        return Access(second, SECOND, token) if token else None
-    return Access(first, FIRST, token) if token and first else None
+        return Access(second, SECOND, token)
+    first = settings.url or environment.get(_URL) or environment.get(_URL_V2)
+    if not first:
+        return None
+    return Access(first, settings.version or (SECOND if _RECEIVER in first else FIRST), token)

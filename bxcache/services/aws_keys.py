@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 _ID, _KEY, _TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 
+_ROLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
 
 class AwsKeys(Struct, frozen=True):
     """Credentials, with where they come from."""
@@ -34,11 +40,12 @@ def find_keys(environment: Mapping[str, str]) -> AwsKeys | None:
     if environment.get(_ID) and environment.get(_KEY):
         token = environment.get(_TOKEN) or None
         return AwsKeys(_ID, environment[_ID], environment[_KEY], token)
-    named = environment.get("AWS_SHARED_CREDENTIALS_FILE")
-    path = Path(named).expanduser() if named else _find_home(environment) / ".aws" / "credentials"
+    home = environment.get("HOME") or "/nonexistent"
+    path = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials")
     profile = environment.get("AWS_PROFILE") or "default"
     parser = ConfigParser(interpolation=None)
-    with suppress(OSError, Error, ValueError):
+    with suppress(OSError, Error, ValueError, RuntimeError):
+        path = path.expanduser()
         parser.read_string(path.read_text(encoding="utf-8"))
         found = parser[profile] if parser.has_section(profile) else {}
         if found.get("aws_access_key_id") and found.get("aws_secret_access_key"):
@@ -51,8 +58,18 @@ def find_keys(environment: Mapping[str, str]) -> AwsKeys | None:
     return None
 
 
-def _find_home(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("HOME") or "/nonexistent")
+def find_source(environment: Mapping[str, str]) -> str:
+    """Where credentials come from, for people; empty without any."""
+    keys = find_keys(environment)
+    return keys.source if keys is not None else find_role(environment)
+
+
+def find_role(environment: Mapping[str, str]) -> str:
+    """The variable that names a role whose credentials a service gives; empty without one.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+    """
+    return next((name for name in _ROLES if environment.get(name)), "")
 
 
 def find_region(settings: S3Settings, environment: Mapping[str, str]) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
@@ -12,19 +14,20 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 
 from bxcache.errors import Trouble
 from bxcache.services.faults import ServiceError
-from bxcache.services.service import SECONDS_TO_ANSWER, SECONDS_TO_CONNECT, Stored
+from bxcache.services.service import LATE, SECONDS_TO_ANSWER, SECONDS_TO_CONNECT, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
+_AT_ONCE = 8
 _PAGE = 1000
 """How many objects one request lists."""
 _ANSWERED = re.compile(r"status code: (?P<status>\d{3}[^:\n]*)(?::\s*(?P<body>.*))?", re.DOTALL)
 _XML = re.compile(r"<(?P<name>Code|Message)>(?P<text>[^<]*)</")
 _FAILURES = {
-    "Timeout": "it did not answer in time",
+    "Timeout": LATE,
     "Connect": "it cannot be reached",
 }
 _KIND = re.compile(r"HttpError \{\s*kind: (?P<kind>\w+)")
@@ -81,16 +84,27 @@ class ObjectService:
             self._store.delete(f"{self._folder}{scope}")
 
     def remove_damaged(self, sizes: Mapping[str, int], suspects: Container[str]) -> int:
-        damaged = []
+        def find(digest: str) -> list[str]:
+            path = f"{self._layers}{digest}"
+            with suppress(FileNotFoundError):
+                if self._store.head(path)["size"] != sizes[digest]:
+                    return [path]
+                if digest in suspects and self._compute_digest(path) != digest:
+                    return [path]
+            return []
+
         with self._explain("looking for damaged layers"):
-            for digest, size in sizes.items():
-                path = f"{self._layers}{digest}"
-                with suppress(FileNotFoundError):
-                    if self._store.head(path)["size"] != size or digest in suspects:
-                        damaged.append(path)
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                damaged = [path for found in pool.map(find, sizes) for path in found]
             if damaged:
                 self._store.delete(damaged)
         return len(damaged)
+
+    def _compute_digest(self, path: str) -> str:
+        hashed = hashlib.sha256()
+        for chunk in self._store.get(path).stream():
+            hashed.update(chunk)
+        return f"sha256:{hashed.hexdigest()}"
 
     def list_scopes(self) -> list[str]:
         folder, slash, rest = self._folder.rpartition("/")

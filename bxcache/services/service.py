@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from bxcache.errors import StoreError
+from bxcache.errors import StoreError, Trouble
 from bxcache.services.cache_document import parse_cache
 from bxcache.services.faults import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from bxcache.oci.graph import Cache
 
-SECONDS_TO_ANSWER, SECONDS_TO_CONNECT = 5, 3
-"""How long a request may take."""
+SECONDS_TO_ANSWER, SECONDS_TO_CONNECT, SECONDS_IN_ALL = 5, 3, 10
+"""How long a request may take, and a lookup with several requests."""
+LATE = "it did not answer in time"
 
 
 class Stored(Struct, frozen=True, dict=True):
@@ -78,6 +81,24 @@ class Service(Protocol):
 
     def list_scopes(self) -> list[str]:
         """List the names of scopes, as many as one request returns; empty if unknown."""
+
+
+def look_up_all(service: Service, scopes: Iterable[str]) -> dict[str, Sighting]:
+    """Look scopes up at once; one whose answer never ends does not hold up the others for ever."""
+    late = ServiceError(service.name, "looking it up", LATE, trouble=Trouble.SICK)
+    found = dict.fromkeys(scopes, Sighting(error=late))
+
+    def look(scope: str) -> None:
+        found[scope] = look_up(service, scope)
+
+    # These end with the process at the latest.
+    threads = [Thread(target=look, args=(scope,), daemon=True) for scope in found]
+    for each in threads:
+        each.start()
+    end = time.monotonic() + SECONDS_IN_ALL
+    for each in threads:
+        each.join(max(0.0, end - time.monotonic()))
+    return dict(found)
 
 
 def look_up(service: Service, scope: str) -> Sighting:

@@ -82,10 +82,12 @@ class Directory:
     @property
     def is_plain_cache(self) -> bool:
         """Whether it has what plain buildx exports, and nothing else."""
-        if self.is_store or not self.path.is_dir():
-            return False
-        names = {path.name for path in self.path.iterdir()} - _IGNORED
-        return INDEX_NAME in names and not self._list_strangers(names)
+        # Another check says why a directory cannot be read.
+        with suppress(OSError):
+            if not self.is_store and self.path.is_dir():
+                names = {path.name for path in self.path.iterdir()} - _IGNORED
+                return INDEX_NAME in names and not self._list_strangers(names)
+        return False
 
     def _has_own(self, name: str) -> bool:
         """Whether a file exists with the content that bxcache writes."""

@@ -40,6 +40,7 @@ class CacheService:
     Attributes:
         token: the only token that it accepts.
         entries: the content of each finished entry by key, the oldest first.
+        answer: what it answers instead of its own answers, if anything.
         fail: gets the method and path of a request, and may return the status to refuse it with.
     """
 
@@ -48,6 +49,7 @@ class CacheService:
         self.entries: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.fail: Callable[[str, str], int | None] = lambda _method, _path: None
+        self.answer: bytes | None = None
         self.uploads: dict[str, dict[str, bytes]] = {}
         self.keys: list[str] = []
 
@@ -109,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         refused = self.service.fail(self.command, path)
         if refused is not None:
             self._answer(refused)
+        elif self.service.answer is not None:
+            self._answer(HTTPStatus.OK, self.service.answer)
         elif path.startswith("/blob/"):
             self._serve_blob(int(path.removeprefix("/blob/")), body)
         elif self.headers.get("Authorization") != f"Bearer {self.service.token}":

@@ -124,6 +124,7 @@ def test_a_builder_is_created_where_none_can_export(
     found = find_problems(examine(classic, folder=project, status=UNHEALTHY))
     assert {*found} == {"export"}
     assert "classic image store" in found["export"]["found"]
+    assert found["export"]["why"] == "`local` caches are not saved"
     assert CREATE in found["export"]["remedy"]
     assert found["export"]["fixable"]
     image = load_builder_image(engine)
@@ -410,6 +411,11 @@ def test_a_bucket_is_asked(machine: Machine, s3: S3, project: Path) -> None:
     (export,) = find_problems(found).values()
     assert export["found"] == "docker's own builder has no `s3` caches"
     assert "`bxcache builder up`" in export["remedy"]
+    fine = [each["found"] for each in found["findings"] if each["status"] == "ok"]
+    (saves,) = (each for each in fine if each.startswith("the builder can save"))
+    assert saves.endswith(
+        "`local`, `registry`, `inline` and `gha` caches, in the containerd image store"
+    )
     assert {"service", "login"} <= list_checks(found)
     wrong = {**job, "AWS_SECRET_ACCESS_KEY": "wrong-secret-key"}
     refused = examine(machine, folder=project, status=UNHEALTHY, **wrong)

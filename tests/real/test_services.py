@@ -344,17 +344,22 @@ def test_a_strangers_file_never_writes(
 
 
 def test_a_strangers_file_reaches_no_credentials(
-    machine: Machine, project: Path, tmp_path: Path
+    machines: MakeMachine, project: Path, tmp_path: Path
 ) -> None:
     """An untrusted build ignores an `s3` of its file, and asks its address for nothing."""
-    event = pull("topic", tmp_path / "ci", head=FORK)
+    machine = machines("remote")
+    event: dict[str, Any] = {**pull("topic", tmp_path / "ci", head=FORK)}
+    keys: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "canary-4711"}
     with FaultyProxy("127.0.0.1:1") as proxy:
+        proxy.fail(fault=FORBIDDEN)
         url = f"http://{proxy.address}"
         table = f'type = "s3"\nbucket = "cache"\nregion = "x"\nendpoint_url = "{url}"\n'
         (project / "bxcache.toml").write_text(f"[[cache.backends]]\n{table}")
-        keys: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "canary-4711"}
-        done = machine.build("--output", "type=cacheonly", folder=project, **{**event, **keys})
+        words = ("--output", "type=cacheonly")
+        done = machine.build(*words, folder=project, **{**event, **keys})
         assert (done["caches"], proxy.requests) == ([], [])
+        machine.build(*words, folder=project, **keys)
+        assert proxy.requests
 
 
 def test_a_job_without_a_token_is_warned(machine: Machine, project: Path) -> None:

@@ -166,16 +166,31 @@ OLD = Builder("old", "docker-container", (Node("old0", "running", "v0.11.6"),))
 def test_a_builder_without_cache_export_still_builds(found: Capabilities, why: str) -> None:
     """A builder that cannot save a cache causes only a warning, with the command that fixes it."""
     check_reachable(found)
-    seen = explain_inline_only(found)
+    seen = explain_inline_only(found, "bxcache")
     assert seen is not None
     assert why in seen
     assert seen.count("`bxcache.bring_up_builder()`") == 1
 
 
+@pytest.mark.parametrize(
+    ("driver", "advice"),
+    [
+        ("docker-container", '`bxcache.remove_builder("old")`, then `bxcache.bring_up_builder()`'),
+        ("kubernetes", '`bxcache.remove_builder("old")`, then `bxcache.bring_up_builder()`'),
+        ("remote", "update `buildkitd` on its nodes"),
+    ],
+)
+def test_a_builder_that_is_up_keeps_its_old_buildkit(driver: str, advice: str) -> None:
+    """Bringing up the builder that is up already would not help, so it has to be created anew."""
+    seen = explain_inline_only(replace(GOOD, builder=replace(OLD, driver=driver)), "old")
+    assert seen is not None
+    assert seen.endswith(advice)
+
+
 def test_a_fully_capable_builder_causes_no_warning() -> None:
     """A containerd image store or an unknown version causes no warning."""
-    assert not explain_inline_only(GOOD)
-    assert not explain_inline_only(replace(GOOD, engine="dev"))
+    assert not explain_inline_only(GOOD, "bxcache")
+    assert not explain_inline_only(replace(GOOD, engine="dev"), "bxcache")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 import bxcache
 from bxcache.backends.clock import judge_clock, judge_newest
+from bxcache.backends.declared import list_backends
 from bxcache.backends.finding import Finding, Status, fine
 from bxcache.backends.local_findings import diagnose_store, judge_health, judge_space
+from bxcache.buildx.capabilities import parse_builder
 from bxcache.buildx.driver import Examination
 from bxcache.cli.main import run
 from bxcache.console.doctor import render_diagnosis
@@ -23,8 +25,8 @@ from bxcache.pipeline.doctor import diagnosis
 from bxcache.pipeline.doctor.checks import Check, Pending, run_checks
 from bxcache.pipeline.doctor.diagnosis import Diagnosis, Mended
 from bxcache.pipeline.doctor.docker import Wanted, judge_docker
+from bxcache.pipeline.doctor.project import open_project
 from bxcache.process import Answer
-from bxcache.registry.credentials import Login
 from bxcache.store.collection import Limits
 from bxcache.store.health import Health
 from bxcache.store.store import Store
@@ -240,13 +242,15 @@ OLD_ENGINE = Answer(
 )
 DEAD = Answer(0, "Name:   default\nDriver: docker\nError: cannot connect\n", "")
 NOBODY = Answer(1, "", 'ERROR: no builder "x" found')
+GHA = '[[cache.backends]]\ntype = "gha"\n'
+NEEDS = Wanted(kinds=("local",), cost=ERROR)
 FINE = {"docker": OK, "buildx": OK, "engine": OK}
 
 
 @pytest.mark.parametrize(
     ("changes", "wanted", "expected"),
     [
-        ({}, Wanted(), {**FINE, "builder": OK, "export": OK}),
+        ({}, NEEDS, {**FINE, "builder": OK, "export": OK}),
         ({"version": None}, Wanted(), {"engine": ERROR}),
         ({"version": NO_ENGINE, "inspect": DEAD}, Wanted(), {**FINE, "engine": ERROR}),
         (
@@ -260,13 +264,17 @@ FINE = {"docker": OK, "buildx": OK, "engine": OK}
         ({"inspect": None}, Wanted("far"), {**FINE, "builder": ERROR}),
         ({"inspect": NOBODY}, Wanted("x", "BUILDX_BUILDER"), {**FINE, "builder": ERROR}),
         ({"inspect": NOBODY}, Wanted("x", "`[builder]`", True), {**FINE, "builder": ERROR}),  # noqa: FBT003
-        ({"inspect": CLASSIC}, Wanted(), {**FINE, "builder": OK, "export": ERROR}),
+        ({"inspect": CLASSIC}, NEEDS, {**FINE, "builder": OK, "export": ERROR}),
         ({"inspect": CLASSIC}, Wanted(cost=OK), {**FINE, "builder": OK, "export": OK}),
-        ({"inspect": CLASSIC}, Wanted(cost=WARNING), {**FINE, "builder": OK, "export": WARNING}),
-        ({"version": OLD_ENGINE}, Wanted(), {**FINE, "builder": OK, "export": ERROR}),
+        (
+            {"inspect": CLASSIC},
+            replace(NEEDS, cost=WARNING),
+            {**FINE, "builder": OK, "export": WARNING},
+        ),
+        ({"version": OLD_ENGINE}, NEEDS, {**FINE, "builder": OK, "export": ERROR}),
         (
             {"inspect": Answer(0, TWO_NODES.replace("v0.25.1", "v0.12.5"), "")},
-            Wanted(),
+            NEEDS,
             {**FINE, "builder": OK, "export": ERROR},
         ),
         ({"inspect": Answer(0, TWO_NODES, "")}, Wanted(), {**FINE, "builder": OK, "export": OK}),
@@ -282,7 +290,8 @@ def test_dockers_answers_are_judged(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "fixable"), [(Wanted(), True), (Wanted("x", "BUILDX_BUILDER"), False)]
+    ("wanted", "fixable"),
+    [(NEEDS, True), (replace(NEEDS, builder="x", named_by="BUILDX_BUILDER"), False)],
 )
 def test_a_builder_is_only_made_where_builds_would_use_it(
     wanted: Wanted,
@@ -294,6 +303,79 @@ def test_a_builder_is_only_made_where_builds_would_use_it(
     assert found.fixable == fixable
     assert ("BUILDX_BUILDER" in found.remedy) != fixable
     assert "bxcache.bring_up_builder()" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("inspect", "wanted", "found", "why"),
+    [
+        (
+            HEALTHY.inspect,
+            NEEDS,
+            "save `local`, `registry`, `inline` and `gha` caches, in the containerd image store",
+            "",
+        ),
+        (
+            Answer(0, TWO_NODES, ""),
+            NEEDS,
+            "save `local`, `registry`, `inline`, `gha`, `s3` and `azblob` caches",
+            "",
+        ),
+        (
+            CLASSIC,
+            Wanted(kinds=("s3",), cost=ERROR),
+            "save only `inline` caches",
+            "`s3` caches are not saved",
+        ),
+        (
+            CLASSIC,
+            Wanted(kinds=("gha", "local"), cost=WARNING),
+            "save only `inline` caches",
+            "`gha` and `local` caches are not saved",
+        ),
+    ],
+)
+def test_kinds_of_caches_are_named(inspect: Answer, wanted: Wanted, found: str, why: str) -> None:
+    """A builder is fine with the kinds that it can save; without, the declared ones are named."""
+    judged = [*judge_docker(replace(HEALTHY, inspect=inspect), wanted)][-1]
+    assert (judged.check, judged.why) == ("export", why)
+    assert judged.found.partition("can ")[2] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "kinds", "cost"),
+    [
+        ("", "bxcache", ("local",), ERROR),
+        ('[builder]\nname = "own"\n', "own", ("local",), ERROR),
+        (GHA * 2, "bxcache", ("gha",), ERROR),
+        (
+            f'{GHA}[[cache.backends]]\ntype = "inline"\nref = "example.com/app"\n',
+            "bxcache",
+            ("gha",),
+            WARNING,
+        ),
+    ],
+)
+def test_a_project_says_which_builder_and_kinds_it_wants(
+    text: str, own: str, kinds: tuple[str, ...], cost: Status, here: Path
+) -> None:
+    """The declared builder, or the default one, can be brought up; each declared kind counts once,
+    unless every builder can save it."""
+    (here / "bxcache.toml").write_text(text)
+    project = open_project(here, None)
+    wanted = diagnosis._find_wanted(project, list_backends(project.setup))
+    assert (wanted.own, wanted.kinds, wanted.cost) == (own, kinds, cost)
+
+
+@pytest.mark.parametrize("named_by", ["", "BUILDX_BUILDER", "`[builder]`"])
+def test_a_builder_that_is_up_is_not_mended_by_bringing_it_up(named_by: str) -> None:
+    """The one that would be brought up keeps its old BuildKit, until a person has it removed."""
+    old = Answer(0, TWO_NODES.replace("v0.25.1", "v0.12.5"), "")
+    name = parse_builder(old.stdout).name
+    wanted = replace(NEEDS, builder=name if named_by else "", named_by=named_by, own=name)
+    found = [*judge_docker(replace(HEALTHY, inspect=old), wanted, make=lambda: ())][-1]
+    assert (found.check, found.status, found.fixable) == ("export", ERROR, False)
+    remove = f'`bxcache.remove_builder("{name}")`, then `bxcache.bring_up_builder()`'
+    assert found.remedy.endswith(remove)
 
 
 @pytest.mark.parametrize(
@@ -528,9 +610,9 @@ def test_a_secret_of_the_environment_is_in_no_finding(
     secret = "correct-horse-battery"
     monkeypatch.setenv("REGISTRY_TOKEN", secret)
     monkeypatch.setenv("BXCACHE_CACHE_WRITE", secret)
-    document = bxcache.diagnose(directory=here).to_dict()
-    assert secret not in json.dumps(document)
-    assert Login("u", secret).secret == secret
+    document = json.dumps(bxcache.diagnose(directory=here).to_dict())
+    assert secret not in document
+    assert "***" in document
 
 
 @pytest.mark.parametrize(

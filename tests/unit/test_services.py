@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,11 +28,14 @@ from bxcache.pipeline.given_caches import (
     refuse_shown_secrets,
 )
 from bxcache.place.scope import Owner, Scope
+from bxcache.services.actions import ActionsService
 from bxcache.services.actions_access import Access, find_access
 from bxcache.services.aws_keys import AwsKeys, find_keys, find_region
 from bxcache.services.cache_document import parse_cache, restore_annotations
 from bxcache.services.faults import ServiceError
-from bxcache.services.service import Sighting, Stored
+from bxcache.services.s3 import find_endpoint
+from bxcache.services.service import Sighting, Stored, look_up, look_up_all
+from tests.engines.cache_service import CacheService, make_token
 from tests.support.backends import make_backend
 
 if TYPE_CHECKING:
@@ -64,13 +70,22 @@ ATTRIBUTES: list[tuple[str, str, Any, dict[str, str], list[Any]]] = [
         {"repository": "acme/shop", "ghtoken": JOB["GITHUB_TOKEN"]},
         ["shop", "a/b/c", ""],
     ),
-    ("gha", "timeout", "20m", {"timeout": "1200s"}, ["long", -1]),
+    ("gha", "timeout", "20m", {"timeout": "1200000ms"}, ["long", -1]),
     ("s3", "bucket", "my.bucket-1", {"bucket": "my.bucket-1"}, ["My_Bucket", "a", "", "a" * 64]),
     ("s3", "region", "us-east-1", {"region": "us-east-1"}, ["US East", ""]),
     ("s3", "prefix", "ci/app/", {"prefix": "ci/app/"}, ["/ci", "a//b", "../x", "a;b", "a,b"]),
     ("s3", "blobs_prefix", "b/", {"blobs_prefix": "b/"}, ["/b", 1]),
     ("s3", "manifests_prefix", "m/", {"manifests_prefix": "m/"}, ["./m"]),
-    ("s3", "endpoint_url", URL, {"endpoint_url": URL}, ["s3.example.com", "https://k:s@x"]),
+    (
+        "s3",
+        "endpoint_url",
+        URL,
+        {"endpoint_url": URL},
+        [
+            *("s3.example.com", "https://k:s@x", "http://x:abc", "http://x:99999", "http://a b"),
+            *("http://a%b", "http://[::1", "https://", "http://x/\n"),
+        ],
+    ),
     ("s3", "use_path_style", True, {"use_path_style": "true"}, ["yes", 1]),
     ("s3", "touch_refresh", "12h", {"touch_refresh": "43200s"}, ["soon", "12"]),
     ("s3", "upload_parallelism", 8, {"upload_parallelism": "8"}, [0, -1, "8"]),
@@ -194,10 +209,12 @@ def test_what_does_not_belong_there_is_explained(kind: str, name: str, words: st
     assert "hunter2" not in message
 
 
-# As `addGithubToken` and `isActive` of buildx decide:
-# https://github.com/docker/buildx/blob/v0.29.1/util/buildflags/cache.go
+# As `addGithubToken` and `isActive` of buildx, and `getConfig` of BuildKit decide:
+# https://github.com/docker/buildx/blob/v0.29.1/build/opt.go
+# https://github.com/moby/buildkit/blob/v0.25.2/cache/remotecache/gha/gha.go
 T, V1, V2 = "ACTIONS_RUNTIME_TOKEN", "ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL"
 ON = "ACTIONS_CACHE_SERVICE_V2"
+RECEIVER = "https://results-receiver.actions.githubusercontent.com/"
 ACCESS: list[tuple[dict[str, str], dict[str, Any], Access | None]] = [
     ({}, {}, None),
     ({V1: "u1", V2: "u2"}, {}, None),
@@ -210,6 +227,10 @@ ACCESS: list[tuple[dict[str, str], dict[str, Any], Access | None]] = [
     ({T: "t"}, {"url": URL}, Access(URL, 1, "t")),
     ({T: "t", V1: "u1"}, {"url_v2": URL}, Access(URL, 2, "t")),
     ({T: "t", V1: "u1", ON: "nonsense"}, {}, Access("u1", 1, "t")),
+    ({T: "t", V1: "u1"}, {"version": 2}, Access("u1", 2, "t")),
+    ({T: "t", V2: "u2"}, {}, Access("u2", 1, "t")),
+    ({T: "t", V2: RECEIVER}, {}, Access(RECEIVER, 2, "t")),
+    ({T: "", V1: "u1"}, {}, None),
 ]
 
 
@@ -328,9 +349,144 @@ def test_credentials_leave_this_machine_only_on_request(
         assert ("secret_access_key" not in attributes) == forwarded
         assert attributes.get("secret_access_key", "") == ""
     (note,) = backend.list_notes(Config().build, Path())
-    assert ("passes the credentials of" in note) == forwarded
+    assert ("docker passes the credentials of" in note) == forwarded
+    assert ("the builder uses its own" in note) != forwarded
     assert JOB["AWS_SECRET_ACCESS_KEY"] not in note
     assert JOB["AZURE_STORAGE_KEY"] not in note
+
+
+@pytest.mark.parametrize("kind", ["s3", "azblob"])
+def test_without_credentials_of_this_job_the_builder_uses_its_own(kind: str) -> None:
+    """Docker could find more than bxcache sees, so it passes nothing on that no note names."""
+    backend = make(kind, {"AZURE_CLIENT_SECRET": "x", "HOME": "/nonexistent"})
+    attributes = dict(backend.import_flag(Candidate(backend, SCOPE.name, "")).attributes)
+    assert attributes.get("secret_access_key", "") == ""
+    assert ("secret_access_key" in attributes) == (kind == "s3")
+    (note,) = backend.list_notes(Config().build, Path())
+    assert note.startswith("the builder uses its own credentials")
+    asked = make("s3", {"HOME": "/nonexistent"}, credentials="job")
+    assert "secret_access_key" not in dict(asked.list_attributes())
+    assert "credentials of what docker finds" in next(asked.list_notes(Config().build, Path()))
+
+
+def test_docker_passes_the_token_of_a_job_on_to_any_builder() -> None:
+    """A note says so, and the file of a stranger does not make it happen."""
+    for driver in ("docker", "remote"):
+        (note,) = make("gha", driver=driver).list_notes(Config().build, Path())
+        assert note.startswith("docker passes the credentials of ACTIONS_RUNTIME_TOKEN")
+    strangers = make("gha", driver="remote")
+    strangers.read_only = "as its file says"
+    (trouble,) = strangers.list_troubles(saves=True)
+    assert "the file of an untrusted build does not send this job's token elsewhere" in trouble
+    assert strangers.judge(Candidate(strangers, SCOPE.name, "")).there is False
+
+
+@pytest.mark.parametrize(
+    ("buildx", "buildkit", "job", "usable"),
+    [
+        ("0.21.0", "v0.20.0", JOB, True),
+        ("", "v0.20.0", JOB, True),
+        ("0.20.1", "v0.20.0", JOB, False),
+        ("0.21.0", "v0.19.0", JOB, False),
+        ("0.20.1", "v0.19.0", {"ACTIONS_RUNTIME_TOKEN": "t", "ACTIONS_CACHE_URL": URL}, True),
+    ],
+)
+def test_what_does_not_know_version_2_is_not_used(
+    buildx: str,
+    buildkit: str,
+    job: dict[str, str],
+    usable: bool,  # noqa: FBT001
+) -> None:
+    """Earlier buildx and BuildKit leave version 2 of GitHub's service out in silence."""
+    backend = make("gha", job)
+    found = engine("docker-container")
+    nodes = (replace(found.builder.nodes[0], version=buildkit),)
+    backend.use_builder(replace(found, buildx=buildx, builder=replace(found.builder, nodes=nodes)))
+    assert bool(backend.plan_save(Wish(SCOPE), ()).saves) == usable
+    assert any("version 2" in each for each in backend.list_troubles(saves=True)) != usable
+
+
+# As AWS's client for Go addresses them; buckets with dots have no certificate as hosts.
+ADDRESSES: list[tuple[dict[str, Any], str, bool]] = [
+    ({}, "https://cache.s3.eu-central-1.amazonaws.com", True),
+    ({"region": "cn-north-1"}, "https://cache.s3.cn-north-1.amazonaws.com.cn", True),
+    ({"bucket": "my.cache"}, "https://s3.eu-central-1.amazonaws.com", False),
+    ({"endpoint_url": "https://s3.example.com"}, "https://cache.s3.example.com", True),
+    ({"endpoint_url": "http://s3.local:9000"}, "http://cache.s3.local:9000", True),
+    (
+        {"endpoint_url": "http://s3.local:9000", "use_path_style": True},
+        "http://s3.local:9000",
+        False,
+    ),
+    ({"endpoint_url": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000", False),
+    ({"endpoint_url": "http://[::1]:9000"}, "http://[::1]:9000", False),
+    ({"use_path_style": True}, "https://cache.s3.eu-central-1.amazonaws.com", True),
+]
+
+
+@pytest.mark.parametrize(("given", "address", "is_hosted"), ADDRESSES, ids=str)
+def test_a_bucket_is_where_docker_looks_for_it(
+    given: dict[str, Any],
+    address: str,
+    is_hosted: bool,  # noqa: FBT001
+) -> None:
+    """The address of a bucket is that of BuildKit's client."""
+    settings = S3Settings(type="s3", **{"bucket": "cache", "region": "eu-central-1", **given})
+    assert find_endpoint(settings, settings.region or "") == (address, is_hosted)
+
+
+def test_bad_variables_of_aws_are_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that the library refuses leaves the cache out, with the reason."""
+    monkeypatch.setenv("AWS_S3_EXPRESS", "maybe")
+    backend = make("s3")
+    assert backend.plan_save(Wish(SCOPE), ()).saves == ()
+    (trouble,) = backend.list_troubles(saves=True)
+    assert "a variable with `AWS_` is not valid" in trouble
+    assert find_keys({"AWS_SHARED_CREDENTIALS_FILE": "~no-such-user-here/c"}) is None
+
+
+def test_a_lookup_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup whose answer never ends is an error, and the others have their results."""
+    monkeypatch.setattr("bxcache.services.service.SECONDS_IN_ALL", 0.1)
+    hangs = threading.Event()
+
+    class Slow(SimpleNamespace):
+        def read(self, scope: str) -> Stored | None:
+            if scope == "slow":
+                hangs.wait()
+            return None
+
+    slow: Any = Slow(name="slow")
+    found = look_up_all(slow, ["slow", "fast"])
+    hangs.set()
+    assert found["slow"].error is not None
+    assert found["slow"].error.trouble is Trouble.SICK
+    assert found["fast"] == Sighting()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "blamed"),
+    [
+        ("s3", "failed to copy: operation error S3: GetObject, NoSuchKey", True),
+        ("s3", "failed to fetch https://acme.blob.core.windows.net/x", False),
+        (
+            "azblob",
+            "GET https://acme.blob.core.windows.net/buildkit-cache/ci%2Fblobs%2Fsha256:0",
+            True,
+        ),
+        ("azblob", "failed to load https://acme.blob.core.windows.net/files/x", False),
+        ("gha", f"GET {URL}/twirp/x", True),
+        ("gha", "GET https://productionresultssa1.blob.core.windows.net/actions-cache/x", True),
+        ("gha", "httpReadSeeker: Get https://acr1.blob.core.windows.net/x: i/o timeout", False),
+    ],
+)
+def test_only_its_own_errors_are_blamed_on_a_cache(
+    kind: str,
+    error: str,
+    blamed: bool,  # noqa: FBT001
+) -> None:
+    """An error of a base image or of an ADD is not one of the cache, and no reason to run again."""
+    assert make(kind).blames(error) == blamed
 
 
 @pytest.mark.parametrize("kind", [*NEEDED])
@@ -488,3 +644,51 @@ def test_a_reset_that_buildx_ignores_is_noted(
     """buildx before 0.31 ignores `reset` in silence."""
     found = [*list_ignored(words, lambda: f"github.com/docker/buildx {version} x")]
     assert bool(found) == warned
+
+
+BAD_ANSWERS = [b"", b"null", b"[]", b"{}", b"[" * 100_000, b'{"ok": true}', b"\xff"]
+BAD_TOKENS = ["", "x", "a.b.c", make_token({"refs/heads/main": 3}).replace(".", "", 1)]
+
+
+@pytest.mark.parametrize("data", BAD_ANSWERS, ids=str)
+@pytest.mark.parametrize("job", ["job", "first_job"])
+def test_any_answer_of_githubs_service_is_a_result(data: bytes, job: str) -> None:
+    """An answer that is not in the expected form is nothing there, or an error that says so."""
+    with CacheService() as service:
+        access = find_access(GhaSettings(type="gha"), getattr(service, job))
+        assert access is not None
+        service.answer = data
+        found = look_up(ActionsService(access), SCOPE.name)
+    assert found.stored is None
+    assert found.error is None or found.error.trouble is Trouble.SICK
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS)
+def test_a_bad_token_is_an_error(token: str) -> None:
+    """A token that is not one of a job is an error, and no text shows it."""
+    found = look_up(ActionsService(Access("http://127.0.0.1:1", 2, token)), SCOPE.name)
+    assert found.error is not None
+    assert "the job's token, is not in the expected form" in found.error.message
+
+
+def fail_with(method: str, status: int, asked: str, _path: str) -> int | None:
+    """Answer requests of a method with a status."""
+    return status if asked == method else None
+
+
+@pytest.mark.parametrize("job", ["job", "first_job"])
+def test_a_refused_upload_is_an_error(job: str) -> None:
+    """An upload that the service does not take is never one that was saved."""
+    with CacheService() as service:
+        access = find_access(GhaSettings(type="gha"), getattr(service, job))
+        assert access is not None
+        method = "PUT" if job == "job" else "PATCH"
+        for status in (404, 409, 500):
+            service.fail = partial(fail_with, method, status)
+            with pytest.raises(ServiceError, match=str(status)):
+                ActionsService(access).write(SCOPE.name, b"data")
+        service.fail = partial(fail_with, "", 0)
+        ActionsService(access).write(SCOPE.name, b"data")
+        found = ActionsService(access).read(SCOPE.name)
+        assert found is not None
+        assert found.data == b"data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bxcache.config.guard import find_rule
 from bxcache.config.loading import load_setup
 from bxcache.config.models import BuildSettings, CacheSettings, Config, GateSettings, PlaceSettings
 from bxcache.errors import ConfigError
+from bxcache.pipeline.entry import ask_docker
 from bxcache.pipeline.request import BuildRequest
 from bxcache.place.trust import decide_trust
 from bxcache.store.collection import Limits
@@ -516,3 +518,34 @@ def test_a_config_file_that_links_elsewhere_is_ignored(checkout: Path, tmp_path:
     assert {each.key for each in trust.refused} == {"build.target", "cache.strict"}
     own = load_setup(checkout, {"BXCACHE_CONFIG": str(other)})
     assert decide_trust(where, own, checkout)[0].config.build.target == "x"
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [
+        ("", True),
+        ("[build]\nload = true\n", True),
+        ("[build]\nbuilder = 'prod'\n", False),
+        ("[builder]\nname = 'prod'\n", False),
+        ("[builder]\n", False),
+    ],
+)
+def test_no_builder_that_a_file_names_is_asked_before_it_is_trusted(
+    file: str,
+    asked: bool,  # noqa: FBT001
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Docker would reach the builder's nodes; whether the file counts is known only later."""
+    names: list[str] = []
+
+    def ask(builder: str, *, fresh: bool) -> nullcontext[bool]:
+        names.append(builder)
+        return nullcontext(fresh)
+
+    monkeypatch.setattr("bxcache.pipeline.entry.ask_ahead", ask)
+    (checkout / "bxcache.toml").write_text(file)
+    with ask_docker(BuildRequest(directory=checkout), fresh=True):
+        assert names == ([""] if asked else [])
+    with ask_docker(BuildRequest(options={"builder": "own"}, directory=checkout), fresh=True):
+        assert names[-1] == "own"

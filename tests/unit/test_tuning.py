@@ -71,25 +71,50 @@ def test_reuse_saves_what_the_steps_took_less_their_fetching() -> None:
 
 def test_a_stage_that_is_cheaper_to_execute_has_a_setting() -> None:
     """Fetching took 2 x 2.5 s, executing would have taken 2 x 0.2 s: 4.6 s were lost."""
-    own = tune(WARM, WARM, FIRST)["app"]
+    found = tune_stages([WARM, WARM, FIRST])
+    own = {each.stage: each for each in found.stages}["app"]
     assert (own.saved, own.worth) == (-4.6, Worth.NO)
-    assert own.setting == 'no_cache_filter = ["app"]'
+    assert found.setting == 'no_cache_filter = ["app"]'
+
+
+def test_stages_that_are_cheaper_to_execute_have_one_setting_together() -> None:
+    """A key can be in a table once, so two stages are in one list, which adds to the user's; each
+    has the size that a build would save again, 1000 bytes and an unknown one."""
+    stages = make_stages(("deps", 1, "base"), ("app", 3, "base"))
+    warm, first = (
+        each.model_copy(update={"stages": stages})
+        for each in (
+            build(deps(REUSED, 25.0), app(REUSED, 2.5, "")),
+            build(deps(EXECUTED, 20.0), app(EXECUTED, 0.2), imported=False),
+        )
+    )
+    found = tune_stages([warm, warm, first])
+    assert found.setting == found.to_dict()["setting"] == 'no_cache_filter = ["deps", "app"]'
+    setting = '`no_cache_filter = ["deps", "app"]` in `[build]`'
+    again = "a build that executes them and saves its cache saves these layers again"
+    assert render_tuning(found).splitlines()[-3:] == [
+        f"deps: fetching its layers took 10.0 s longer than executing its steps; {again} (1.0 kB)",
+        f"app: fetching its layers took 4.6 s longer than executing its steps; {again}",
+        f"{setting} executes such stages in each build; add to what is set there",
+    ]
 
 
 def test_a_setting_is_for_one_stage_alone() -> None:
     """A stage without a name, or with stages that are built on it, has no setting."""
     cheap = build(deps(REUSED, 25.0), app(REUSED, 2.5))
     found = tune_stages([cheap, cheap, FIRST])
-    assert [(each.worth, bool(each.setting)) for each in found.stages] == [
+    assert [(each.worth, each.separable) for each in found.stages] == [
         (Worth.NO, False),
         (Worth.NO, True),
     ]
+    assert found.setting == 'no_cache_filter = ["app"]'
     assert "since it has no name or other stages are built on it" in render_tuning(found)
     head = make_stages(("stage-0", 1, "base"))
     step = make_step("RUN a", 2, layers="a", stage="stage-0", outcome=REUSED, seconds=3.0, ran=1.0)
     cache = (RecordedCache(**STORE, imported=True),)
-    own = tune(*[make_record(step, stages=head, caches=cache)] * 2)["stage-0"]
-    assert (own.saved, own.worth, own.setting) == (-4.0, Worth.NO, "")
+    found = tune_stages([make_record(step, stages=head, caches=cache)] * 2)
+    assert [(each.saved, each.worth) for each in found.stages] == [(-4.0, Worth.NO)]
+    assert found.setting == ""
 
 
 @pytest.mark.parametrize(
@@ -103,8 +128,10 @@ def test_a_small_difference_is_noise(fetched: float, worth: Worth) -> None:
 
 def test_an_unknown_time_is_no_evidence() -> None:
     """Without the time of a step, fetching may have been worth it: the verdict is unknown."""
-    own = tune(WARM, WARM)["app"]
-    assert (own.unknown, own.worth, own.setting) == (2, Worth.UNKNOWN, "")
+    found = tune_stages([WARM, WARM])
+    own = {each.stage: each for each in found.stages}["app"]
+    assert (own.unknown, own.worth, found.setting) == (2, Worth.UNKNOWN, "")
+    assert "app: unknown: no record has the time of 2 reused steps" in render_tuning(found)
     # The time of one step suffices where it alone is more than all fetching.
     other = make_step("RUN rest", 2, stage="deps", outcome=REUSED, seconds=1.0, parent=0)
     partly = make_record(
@@ -121,6 +148,9 @@ def test_one_build_is_no_evidence() -> None:
     assert [each.builds for each in tune(FIRST, FIRST).values()] == [0, 0]
     warm = build(deps(REUSED, 1.0), app(REUSED, 0.0))
     assert tune(warm, FIRST)["deps"].worth is Worth.UNKNOWN
+    # That no record has the times either is not the reason.
+    few = "app: unknown: fewer than 2 builds had a cache to reuse it from"
+    assert few in render_tuning(tune_stages([WARM]))
 
 
 def test_bytes_are_unknown_where_docker_reports_no_layers() -> None:

@@ -114,8 +114,8 @@ def _mend(finding: Finding) -> Mended:
     except BxcacheError as error:
         why = "; ".join(filter(None, (error.message, error.hint)))
         return Mended(finding.check, error=_redact_text(why))
-    except OSError as error:
-        return Mended(finding.check, error=str(error))
+    except Exception as error:  # noqa: BLE001  # the state after it is shown all the same
+        return Mended(finding.check, error=_redact_text(f"{type(error).__name__}: {error}"))
 
 
 def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
@@ -132,8 +132,9 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
     found = [*first, *run_checks(checks)]
     if not any(each.check == CLOCK for each in found):
         found.append(fine(CLOCK, "unknown; there is nothing here to compare it with"))
-    secrets = tuple(each for backend in backends for each in backend.list_secrets())
-    return tuple(_redact(each, secrets) for each in _merge(found))
+    secrets = Pending(lambda: [each for backend in backends for each in backend.list_secrets()])
+    known = secrets.wait(SECONDS_TO_ANSWER) or []
+    return tuple(_redact(each, known) for each in _merge(found))
 
 
 def _list_checks(
@@ -190,20 +191,23 @@ def _recall(known: Pending[Examination] | None) -> Capabilities | None:
 
 def _find_wanted(project: Project | None, backends: Sequence[Backend]) -> Wanted:
     """Find which builder builds use here, and how much its limits cost."""
-    lost = [each for each in backends if not each.keeps_images]
+    named = os.environ.get(BUILDX_BUILDER, "")
+    wanted = Wanted(named, BUILDX_BUILDER if named else "")
+    if project is None:
+        return wanted
+    lost = [each.kind for each in backends if not each.keeps_images]
     cost = Status.OK if not lost else Status.ERROR
     if lost and len(lost) < len(backends):
         cost = Status.WARNING
-    named = os.environ.get(BUILDX_BUILDER, "")
-    if project is None:
-        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
     setup = project.setup
-    builder = setup.config.build.builder
+    builder, own = setup.config.build.builder, setup.config.builder.name
+    wanted = replace(wanted, own=own, kinds=tuple(dict.fromkeys(lost)), cost=cost)
     if builder:
-        return Wanted(builder, f"`build.builder` ({setup.source_of(_BUILDER)})", cost=cost)
+        by = f"`build.builder` ({setup.source_of(_BUILDER)})"
+        return replace(wanted, builder=builder, named_by=by)
     if named or not setup.declares_builder:
-        return Wanted(named, BUILDX_BUILDER if named else "", cost=cost)
-    return Wanted(setup.config.builder.name, "`[builder]`", declared=True, cost=cost)
+        return wanted
+    return replace(wanted, builder=own, named_by="`[builder]`", declared=True)
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:

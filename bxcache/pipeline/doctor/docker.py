@@ -12,6 +12,8 @@ from bxcache.buildx.capabilities import (
     check_buildx,
     check_reachable,
     find_limit,
+    is_own,
+    list_exports,
     name_up,
     parse_engine,
     parse_version,
@@ -22,10 +24,11 @@ from bxcache.buildx.driver import (
     explain_no_buildx,
     find_missing_builder,
 )
+from bxcache.config.builders import DEFAULT_BUILDER
 from bxcache.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bxcache.buildx.capabilities import Builder, Capabilities
     from bxcache.buildx.driver import Examination
@@ -44,13 +47,17 @@ class Wanted(Struct, frozen=True):
         builder: the builder that they name; empty for the current one.
         named_by: the setting or variable that names it; empty for the current one.
         declared: whether it is the one of `[builder]`, which can be brought up.
-        cost: how bad a builder is that can save only inline caches.
+        own: the one that can be brought up: the declared one, or the default one.
+        kinds: the declared kinds of caches that not every builder can save.
+        cost: how bad a builder is that cannot save them.
     """
 
     builder: str = ""
     named_by: str = ""
     declared: bool = False
-    cost: Status = Status.ERROR
+    own: str = DEFAULT_BUILDER
+    kinds: tuple[str, ...] = ()
+    cost: Status = Status.OK
 
 
 def judge_docker(
@@ -164,22 +171,32 @@ def judge_exports(
     found: Capabilities, wanted: Wanted, make: Callable[[], Iterable[str]] | None
 ) -> Finding:
     """Judge which caches the builder can save."""
-    why = find_limit(found)
-    if why is None and found.builder.sleeps:
-        driver = f"the driver {found.builder.driver} can save every kind of cache"
+    why, builder = find_limit(found), found.builder
+    exports = list_exports(builder, found.engine)
+    if why is None and exports is None:
+        driver = f"the driver {builder.driver} can save every kind of cache"
         return fine("export", f"{driver}; BuildKit's version is unknown until it starts")
     if why is None:
-        store = ", in the containerd image store" if found.builder.driver == "docker" else ""
-        return fine("export", f"the builder can save every kind of cache{store}")
+        store = ", in the containerd image store" if builder.driver == "docker" else ""
+        return fine("export", f"the builder can save {_name_kinds(exports or ())} caches{store}")
     if wanted.cost is Status.OK:
         return fine("export", f"{why}; no other kind is declared")
-    remedy = advise_builder(found)
-    if found.builder.is_classic:
+    remedy = advise_builder(found, wanted.own)
+    if builder.is_classic:
         remedy = f"{remedy}; {_STORE_SETTING}"
-    if wanted.named_by:
+    if is_own(builder, wanted.own):
+        # Bringing it up changes nothing: it is up.
+        make = None
+    elif wanted.named_by:
         remedy, make = f"{remedy}; {wanted.named_by} names the builder, so change that", None
-    text = "local and registry caches are not saved"
+    text = f"{_name_kinds(wanted.kinds)} caches are not saved"
     return Finding("export", wanted.cost, why, text, remedy, make)
+
+
+def _name_kinds(kinds: Sequence[str]) -> str:
+    """Name kinds of caches, as `a`, `b` and `c`."""
+    *rest, last = (f"`{each}`" for each in kinds)
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def find_docker() -> Docker | Finding:
