@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bxcache.buildx.capabilities import split_sections
 from bxcache.redaction import MASK, is_secret_name, mask_url
@@ -30,6 +31,14 @@ _PLATFORMS = {
 # https://github.com/docker/cli/blob/v28.5.1/opts/hosts.go
 _TCP = re.compile(r"(?P<host>tcp://(?:\[[^]]*\]|[^:/]+))/*")
 _TCP_PORT = 2375
+_CONTAINER, _KUBERNETES = "docker-container", "kubernetes"
+_ANYWHERE = ("", "default")
+# https://github.com/docker/buildx/blob/v0.29.1/driver/docker-container/driver.go
+_VOLUME = "buildx_buildkit_{}_state"
+_DEFAULT_FLAG = "--allow-insecure-entitlement=network.host"
+"""The flag that buildx itself gives a daemon:
+https://github.com/docker/buildx/blob/v0.29.1/builder/builder.go"""
+_FILE = "File#"
 
 
 class NodePlan(Struct, frozen=True):
@@ -39,11 +48,15 @@ class NodePlan(Struct, frozen=True):
         endpoint: where it is; empty for docker's choice.
         options: the options of its driver.
         platforms: those that it is fixed to; None if docker does not say.
+        name: docker's name of it; empty if it is only declared.
+        extras: the flags and the files of its daemon, which cannot be declared.
     """
 
     endpoint: str = ""
     options: dict[str, str] = field(default_factory=dict)
     platforms: tuple[str, ...] | None = ()
+    name: str = ""
+    extras: tuple[str, ...] = ()
 
 
 class BuilderPlan(Struct, frozen=True):
@@ -84,10 +97,14 @@ def _read_node(fields: dict[str, str]) -> NodePlan:
     platforms = map(str.strip, fields.get("Platforms", "").split(","))
     fixed = tuple(each.removesuffix("*") for each in platforms if each.endswith("*"))
     options = _OPTION.finditer(fields.get("Driver Options", ""))
+    flags = fields.get("BuildKit daemon flags", "").split()
+    files = [each.removeprefix(_FILE) for each in fields if each.startswith(_FILE)]
     return NodePlan(
         _normalize(fields.get("Endpoint", "")),
         {each["name"]: _unquote(each["value"]) for each in options},
         None if "Error" in fields else fixed,
+        fields.get("Name", ""),
+        (*(each for each in flags if each != _DEFAULT_FLAG), *sorted(files)),
     )
 
 
@@ -111,6 +128,49 @@ def list_differences(found: BuilderPlan, wanted: BuilderPlan) -> tuple[str, ...]
     return tuple(_compare(found, wanted))
 
 
+def keep_endpoints(found: BuilderPlan, wanted: BuilderPlan) -> BuilderPlan:
+    """Return the plan with the nodes that may be anywhere left on the engines where they are.
+
+    Without an endpoint, docker would take its current context, which can be another one now.
+    """
+    if not found.driver == wanted.driver == _CONTAINER:
+        return wanted
+    taken = {each.endpoint for each in wanted.nodes}
+    kept = [
+        replace(node, endpoint=own.endpoint)
+        if node.endpoint in _ANYWHERE and own.endpoint not in taken
+        else node
+        for own, node in zip(found.nodes, wanted.nodes, strict=False)
+    ]
+    return replace(wanted, nodes=(*kept, *wanted.nodes[len(kept) :]))
+
+
+def find_loss(found: BuilderPlan, wanted: BuilderPlan | None = None) -> str:
+    """Find what an existing builder loses when it becomes the wanted one; empty if nothing.
+
+    Without a wanted one, it is created again as it was.
+    """
+    return "; ".join(_list_losses(found, wanted or found))
+
+
+def _list_losses(found: BuilderPlan, wanted: BuilderPlan) -> Iterator[str]:
+    if found.driver == _KUBERNETES:
+        yield "what the earlier builder had built"
+    elif found.driver == _CONTAINER:
+        same = wanted.nodes if wanted.driver == found.driver else ()
+        # A node's name is made of its number.
+        for number, node in enumerate(found.nodes):
+            if number >= len(same) or same[number].endpoint != node.endpoint:
+                yield (
+                    f"what the earlier node `{node.name}` had built, which stays in the volume "
+                    f"`{_VOLUME.format(node.name)}` at `{mask_url(node.endpoint)}`"
+                )
+    extras = {each: None for node in found.nodes for each in node.extras}
+    if extras:
+        listed = ", ".join(f"`{mask_url(each)}`" for each in extras)
+        yield f"settings of BuildKit that `[builder]` does not have: {listed}"
+
+
 def _compare(found: BuilderPlan, wanted: BuilderPlan) -> Iterator[str]:
     if found.driver != wanted.driver:
         yield f"its driver is `{found.driver}`, declared is `{wanted.driver}`"
@@ -126,7 +186,7 @@ def _compare(found: BuilderPlan, wanted: BuilderPlan) -> Iterator[str]:
 
 def _compare_nodes(found: NodePlan, wanted: NodePlan) -> Iterator[str]:
     # Docker replaces the context `default` by its address.
-    if wanted.endpoint not in ("", "default", found.endpoint):
+    if wanted.endpoint not in (*_ANYWHERE, found.endpoint):
         own, asked = mask_url(found.endpoint), mask_url(wanted.endpoint)
         yield f"its endpoint is `{own}`, declared is `{asked}`"
     for name in sorted(found.options.keys() | wanted.options.keys()):

@@ -40,36 +40,40 @@ class LateError(Exception):
     """Docker did not answer in time."""
 
 
-def create_builder(docker: Docker, plan: BuilderPlan, *, use: bool) -> None:
-    """Create a builder with all its nodes; nothing is started.
-
-    A node that docker refuses leaves the ones before it.
-
-    Args:
-        docker: the client.
-        plan: what to create.
-        use: whether it becomes the current builder.
+def create_builder(docker: Docker, plan: BuilderPlan) -> None:
+    """Create a builder with all its nodes, or with none; nothing is started.
 
     Raises:
         EngineError: docker refuses a node.
     """
+    for number in range(len(plan.nodes)):
+        try:
+            _create_node(docker, plan, number)
+        except BaseException as error:
+            # A builder that docker refuses to create can be somebody else's of that name.
+            if number or not isinstance(error, EngineError):
+                with suppress(EngineError):
+                    docker.remove_builder(plan.name)
+            raise
+
+
+def _create_node(docker: Docker, plan: BuilderPlan, number: int) -> None:
     redact = Redactor(plan.list_secrets())
     hint = "change `endpoint` or `driver_options` in `[builder]`"
     if plan.driver == "kubernetes":
         hint = "change `driver_options` in `[builder]`, or the current context of KUBECONFIG"
-    for number, node in enumerate(plan.nodes):
-        where = f", node {number + 1}," if len(plan.nodes) > 1 else ""
-        what = f"the builder `{plan.name}`{where} cannot be created"
-        with _translating(docker, what, _SECONDS_TO_CREATE, redact, hint), _ignoring_list():
-            _open(docker, _SECONDS_TO_CREATE).buildx.create(
-                node.endpoint or None,
-                name=plan.name,
-                driver=plan.driver,
-                driver_options=dict(map(_quote, node.options.items())),
-                platforms=[*(node.platforms or ())] or None,
-                append=number > 0,
-                use=use and number == 0,
-            )
+    node = plan.nodes[number]
+    where = f", node {number + 1}," if len(plan.nodes) > 1 else ""
+    what = f"the builder `{plan.name}`{where} cannot be created"
+    with _translating(docker, what, _SECONDS_TO_CREATE, redact, hint), _ignoring_list():
+        _open(docker, _SECONDS_TO_CREATE).buildx.create(
+            node.endpoint or None,
+            name=plan.name,
+            driver=plan.driver,
+            driver_options=dict(map(_quote, node.options.items())),
+            platforms=[*(node.platforms or ())] or None,
+            append=number > 0,
+        )
 
 
 def list_builders(docker: Docker, seconds: int) -> tuple[Builder, ...]:

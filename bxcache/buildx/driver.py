@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 60.0
 _SECONDS_TO_BOOT = 900.0
 _SECONDS_BEFORE_WAITING_IS_SAID = 2
+_CHOSEN = "BUILDX_BUILDER"
 # https://github.com/docker/buildx/blob/v0.29.1/store/storeutil/storeutil.go
 _NO_BUILDER = re.compile(r'no builder "(?P<name>.*?)" found')
 # https://github.com/docker/buildx/blob/v0.29.1/commands/rm.go
@@ -181,12 +182,15 @@ class Docker:
         return answer.stdout
 
     def inspect(self, name: str) -> str | None:
-        """Return what docker reports of a builder, by default the current one; None without one.
+        """Return what docker reports of a builder; None without one.
+
+        By default, it is the current one, whatever BUILDX_BUILDER names.
 
         Raises:
             EngineError: docker has no buildx, or no answer.
         """
-        answer = self._ask("buildx", "inspect", *([name] if name else []))
+        own = {key: value for key, value in os.environ.items() if key != _CHOSEN}
+        answer = self._ask("buildx", "inspect", *([name] if name else []), environment=own)
         if answer.status == 0:
             return answer.stdout
         self.ask_buildx_version()
@@ -281,8 +285,13 @@ class Docker:
             asked = [stack.enter_context(self._asking(*each)) for each in questions]
             return [_take_answer(each, max(0.1, end - time.monotonic())) for each in asked]
 
-    def _ask(self, *arguments: str, seconds: float | None = None) -> Answer:
-        with self._asking(*arguments) as question:
+    def _ask(
+        self,
+        *arguments: str,
+        seconds: float | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Answer:
+        with self._asking(*arguments, environment=environment) as question:
             return _await_answer(question, seconds)
 
     @contextmanager

@@ -37,9 +37,14 @@ _DOCKER_SCHEMES = ("fd", "http", "https", "npipe", "ssh", "tcp", "unix")
 _TLS = ("cacert", "cert", "key")
 
 
-def _check_name(name: str) -> str:
+def check_builder_name(name: str) -> None:
+    """Raise ValueError with the reason if docker takes no builder of this name."""
     if not _NAME.fullmatch(name):
         raise ValueError("a builder's name begins with a letter and has letters, digits and `.-_`")
+
+
+def _check_name(name: str) -> str:
+    check_builder_name(name)
     if name.lower() == _RESERVED:
         raise ValueError(f"`{_RESERVED}` is docker's own builder; choose another name")
     return name.lower()

@@ -19,7 +19,7 @@ from bxcache.buildx.capabilities import (
     parse_builder,
     parse_engine,
 )
-from bxcache.buildx.driver import Docker
+from bxcache.buildx.driver import Docker, find_error
 from bxcache.buildx.instances import CONTEXT_BUILDER, read_instances
 from bxcache.config.json_documents import make_document, pick
 from bxcache.pipeline.prepare import BUILDX_BUILDER, choose_builder
@@ -181,6 +181,6 @@ def _ask_each(docker: Docker, known: dict[str, Builder]) -> tuple[Builder, ...]:
     return tuple(
         parse_builder(answer.stdout)
         if answer.status == 0
-        else replace(known[name], error=answer.stderr.strip().splitlines()[-1])
+        else replace(known[name], error=find_error(answer.stderr))
         for name, answer in zip(sorted(known), answers, strict=True)
     )

@@ -1,7 +1,8 @@
 """The lock of a store, held for milliseconds during a change, and the locks of staging layouts.
 
-Both use `flock`: https://man7.org/linux/man-pages/man2/flock.2.html. If a mount does not share it
-between machines, only processes of one machine see each other's locks.
+There are locks of other single files, too. All use `flock`:
+https://man7.org/linux/man-pages/man2/flock.2.html. If a mount does not share it between machines,
+only processes of one machine see each other's locks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bxcache.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bxcache.store.folders import Folder
 
@@ -48,6 +50,17 @@ def hold_lock(folder: Folder, purpose: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def hold_file(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock of a file outside of a store, which is created; others wait for `purpose`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if not _wait_briefly(file.fileno()):
+            logger.warning("waiting for another process, which is %s", purpose)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _open(folder: Folder, name: str, flags: int = 0) -> int:

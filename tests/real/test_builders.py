@@ -233,7 +233,10 @@ def test_without_a_declaration_a_plain_engine_gets_a_builder_that_exports(
     own = {"BXCACHE_BUILDER_DRIVER_OPTIONS": f"image={image},network=none"}
     assert site.up(**own)["change"] == "created"
     # It exists now, so nothing of it is compared without a declaration.
-    assert site.up()["change"] == "none"
+    up = site.up()
+    assert up["change"] == "none"
+    (note,) = up["notes"]
+    assert note.endswith("is docker's current builder now; `docker buildx use default` goes back")
     assert site.list()["bxcache"]["used"]
     built = machine.build(folder=project)
     assert built["warnings"] == []
@@ -243,6 +246,33 @@ def test_without_a_declaration_a_plain_engine_gets_a_builder_that_exports(
     assert "name the one to remove" in site.run("rm", status=CONFIG)
     assert "was removed" in site.run("rm", "bxcache")
     assert "context builder cannot be removed" in site.run("rm", "default", status=ENGINE)
+
+
+def test_what_an_earlier_builder_leaves_is_named(site: Site, tmp_path: Path) -> None:
+    """A builder of an engine that is gone is moved; settings that cannot be declared are named."""
+    machine = site.machine
+    assert isinstance(machine.engine, Engine)
+    create = ("buildx", "create", "--name", "mine", "--driver", "docker-container")
+    gone = tmp_path / "gone"
+    gone.symlink_to(machine.engine.socket)
+    machine.engine.docker(*create, f"unix://{gone}")
+    gone.unlink()
+    here = f'endpoint = "unix://{machine.engine.socket}"\n'
+    site.declare(container(machine, 'network = "none"') + here)
+    up = site.up()
+    assert up["change"] == "recreated"
+    assert f"in the volume `buildx_buildkit_mine0_state` at `unix://{gone}`" in up["lost"]
+    assert "Cannot connect to the Docker daemon" in " ".join(up["notes"])
+    assert site.up()["change"] == "none"
+    site.run("rm")
+
+    (tmp_path / "own.toml").write_text("debug = true\n")
+    own = ("--buildkitd-flags", "--debug", "--config", str(tmp_path / "own.toml"))
+    machine.engine.docker(*create, *own)
+    assert site.up()["lost"].endswith("does not have: `--debug`, `buildkitd.toml`")
+    assert "a builder's name begins with a letter" in site.run("rm", "", status=CONFIG)
+    assert "mine" in site.known()
+    site.run("rm")
 
 
 UNKNOWN_CONTEXT = "apiVersion: v1\nkind: Config\ncurrent-context: unknown\n"

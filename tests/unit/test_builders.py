@@ -300,6 +300,7 @@ def test_a_plan_is_read_from_docker() -> None:
                 "unix:///run/docker.sock",
                 {"image": "r.example.com/b:1", "env.TOKEN": 'a "b",c', "network": "none"},
                 ("linux/amd64",),
+                "a0",
             ),
         ),
     )

@@ -29,4 +29,6 @@ def list_all(config_file: Path | None, *, as_json: bool) -> None:
 
 def remove(name: str | None, config_file: Path | None, *, dry_run: bool, as_json: bool) -> None:
     removed = remove_builder(name, dry_run=dry_run, config_file=config_file)
+    for note in removed.notes:
+        say(f"note: {note}")
     show(removed.to_dict, lambda: console.render_removed(removed), as_json=as_json)

@@ -127,8 +127,7 @@ def _examine(directory: Path, config_file: Path | None) -> tuple[Finding, ...]:
         backends = list_backends(project.setup) if project.error is None else ()
     except Exception as error:  # noqa: BLE001  # the other checks go on
         first, backends = [explain_crash("config", "the configuration", error)], ()
-    is_own = project is not None and project.setup.declares_builder
-    make = partial(_make_builder, directory, config_file, is_own=is_own)
+    make = partial(_make_builder, directory, config_file)
     checks = tuple(_list_checks(project, backends, make))
     found = [*first, *run_checks(checks)]
     if not any(each.check == CLOCK for each in found):
@@ -171,14 +170,13 @@ def _diagnose_docker(
     return judge_docker(examined, wanted, docker.command[0], make)
 
 
-def _make_builder(directory: Path, config_file: Path | None, *, is_own: bool) -> tuple[str, ...]:
+def _make_builder(directory: Path, config_file: Path | None) -> tuple[str, ...]:
     """Bring up the builder of `[builder]`, or the default one; return what was done."""
     from bxcache.pipeline.builders import bring_up_builder  # noqa: PLC0415  # only to mend
 
     up = bring_up_builder(config_file=config_file, directory=directory)
     done = f"the builder `{up.name}` {'is up' if up.change == 'none' else f'was {up.change}'}"
-    chosen = "and is docker's current one; `docker buildx use default` goes back"
-    return (done if is_own else f"{done}, {chosen}", *up.notes)
+    return (done, *up.notes)
 
 
 def _diagnose_settings() -> Iterable[Finding]:
