@@ -124,13 +124,14 @@ def remove_images(docker: Docker, context: str, refs: Sequence[str]) -> None:
     """Remove images, if they exist, from the engine of a docker context."""
     # A leftover image costs only disk space.
     with suppress(EngineError), _translating(docker, "", _SECONDS):
-        _open(docker, _SECONDS, context=context).image.remove([*refs])
+        _open(docker, context=context).image.remove([*refs])
 
 
-def _open(docker: Docker, seconds: int, context: str | None = None) -> Any:  # noqa: ANN401  # its types are loaded late
+def _open(docker: Docker, seconds: int | None = None, context: str | None = None) -> Any:  # noqa: ANN401  # its types are loaded late
     from python_on_whales import DockerClient  # noqa: PLC0415  # 60 ms
 
-    return DockerClient(context=context, client_call=[*_LIMITED, str(seconds), *docker.command])
+    limited = () if seconds is None else (*_LIMITED, str(seconds))
+    return DockerClient(context=context, client_call=[*limited, *docker.command])
 
 
 _HINT = "`docker buildx ls` shows the builders that exist"
