@@ -188,7 +188,8 @@ def _run_helper(program: str, word: str, key: str, seconds: float) -> Answer | F
         return FoundLogin(trouble=f"`{program}` is not on PATH")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        return FoundLogin(trouble=f"{program!r} cannot be run: {why}")
+        shown = program if program.isprintable() else ascii(program)
+        return FoundLogin(trouble=f"`{shown}` cannot be run: {why}")
 
 
 def _parse_entry(value: object) -> Login | None:

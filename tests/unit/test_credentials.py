@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +261,22 @@ def test_a_secret_is_not_in_a_logins_text(login: Login) -> None:
 def test_the_header_of_a_login() -> None:
     """The header matches the example of RFC 7617, section 2."""
     assert Login("Aladdin", "open sesame").basic == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_helper_that_cannot_be_named_is_trouble_only(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of a helper that no program can have leaves docker without a login, and no more."""
+
+    def refuse(words: list[str], **_: object) -> None:
+        for word in words:
+            os.fsencode(word)
+        raise ValueError("embedded null byte")
+
+    monkeypatch.setattr("bxcache.registry.credentials.ask", refuse)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": name}))
+    found = find_login("r.example.com", {"DOCKER_CONFIG": str(tmp_path)})
+    assert found.login is None
+    assert "cannot be run" in found.trouble
+    assert found.trouble.isprintable()
