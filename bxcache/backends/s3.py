@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from bxcache.backends.service import ServiceBackend, explain_docker
@@ -51,7 +52,7 @@ class S3Backend(ServiceBackend):
             raise ServiceError(self.place, "opening it", why, trouble=Trouble.REFUSED)
         return open_bucket(self.settings, self.place, region, self.environment)
 
-    @property
+    @cached_property
     def forwarded(self) -> str:
         found = find_source(self.environment)
         return found or ("what docker finds" if self.settings.credentials == "job" else "")

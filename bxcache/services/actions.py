@@ -191,8 +191,10 @@ class ActionsService:
         raise ServiceError(self.name, "a request", why, trouble=trouble)
 
     def _open_pool(self, host: str) -> urllib3.PoolManager:
-        # Several threads may open the same; the entries are on another host.
-        return self._pools.setdefault(host, make_pool(host, verify=True))
+        # The entries are on another host. Several threads may open the same, and one is kept.
+        if host not in self._pools:
+            self._pools.setdefault(host, make_pool(host, verify=True))
+        return self._pools[host]
 
     @contextmanager
     def _explain(self, operation: str) -> Iterator[None]:
