@@ -23,7 +23,7 @@ from bxcache.console.doctor import render_diagnosis
 from bxcache.errors import StoreError
 from bxcache.pipeline.doctor import diagnosis
 from bxcache.pipeline.doctor.checks import Check, Pending, run_checks
-from bxcache.pipeline.doctor.diagnosis import Diagnosis, Mended
+from bxcache.pipeline.doctor.diagnosis import Diagnosis, Mended, _merge
 from bxcache.pipeline.doctor.docker import Wanted, judge_docker
 from bxcache.pipeline.doctor.project import open_project
 from bxcache.process import Answer
@@ -644,3 +644,13 @@ def test_a_diagnosis_takes_as_long_as_it_says(here: Path) -> None:
     begun = time.monotonic()
     found = bxcache.diagnose(directory=here)
     assert 0 < found.seconds <= time.monotonic() - begun
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_alike_the_one_that_can_be_mended_stays(turned: bool) -> None:  # noqa: FBT001
+    """What docker's check offers to mend is not lost because a backend's check says the same."""
+    mended = Finding("export", Status.ERROR, "too old", "why", "do this", lambda: ())
+    alike = Finding("export", Status.ERROR, "too old", "another why")
+    other = fine("export", "all kinds")
+    found = [alike, mended, other] if turned else [mended, alike, other]
+    assert [*_merge(found)] == [mended, other]

@@ -211,8 +211,13 @@ def _find_wanted(project: Project | None, backends: Sequence[Backend]) -> Wanted
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Leave out what two checks found alike; the later one knows more of what to do."""
-    return iter({(each.check, each.found): each for each in findings}.values())
+    """Leave out what two checks found alike: the earlier one, unless only that can be mended."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for each in findings:
+        before = kept.get((each.check, each.found))
+        if before is None or each.fixable or not before.fixable:
+            kept[each.check, each.found] = each
+    return iter(kept.values())
 
 
 def _redact(finding: Finding, secrets: Sequence[str]) -> Finding:
