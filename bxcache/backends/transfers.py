@@ -110,12 +110,19 @@ def save_quietly(
         saving = replace(saving, file=part.file, target=part.stage)
         seconds = min(seconds, part.seconds)
     begun = time.monotonic()
-    ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
+    ran, transfers, error = _save_once(runner, saving, use, seconds)
     left = seconds - (time.monotonic() - begun) - _PAUSE
-    if isinstance(part, Salvage) and ran.exit_status and left > 0:
-        # Until BuildKit has ended the failed build, it may execute again what both share.
+    if isinstance(part, Salvage) and error and left > 0:
+        # Until BuildKit has ended the failed build, what both share may be executed or lost.
         time.sleep(_PAUSE)
-        ran, ended = run_quietly(runner, runner.repeat(saving), left)
+        ran, transfers, error = _save_once(runner, saving, use, left)
+    return ran, transfers, error
+
+
+def _save_once(
+    runner: Runner, saving: Saving, use: CacheUse, seconds: float
+) -> tuple[RunResult, list[CacheTransfer], str | None]:
+    ran, ended = run_quietly(runner, runner.repeat(saving), seconds)
     transfers = ran.trace.find_transfers(EXPORTS[dict(use.attributes)["type"]])
     error = next((each.error for each in transfers if each.error), None)
     if ended:

@@ -59,6 +59,17 @@ case "$* $(cat {folder}/count)" in
 esac
 exec {docker} "$@"
 """
+# A docker whose first save of what finished of a failed build fails, in the words observed where
+# BuildKit had not ended that build.
+ENDING = """\
+#!/bin/sh
+{docker} "$@"
+status=$?
+case "$*" in
+    *" --file "*/finished/*) mkdir {folder}/once 2>/dev/null && echo '{vertex}' >&2;;
+esac
+exit $status
+"""
 # A docker whose bakes of several targets leave out the inline caches, as BuildKit does by chance.
 FORGETS = """\
 #!/bin/sh
@@ -82,6 +93,7 @@ FAILED_EXPORT = {
     "completed": "2026-01-01T00:00:01Z",
     "error": "error writing layer blob: rename /s/ingest/ab/t: no such file or directory",
 }
+LOST = "failed to commit ab to cd during finalize: snapshot ab does not exist: not found"
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,7 @@ class Machine:
                 out, err = process.communicate(timeout=LONGEST_RUN)
             code = process.returncode
         assert code == status, f"exit {code}\n{out}\n{err}"
+        print(*arguments, err, sep="\n")  # pytest shows it if the test fails
         return Ran(out, err)
 
     def build(self, *arguments: str, folder: Path, status: int = 0, **more: str) -> dict[str, Any]:
@@ -226,6 +239,15 @@ class Machine:
         (folder / "count").write_text("first")
         vertex = json.dumps({"vertexes": [FAILED_EXPORT]})
         return self.with_docker(MET, folder=folder, how=how, vertex=vertex)
+
+    def where_a_failed_build_ends_late(self, folder: Path) -> Machine:
+        """Return this machine with a docker that cannot save a failed build at once.
+
+        Args:
+            folder: where it notes that it has failed to.
+        """
+        vertex = json.dumps({"vertexes": [{**FAILED_EXPORT, "error": LOST}]})
+        return self.with_docker(ENDING, folder=folder, vertex=vertex)
 
     def where_bake_forgets(self) -> Machine:
         """Return this machine with a docker whose bakes of several targets keep no inline cache."""

@@ -11,10 +11,10 @@ from tests.real.rebuilds import STORE, name_store, rebuild, write_base, write_fi
 from tests.real.stages import Shelf
 from tests.support.websites import serve_files
 
+# No step is the same on both platforms: BuildKit merges those, and then misses now and then.
 PLATFORMS = """\
 FROM scratch AS tools
 ARG TARGETARCH
-COPY stamp /
 COPY bin/$TARGETARCH /bin
 FROM scratch
 COPY --from=tools /bin /bin
@@ -60,9 +60,9 @@ def list_causes(document: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def test_a_cause_on_one_platform_is_named_for_it_alone(machine: Machine, tmp_path: Path) -> None:
     folder = tmp_path / "app"
-    for path in ("bin/amd64/tool", "bin/arm64/tool", "notes", "stamp"):
+    for path in ("bin/amd64/tool", "bin/arm64/tool", "notes"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(str(folder))
+        (folder / path).write_text(str(folder / path))
     (folder / "Dockerfile").write_text(PLATFORMS)
     platforms = ("--platform", "linux/amd64,linux/arm64")
     rebuild(machine, folder, *platforms)

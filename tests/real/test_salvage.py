@@ -302,6 +302,17 @@ def test_history_and_the_next_build_know_what_was_salvaged(machine: Machine, app
     assert note in machine.run("history", *store, folder=app).err
 
 
+def test_what_cannot_be_saved_at_once_is_saved_a_moment_later(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    break_at(app, "RUN cat /assets")
+    late = machine.where_a_failed_build_ends_late(tmp_path)
+    failed = rebuild(late, app, status=1)
+    assert (tmp_path / "once").exists()
+    (cache,) = failed["caches"]
+    assert cache["salvaged"] == len(list_steps(failed, "executed"))
+
+
 def test_a_full_disk_is_no_other_failure(machine: Machine, app: Path, tmp_path: Path) -> None:
     """A store that cannot be written is a note; the failure of the build is what it was."""
     break_at(app, "RUN cat /assets")
