@@ -97,6 +97,7 @@ def _save_finished(save: TagSave, built: Built) -> SavedTag:
             raise seen.source.error
         if save.source is None and _find_before(seen) is not None:
             return SavedTag(save.use.result, save=seen, why="its cache was not imported")
+        seen = _look_again(seen)
         seconds = save.use.backend.settings.timeout
         ran, transfers, error = save_quietly(
             built.runner, built.imports, save.use, seconds, built.salvage
@@ -173,6 +174,14 @@ def _look(save: TagSave) -> TagSave:
     if source.error is not None and (save.keeps_images or source.error.trouble in _HOPELESS):
         raise source.error
     return replace(save, source=source, source_ref=ref)
+
+
+def _look_again(save: TagSave) -> TagSave:
+    """Look up the build's own scope as it is now: another build may have saved it meanwhile."""
+    own = _find_repository(save).read_manifest(save.tag)
+    if save.source is None or own is None:
+        return save
+    return replace(save, source=replace(save.source, manifest=own), source_ref=save.use.place)
 
 
 def _leave(save: TagSave) -> SavedTag:

@@ -70,6 +70,16 @@ case "$*" in
 esac
 exit $status
 """
+# A docker that runs other words after its first build.
+FOLLOWED = """\
+#!/bin/sh
+{docker} "$@"
+status=$?
+case "$*" in
+    *"buildx build "*) mkdir {folder}/followed 2>/dev/null && {docker} {other} >&2 2>/dev/null;;
+esac
+exit $status
+"""
 # A docker whose bakes of several targets leave out the inline caches, as BuildKit does by chance.
 FORGETS = """\
 #!/bin/sh
@@ -248,6 +258,15 @@ class Machine:
         """
         vertex = json.dumps({"vertexes": [{**FAILED_EXPORT, "error": LOST}]})
         return self.with_docker(ENDING, folder=folder, vertex=vertex)
+
+    def where_another_build_follows(self, other: str, folder: Path) -> Machine:
+        """Return this machine with a docker whose first build is followed by another one.
+
+        Args:
+            other: the words for docker that build it.
+            folder: where docker notes that it has run them.
+        """
+        return self.with_docker(FOLLOWED, folder=folder, other=other)
 
     def where_bake_forgets(self) -> Machine:
         """Return this machine with a docker whose bakes of several targets keep no inline cache."""

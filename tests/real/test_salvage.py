@@ -24,7 +24,7 @@ from tests.real.rebuilds import (
     write_files,
     write_new,
 )
-from tests.real.stages import Shelf
+from tests.real.stages import SCOPE, Shelf
 
 DOCKERFILE = """\
 ARG WORD=plain
@@ -185,6 +185,33 @@ def test_a_registry_gets_what_had_finished(machine: Machine, app: Path, shelf: S
         ("build", "COPY app /app"),
         ("build", "RUN echo plain > /word"),
     }
+
+
+def test_what_another_build_saved_meanwhile_stays(
+    machine: Machine, app: Path, tmp_path: Path, shelf: Shelf
+) -> None:
+    """While a build fails, plain docker saves another stage to its scope: both are reused."""
+    backend = ("--backend", f"type=registry,ref={shelf.ref}")
+    rebuild(machine, app, *backend)
+    other = tmp_path / "other"
+    shutil.copytree(app, other)
+    (other / "assets" / "a.css").write_text("new\n")
+    saving = f"type=registry,ref={shelf.ref}:{SCOPE},mode=max"
+    build = f"buildx build --cache-to {saving} --network none {other}"
+    (app / "requirements.txt").write_text("new\n")
+    break_at(app, "RUN <<END")
+    followed = machine.where_another_build_follows(build, tmp_path)
+    failed = rebuild(followed, app, *backend, status=1)
+    assert (tmp_path / "followed").exists()
+    assert failed["caches"][-1]["salvaged"] > 0
+
+    (other / "requirements.txt").write_text("new\n")
+    reused = list_steps(rebuild(machine, other, *backend, "--write", "never"), "reused")
+    assert {text for stage, text in reused if stage == "assets"} == {
+        "COPY --link assets /assets",
+        "RUN cat /assets/* > /theme",
+    }
+    assert list_steps(failed, "executed") <= reused
 
 
 @pytest.mark.parametrize("wanted", ["failed", "never"])
