@@ -1,4 +1,4 @@
-"""The lock of a builder: processes that bring it up at once do so one after the other."""
+"""The lock of a builder: processes that change it at once do so one after the other."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def hold_builder(name: str) -> Iterator[None]:
     path = find_cache_folder() / "builders" / f"{key}.lock"
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(hold_file(path, f"bringing up the builder `{name}`"))
+            stack.enter_context(hold_file(path, f"changing the builder `{name}`"))
         yield

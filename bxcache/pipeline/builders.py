@@ -343,6 +343,6 @@ def remove_builder(
         name = own.config.builder.name
     if dry_run:
         return BuilderRemoved(name, docker.inspect(name) is not None, dry_run=True)
-    with _forgetting(docker, name):
+    with hold_builder(name), _forgetting(docker, name):
         left = _remove(docker, name, partial(builders.remove_builder, docker))
     return BuilderRemoved(name, existed=left is not None, notes=(left,) if left else ())

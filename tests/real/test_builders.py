@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bxcache.pipeline.builder_lock import hold_builder
 from tests.engines import LOGIN, Engine, Registry
 from tests.engines.bridge import buildkit_socket
 from tests.engines.builders import load_builder_image
@@ -145,6 +146,20 @@ def test_a_builder_that_cannot_start_leaves_the_earlier_one(site: Site) -> None:
     site.declare(container(site.machine, 'memory = "1k"'))
     assert "the builder `mine` does not start" in site.run("up", status=ENGINE)
     assert site.run("rm")
+
+
+def test_removing_a_builder_waits_for_who_changes_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in site.machine.environment().items():
+        monkeypatch.setenv(name, value)
+    with hold_builder("mine"):
+        process = site.machine.start("builder", "rm", "mine", folder=site.folder)
+        assert process.stderr is not None
+        assert "another process, which is changing the builder `mine`" in process.stderr.readline()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out
 
 
 @contextmanager
