@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.engines import Registry, busybox_context
 from tests.real.conftest import MakeMachine
 from tests.real.repositories import git
+from tests.support.sampling import more
 
 MOST_UNEXPLAINED = 0.05
 STAGES = """
@@ -30,6 +32,8 @@ CACHES = {
     "registry": ("type=registry,ref={address}/cache", {"save", "commit"}),
     "inline": ("type=inline,ref={address}/inline,stages=all", {"rerun", "commit"}),
 }
+PAIRS = [*zip([*CACHES] * 2, [*OUTPUTS] * 2, strict=False)]
+"""Each cache with two outputs, each output with a cache."""
 
 
 @pytest.fixture
@@ -46,8 +50,9 @@ def app(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize(
+    ("cache", "output"), [*PAIRS, *more(*sorted({*product(CACHES, OUTPUTS)} - {*PAIRS}))]
+)
 def test_the_time_of_a_build_is_explained(
     cache: str, output: str, machines: MakeMachine, registry: Registry, app: Path
 ) -> None:

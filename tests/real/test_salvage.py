@@ -25,6 +25,7 @@ from tests.real.rebuilds import (
     write_new,
 )
 from tests.real.stages import SCOPE, Shelf
+from tests.support.sampling import more
 
 DOCKERFILE = """\
 ARG WORD=plain
@@ -92,7 +93,7 @@ def break_at(folder: Path, head: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("head", LINES)
+@pytest.mark.parametrize("head", [*LINES[::2], *more(*LINES[1::2])])
 def test_the_next_build_reuses_all_that_had_finished(
     machine: Machine, app: Path, head: str
 ) -> None:
