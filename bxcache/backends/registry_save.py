@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from bxcache.backends.base import Built
     from bxcache.backends.cache_result import CacheResult
     from bxcache.buildx.run import RunResult
-    from bxcache.registry.repository import RemoteManifest, Repository
+    from bxcache.registry.repository import RemoteManifest, Repository, Sighting
 
 _HOPELESS = (Trouble.SICK, Trouble.REFUSED)
 _COLLISION = "blob unknown to registry"
@@ -95,9 +95,10 @@ def _save_finished(save: TagSave, built: Built) -> SavedTag:
         if seen.source is not None and seen.source.error is not None:
             # What the scope has is not known, and must not be replaced.
             raise seen.source.error
-        if save.source is None and _find_before(seen) is not None:
+        if save.source is not None:
+            seen = _look_again(save, save.source)
+        elif _find_before(seen) is not None:
             return SavedTag(save.use.result, save=seen, why="its cache was not imported")
-        seen = _look_again(seen)
         seconds = save.use.backend.settings.timeout
         ran, transfers, error = save_quietly(
             built.runner, built.imports, save.use, seconds, built.salvage
@@ -176,12 +177,12 @@ def _look(save: TagSave) -> TagSave:
     return replace(save, source=source, source_ref=ref)
 
 
-def _look_again(save: TagSave) -> TagSave:
+def _look_again(save: TagSave, source: Sighting) -> TagSave:
     """Look up the build's own scope as it is now: another build may have saved it meanwhile."""
-    own = _find_repository(save).read_manifest(save.tag)
-    if save.source is None or own is None:
+    own = source.repository.read_manifest(save.tag)
+    if own is None:
         return save
-    return replace(save, source=replace(save.source, manifest=own), source_ref=save.use.place)
+    return replace(save, source=replace(source, manifest=own), source_ref=save.use.place)
 
 
 def _leave(save: TagSave) -> SavedTag:

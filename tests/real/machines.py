@@ -59,24 +59,13 @@ case "$* $(cat {folder}/count)" in
 esac
 exec {docker} "$@"
 """
-# A docker whose first save of what finished of a failed build fails, in the words observed where
-# BuildKit had not ended that build.
-ENDING = """\
-#!/bin/sh
-{docker} "$@"
-status=$?
-case "$*" in
-    *" --file "*/finished/*) mkdir {folder}/once 2>/dev/null && echo '{vertex}' >&2;;
-esac
-exit $status
-"""
-# A docker that runs other words after its first build.
+# A docker after whose first run with some words a command follows.
 FOLLOWED = """\
 #!/bin/sh
 {docker} "$@"
 status=$?
 case "$*" in
-    *"buildx build "*) mkdir {folder}/followed 2>/dev/null && {docker} {other} >&2 2>/dev/null;;
+    {words}) mkdir {folder}/followed 2>/dev/null && {command};;
 esac
 exit $status
 """
@@ -103,6 +92,7 @@ FAILED_EXPORT = {
     "completed": "2026-01-01T00:00:01Z",
     "error": "error writing layer blob: rename /s/ingest/ab/t: no such file or directory",
 }
+# The words observed where BuildKit had not ended a failed build whose cache was to be saved.
 LOST = "failed to commit ab to cd during finalize: snapshot ab does not exist: not found"
 
 
@@ -254,19 +244,21 @@ class Machine:
         """Return this machine with a docker that cannot save a failed build at once.
 
         Args:
-            folder: where it notes that it has failed to.
+            folder: where docker creates `followed` as it fails to.
         """
         vertex = json.dumps({"vertexes": [{**FAILED_EXPORT, "error": LOST}]})
-        return self.with_docker(ENDING, folder=folder, vertex=vertex)
+        words, command = '*" --file "*/finished/*', f"echo '{vertex}' >&2"
+        return self.with_docker(FOLLOWED, folder=folder, words=words, command=command)
 
     def where_another_build_follows(self, other: str, folder: Path) -> Machine:
         """Return this machine with a docker whose first build is followed by another one.
 
         Args:
             other: the words for docker that build it.
-            folder: where docker notes that it has run them.
+            folder: where docker creates `followed` as it runs them.
         """
-        return self.with_docker(FOLLOWED, folder=folder, other=other)
+        words, command = '*"buildx build "*', f"docker {other} >/dev/null 2>&1"
+        return self.with_docker(FOLLOWED, folder=folder, words=words, command=command)
 
     def where_bake_forgets(self) -> Machine:
         """Return this machine with a docker whose bakes of several targets keep no inline cache."""
