@@ -65,6 +65,7 @@ def repository(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """The working directory: a repository named `shop`, whose files the test's parameter names."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
     folder = make(tmp_path / "shop", REPOSITORIES[getattr(request, "param", "one")])
     monkeypatch.chdir(folder)
     return folder
